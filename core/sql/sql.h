@@ -1,0 +1,158 @@
+/* SQL text: lexing, parameters, and the statements that are ours (DML, DDL, transaction control, FOR UPDATE) parsed into trees.
+ * Everything inside an expression or a SELECT stays text for DuckDB.
+ *
+ * Dialect: PostgreSQL's spelling, see docs/sql.md. Text in, arena-allocated tree out; no state. */
+#ifndef ICE_SQL_SQL_H
+#define ICE_SQL_SQL_H
+
+#include "schema/tabledef.h"
+
+/* ---- parameters ---- */
+
+/* PEP 249 "format"/"pyformat" text to DuckDB's: each %s becomes $1, $2 ... in order; %(name)s becomes $k, k the first place of that name in *names; %% becomes %.
+ * Placeholders in string literals, quoted identifiers and comments count too (as psycopg does: text is formatted before SQL sees it). When `format` is false the text is
+ * taken as it is. ICE_SYNTAX for a lone %. */
+typedef struct ice_sql_text {
+    ice_str sql;
+    size_t nparams;        /* distinct placeholders */
+    ice_str *names;        /* nparams names, or NULL for positional */
+} ice_sql_text;
+ice_code ice_sql_params(ice_arena *a, ice_str text, bool format, ice_sql_text *out, ice_error *err) ICE_MUST;
+
+/* ---- statements ---- */
+
+typedef enum ice_stmt_kind {
+    ICE_S_SELECT,          /* SELECT, VALUES, WITH..SELECT, EXPLAIN, SHOW, DESCRIBE, PRAGMA-free reads: run by the engine as is */
+    ICE_S_SELECT_LOCK,     /* SELECT ... FOR UPDATE */
+    ICE_S_INSERT, ICE_S_UPDATE, ICE_S_DELETE, ICE_S_TRUNCATE,
+    ICE_S_CREATE_TABLE, ICE_S_DROP_TABLE, ICE_S_ALTER_TABLE, ICE_S_CREATE_INDEX, ICE_S_DROP_INDEX, ICE_S_RENAME_INDEX, ICE_S_COMMENT,
+    ICE_S_BEGIN, ICE_S_COMMIT, ICE_S_ROLLBACK, ICE_S_SAVEPOINT, ICE_S_RELEASE, ICE_S_ROLLBACK_TO,
+    ICE_S_SET_CONSTRAINTS, /* immediate flag */
+    ICE_S_SET,             /* other SET/RESET: name and value text */
+} ice_stmt_kind;
+
+/* An expression's text, with what the fast path needs to know about it. */
+typedef enum ice_expr_kind {
+    ICE_E_OTHER,           /* text for DuckDB */
+    ICE_E_PARAM,           /* $n alone (maybe with a cast to the column's own type): `param` = n - 1 */
+    ICE_E_CONST,           /* a literal: `value` */
+    ICE_E_DEFAULT,         /* DEFAULT */
+    ICE_E_COLUMN_PLUS,     /* "col" + $n or - $n or a constant (also (t."col" + $n)): `column`, `negate`, and param or value; */
+} ice_expr_kind;
+typedef struct ice_expr {
+    ice_expr_kind kind;
+    ice_str text;
+    int param;             /* -1: none */
+    ice_value value;
+    ice_str column;
+    bool negate;
+} ice_expr;
+
+/* WHERE as a conjunction of simple comparisons, when it is one. */
+typedef enum ice_cmp { ICE_CMP_EQ, ICE_CMP_IN, ICE_CMP_IS_NULL, ICE_CMP_NOT_NULL, ICE_CMP_LT, ICE_CMP_LE, ICE_CMP_GT, ICE_CMP_GE, ICE_CMP_NE } ice_cmp;
+typedef struct ice_cond {
+    ice_str column;        /* unquoted; the qualifier, if any, was the statement's table or alias */
+    ice_cmp op;
+    size_t nargs;
+    ice_expr *args;        /* PARAM or CONST only */
+} ice_cond;
+
+typedef struct ice_insert {
+    ice_str table;
+    size_t ncols;
+    ice_str *cols;         /* empty: all columns in order */
+    size_t nrows;          /* VALUES rows; 0 with select_sql set, or DEFAULT VALUES (nrows 1, ncols 0, default_values) */
+    ice_expr *values;      /* nrows * ncols (ncols of the row when cols is empty: width) */
+    size_t width;
+    ice_str select_sql;
+    bool default_values;
+    bool on_conflict, do_nothing;
+    size_t nconflict_cols; ice_str *conflict_cols; ice_str conflict_constraint; ice_str conflict_where;
+    size_t nset; ice_str *set_cols; ice_expr *set_exprs; ice_str set_where; /* DO UPDATE */
+    bool returning; bool returning_star; size_t nreturning; ice_expr *returning_exprs; ice_str *returning_names; /* a plain column: kind OTHER with `column` set */
+} ice_insert;
+
+typedef struct ice_update {
+    ice_str table, alias;
+    size_t nset; ice_str *set_cols; ice_expr *set_exprs;
+    ice_str from_sql;      /* FROM clause of UPDATE or USING of DELETE, else absent */
+    ice_str where_sql;     /* absent: all rows */
+    bool simple_where; size_t nconds; ice_cond *conds;
+    bool returning; bool returning_star; size_t nreturning; ice_expr *returning_exprs; ice_str *returning_names;
+} ice_update; /* also DELETE (nset 0) */
+
+/* SELECT cols FROM one table WHERE conjunction [ORDER BY cols] [LIMIT n] [OFFSET n], where it is exactly that; else `simple` is false. */
+typedef struct ice_select {
+    ice_str text;          /* the whole statement without its locking clause */
+    bool simple;
+    ice_str table, alias;
+    bool star; bool count_star; bool exists_one;  /* SELECT COUNT(*) ..., SELECT 1 AS a ... */
+    size_t ncols; ice_str *cols; ice_str *names;  /* output columns and their names (AS) */
+    size_t nconds; ice_cond *conds;
+    size_t norder; ice_str *order_cols; bool *order_desc;
+    int64_t limit, offset; /* -1 / 0 */
+    /* locking */
+    bool lock, lock_shared, nowait, skip_locked;
+    size_t nof; ice_str *of;
+    ice_str from_sql;      /* lock: text of the FROM clause .. end of WHERE, so that keys can be asked for */
+} ice_select;
+
+typedef struct ice_colspec {  /* a column of CREATE TABLE or ADD COLUMN; constraints written at the column are in the statement's list */
+    ice_column column;        /* field_id 0 */
+    bool null_said;
+} ice_colspec;
+typedef struct ice_conspec {
+    ice_constraint con;       /* without field ids: names below */
+    size_t ncols; ice_str *cols;
+    size_t ninclude; ice_str *include;
+    ice_str ref_table; size_t nref; ice_str *ref_cols; /* nref 0: the parent's primary key */
+} ice_conspec;
+
+typedef enum ice_alter_kind {
+    ICE_A_RENAME_TABLE, ICE_A_RENAME_COLUMN, ICE_A_ADD_COLUMN, ICE_A_DROP_COLUMN, ICE_A_TYPE, ICE_A_SET_DEFAULT, ICE_A_DROP_DEFAULT,
+    ICE_A_SET_NOT_NULL, ICE_A_DROP_NOT_NULL, ICE_A_ADD_IDENTITY, ICE_A_DROP_IDENTITY, ICE_A_RESTART, ICE_A_ADD_CONSTRAINT, ICE_A_DROP_CONSTRAINT,
+    ICE_A_RENAME_CONSTRAINT,
+} ice_alter_kind;
+typedef struct ice_alter {
+    ice_alter_kind kind;
+    ice_str name, new_name;   /* column, constraint or table */
+    bool if_exists, if_not_exists, cascade;
+    ice_colspec col;          /* ADD COLUMN; TYPE (type fields only) */
+    size_t ncons; ice_conspec *cons; /* constraints written at the column, or the one added */
+    ice_str expr;             /* USING, SET DEFAULT */
+    int64_t restart;
+} ice_alter;
+
+typedef struct ice_stmt {
+    ice_stmt_kind kind;
+    ice_str text;             /* whole statement, parameters as $n, no trailing semicolon */
+    bool explain;
+    bool tables_known; size_t ntables; ice_str *tables; /* names in FROM/JOIN positions, best effort, for SELECT */
+    union {
+        ice_select select;
+        ice_insert insert;
+        ice_update update;    /* UPDATE, DELETE */
+        struct { ice_str name; bool if_not_exists; size_t ncols; ice_colspec *cols; size_t ncons; ice_conspec *cons; } create;
+        struct { size_t n; ice_str *names; bool if_exists, cascade; } drop; /* DROP TABLE, DROP INDEX, TRUNCATE */
+        struct { ice_str table; bool if_exists; size_t n; ice_alter *actions; } alter;
+        struct { ice_str table; bool if_not_exists; ice_index index; bool unique; ice_conspec con; size_t ncols; ice_str *cols; } index;
+        struct { ice_str table, column, text; } comment; /* text absent: NULL */
+        struct { ice_str name, new_name; ice_str value; bool immediate; } simple; /* savepoint names, rename index, SET */
+    };
+} ice_stmt;
+
+/* Parses one statement (ICE_SYNTAX with the offset and the word; ICE_UNSUPPORTED for what we do not have, named). More than one statement: ICE_SYNTAX. */
+ice_code ice_sql_parse(ice_arena *a, ice_str sql, ice_stmt *out, ice_error *err) ICE_MUST;
+
+/* ---- small expressions ---- */
+
+/* Compiles a CHECK expression made of comparisons of columns with constants, IN lists, IS [NOT] NULL, AND, OR, NOT, parentheses; ICE_UNSUPPORTED otherwise (the caller asks the
+ * engine). Evaluation: SQL's three values: 1 true, 0 false, -1 unknown. Values by position in the definition. */
+typedef struct ice_pred ice_pred;
+ice_code ice_pred_compile(ice_arena *a, ice_str expr, const ice_tabledef *def, ice_pred **out, ice_error *err) ICE_MUST;
+int ice_pred_eval(const ice_pred *p, const ice_value *row);
+/* A DEFAULT expression that is a constant (with optional cast): its value; ICE_UNSUPPORTED otherwise. */
+ice_code ice_sql_constant(ice_arena *a, ice_str expr, ice_value *out, ice_error *err) ICE_MUST;
+/* Rewrites column names in an expression (for RENAME COLUMN): quoted or bare identifiers equal to `from`. */
+ice_code ice_sql_rename_in_expr(ice_arena *a, ice_str expr, ice_str from, ice_str to, ice_str *out, ice_error *err) ICE_MUST;
+#endif
