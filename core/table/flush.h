@@ -1,0 +1,57 @@
+/* Publishing: flush, compaction, history, expiry, catalog changes. States and invariants 4-8 of ARCHITECTURE.md.
+ *
+ * A flush takes the tail (F, P] of each table and publishes one Iceberg snapshot for the table and one for its companion
+ * `<table>__history`, all pointers in one catalog transaction. The caller (txn/) holds the flusher's lease and the log; it hands in table states that hold
+ * everything up to P. Nothing here deletes a file that a reader may need. */
+#ifndef ICE_TABLE_FLUSH_H
+#define ICE_TABLE_FLUSH_H
+
+#include "table/table.h"
+
+typedef struct ice_flush_table {
+    ice_tabstate *state;       /* with its tail applied to `upto`; borrowed */
+    ice_str catalog_name;      /* name the catalog has now; absent: not in the catalog yet */
+    ice_str location;          /* metadata location the catalog had when the state was built; absent: none */
+    bool dropped;              /* dropped in the log: remove from the catalog (files stay for garbage collection) */
+    /* files staged by the bulk path and committed at or before `upto` */
+    size_t nstaged; const struct ice_staged_file *staged;
+    /* out */
+    ice_str new_location;      /* in the caller's arena */
+    uint64_t rows_added, rows_deleted, files_added;
+} ice_flush_table;
+
+/* A Parquet file written before its commit (bulk path): without _row_start; commit_time is known from the log. */
+typedef struct ice_staged_file {
+    ice_str key;               /* object-store key */
+    uint64_t rows, bytes;
+    int32_t schema_id;
+    int64_t commit_time;
+    ice_str data_file_json;    /* the statistics, as ice_staged_write made them */
+} ice_staged_file;
+
+typedef struct ice_flush_options {
+    int64_t upto;              /* P: commit time */
+    uint64_t position;         /* P as a log position */
+    uint64_t rewrite_bytes;    /* tables under this size are rewritten whole (default 16 MiB) */
+    int snapshots_kept;        /* snapshots kept in metadata (default 100) */
+    void (*progress)(void *arg, const char *table, double done);
+    void *arg;
+} ice_flush_options;
+
+/* Publishes all tables in one step. ICE_CONFLICT when a pointer moved (the caller reloads and tries again). Caches (chunk file, key indexes) for new files are
+ * written too, while the data is at hand. */
+ice_code ice_flush(ice_env *env, ice_flush_table *tables, size_t n, const ice_flush_options *o, ice_arena *a, ice_error *err) ICE_MUST;
+
+/* Rewrites small files and files with over 20% deleted rows into one (clustered, sorted by the primary key or the table's cluster column), dropping deletion vectors; a
+ * `replace` snapshot that changes no answer: _row_start, _row_id kept. *did false when there was nothing to do. */
+ice_code ice_compact(ice_env *env, ice_snapshot *s, ice_str catalog_name, ice_arena *a, ice_str *new_location, bool *did, ice_error *err) ICE_MUST;
+
+/* Drops history rows that ended before `before`, old snapshots and metadata. */
+ice_code ice_expire(ice_env *env, ice_snapshot *s, ice_str catalog_name, int64_t before, ice_arena *a, ice_str *new_location, bool *did, ice_error *err) ICE_MUST;
+
+/* Writes the rows a query of `c` yields (columns = def's, in order) as one or more staged Parquet files of at most `max_rows` each. */
+ice_code ice_staged_write(ice_env *env, ice_engine_conn *c, ice_str sql, const ice_tabledef *def, ice_arena *a, ice_staged_file **out, size_t *n, ice_error *err) ICE_MUST;
+
+/* Reads everything the snapshot refers to and verifies counts, statistics, deletion vectors, unique keys, history order; each problem is told to `report`. */
+ice_code ice_snapshot_check(ice_env *env, ice_snapshot *s, void (*report)(void *, const char *), void *arg, ice_error *err) ICE_MUST;
+#endif

@@ -1,0 +1,114 @@
+/* A table as a whole: definition, published snapshot (Iceberg files), tail; reading it through a view.
+ *
+ *   ice_env        what a warehouse gives its tables: object store, catalog, cache directory, engine
+ *   ice_snapshot   the published state of one table at flushed time F: immutable, shared, reference counted
+ *   ice_tabstate   {definition, snapshot (or none yet), tail holding (F, now]}: immutable triple, reference counted;
+ *                  the tail inside grows, the triple is replaced when the schema changes or a flush is noticed
+ *   ice_view       one table in a read view: a tabstate, a time `at`, a transaction's overlay
+ *
+ * Rows visible in a view: base rows of the snapshot, minus its deletion vectors, minus tombstones of the tail with end <= at, minus
+ * tombstones of the overlay; plus tail versions visible at `at` and not ended by the overlay; plus the overlay's live versions. */
+#ifndef ICE_TABLE_TABLE_H
+#define ICE_TABLE_TABLE_H
+
+#include "catalog/catalog.h"
+#include "engine/engine.h"
+#include "io/io.h"
+#include "store/tail.h"
+
+typedef struct ice_env {
+    ice_store *store;
+    ice_catalog *catalog;
+    const char *cache_dir;     /* absolute; holds chunk files and key indexes, rebuildable */
+    uint64_t memory_budget;    /* bytes of decoded columns kept for the whole host; tables that do not fit are read cold */
+    ice_uuid warehouse;
+    /* A connection of the engine for work inside table/ (cache building, flush): made on first use, one user at a time. release after use. Its resolver knows
+     * only names registered with ice_env_bind_source for the duration of one statement. */
+    ice_code (*engine_acquire)(void *arg, ice_engine_conn **out, ice_error *err);
+    void (*engine_release)(void *arg, ice_engine_conn *c);
+    void *arg;
+} ice_env;
+
+/* ---- snapshots ---- */
+
+typedef struct ice_snapshot ice_snapshot;
+
+/* Reads metadata.json, manifest list and manifests (bounded, checked). The history table's state is loaded on first need. */
+ice_code ice_snapshot_load(ice_env *env, ice_str metadata_location, ice_snapshot **out, ice_error *err) ICE_MUST;
+ice_snapshot *ice_snapshot_ref(ice_snapshot *s);
+void ice_snapshot_unref(ice_snapshot *s);
+/* The definition kept in the table's properties; for a table another engine made, one derived from its Iceberg schema. Owned by the snapshot. */
+const ice_tabledef *ice_snapshot_def(const ice_snapshot *s);
+/* Commit time F and log position up to which the snapshot holds everything; 0 when never flushed. */
+int64_t ice_snapshot_flushed(const ice_snapshot *s);
+uint64_t ice_snapshot_position(const ice_snapshot *s);
+ice_str ice_snapshot_location(const ice_snapshot *s);
+/* Live rows: manifest counts minus deletion vectors. Highest value of an identity column in the files (0: none). */
+uint64_t ice_snapshot_rows(const ice_snapshot *s);
+int64_t ice_snapshot_max_int(const ice_snapshot *s, int32_t field_id);
+/* Past snapshots for snapshots(), newest first. commit_time: the flushed commit time it stands for. */
+typedef struct ice_snapshot_info {
+    int64_t snapshot_id, timestamp_ms, commit_time;
+    ice_str operation;
+    size_t nsummary; ice_str *summary_keys, *summary_values;
+} ice_snapshot_info;
+ice_code ice_snapshot_list(ice_snapshot *s, ice_arena *a, ice_snapshot_info **out, size_t *n, ice_error *err) ICE_MUST;
+/* uuid of a table from the directory name our metadata locations have ("<table>-<32 hex>/metadata/..."); false for others'. */
+bool ice_location_uuid(ice_str metadata_location, ice_uuid *out);
+
+/* ---- table states ---- */
+
+typedef struct ice_tabstate {
+    ice_tabledef *def;       /* owned */
+    ice_keys keys;           /* of def, in def's arena */
+    ice_snapshot *snapshot;  /* NULL: nothing published yet */
+    ice_tail *tail;
+    int64_t flushed;         /* F, 0 without a snapshot */
+    int refs;                /* atomic */
+    struct ice_tabstate *older_defs; /* keeps definitions alive that the tail's chunks were made with */
+} ice_tabstate;
+
+/* Takes ownership of def, and references of snapshot and tail (a NULL tail: a new one is made). */
+ice_code ice_tabstate_create(ice_tabledef *def, ice_snapshot *snapshot, ice_tail *tail, ice_tabstate *older, ice_tabstate **out, ice_error *err) ICE_MUST;
+ice_tabstate *ice_tabstate_ref(ice_tabstate *s);
+void ice_tabstate_unref(ice_tabstate *s);
+
+/* ---- views ---- */
+
+typedef enum ice_view_mode { ICE_VIEW_CURRENT, ICE_VIEW_AS_OF, ICE_VIEW_VERSIONS } ice_view_mode;
+typedef struct ice_view {
+    ice_env *env;
+    ice_tabstate *state;   /* referenced */
+    int64_t at;            /* commit time the view shows; for AS_OF and VERSIONS too */
+    ice_tail *overlay;     /* referenced; NULL: none */
+    ice_view_mode mode;
+} ice_view;
+
+/* Where a visible row is. */
+typedef enum ice_where { ICE_IN_OVERLAY, ICE_IN_TAIL, ICE_IN_BASE } ice_where;
+typedef struct ice_row {
+    ice_where where;
+    ice_ref ref;            /* OVERLAY, TAIL */
+    uint32_t file, pos;     /* BASE: index of the data file in the snapshot, row in it */
+    int64_t start;          /* _row_start of the version (OVERLAY: 0) */
+} ice_row;
+
+/* Rows whose key number `key` (of state->keys) equals `values`, through hash indexes, and for files through key indexes (built on first need, in the cache). Mode CURRENT only. Rows into the
+ * arena. Exact: candidates' values are compared. */
+ice_code ice_view_find(ice_view *v, size_t key, const ice_value *values, ice_arena *a, ice_row **rows, size_t *n, ice_error *err) ICE_MUST;
+/* Values of a row for `ncols` columns of a definition, in the arena (field ids as in tail scans: _row_start too). BASE rows come from the decoded column file where the table is resident, else from
+ * the Parquet file through the engine by file_row_number. */
+ice_code ice_view_row(ice_view *v, const ice_row *row, const ice_column *cols, size_t ncols, ice_arena *a, ice_value *out, ice_error *err) ICE_MUST;
+/* Unfiltered count(*) of the view. */
+ice_code ice_view_count(ice_view *v, uint64_t *out, ice_error *err) ICE_MUST;
+
+/* What the resolver answers for this table: a chunk source (hot: decoded files + tail + overlay, in parallel; EQ/IN filters on an indexed key become look-ups) or a subquery over
+ * read_parquet of the files that the view needs, UNION ALL the tail, minus the deleted rows (cold; also AS_OF and VERSIONS where files are cold). `tag` is unique within the statement: names the subquery uses for
+ * its own chunk sources begin with it ("__ice_<tag>_tail", "__ice_<tag>_deleted"), and the resolver passes such names to ice_view_subsource. CURRENT and AS_OF have def's columns (and `_row_start` when
+ * with_start); VERSIONS adds _row_start, _row_end, _operation (what ended the version: "update", "delete"; NULL for a live one). The view must outlive the source's release: the source takes its own references. */
+ice_code ice_view_open(ice_view *v, unsigned tag, bool with_start, ice_arena *a, ice_source **source, ice_str *subquery, ice_error *err) ICE_MUST;
+ice_code ice_view_subsource(ice_view *v, ice_str name, ice_source **source, ice_error *err) ICE_MUST;
+/* For explain(): data files read and in all, rows. */
+typedef struct ice_view_cost { uint64_t rows, files_read, files_total; bool resident; } ice_view_cost;
+void ice_view_cost_get(ice_view *v, ice_view_cost *out);
+#endif
