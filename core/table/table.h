@@ -81,6 +81,7 @@ typedef struct ice_view {
     ice_tabstate *state;   /* referenced */
     int64_t at;            /* commit time the view shows; for AS_OF and VERSIONS too */
     ice_tail *overlay;     /* referenced; NULL: none */
+    int64_t overlay_at;    /* operation number of the overlay up to which the view sees it (a statement does not see what it or a later one writes) */
     ice_view_mode mode;
 } ice_view;
 
