@@ -27,7 +27,7 @@ uint64_t ice_random64(void);
 bool ice_fault(const char *name);
 void ice_fault_arm(const char *name, long k, bool kill);
 void ice_fault_disarm(void);
-/* Hits of all points since the last arm, so that a loop over k knows when none fired. */
+/* Hits of the armed points since the last arm: below k, none fired, and a loop over k is done. */
 long ice_fault_hits(void);
 
 #endif
