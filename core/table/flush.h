@@ -44,14 +44,14 @@ ice_code ice_flush(ice_env *env, ice_flush_table *tables, size_t n, const ice_fl
 
 /* Rewrites small files and files with over 20% deleted rows into one (clustered, sorted by the primary key or the table's cluster column), dropping deletion vectors; a
  * `replace` snapshot that changes no answer: _row_start, _row_id kept. *did false when there was nothing to do. */
-ice_code ice_compact(ice_env *env, ice_snapshot *s, ice_str catalog_name, ice_arena *a, ice_str *new_location, bool *did, ice_error *err) ICE_MUST;
+ice_code ice_compact(ice_env *env, ice_published *s, ice_str catalog_name, ice_arena *a, ice_str *new_location, bool *did, ice_error *err) ICE_MUST;
 
 /* Drops history rows that ended before `before`, old snapshots and metadata. */
-ice_code ice_expire(ice_env *env, ice_snapshot *s, ice_str catalog_name, int64_t before, ice_arena *a, ice_str *new_location, bool *did, ice_error *err) ICE_MUST;
+ice_code ice_expire(ice_env *env, ice_published *s, ice_str catalog_name, int64_t before, ice_arena *a, ice_str *new_location, bool *did, ice_error *err) ICE_MUST;
 
 /* Writes the rows a query of `c` yields (columns = def's, in order) as one or more staged Parquet files of at most `max_rows` each. */
 ice_code ice_staged_write(ice_env *env, ice_engine_conn *c, ice_str sql, const ice_tabledef *def, ice_arena *a, ice_staged_file **out, size_t *n, ice_error *err) ICE_MUST;
 
 /* Reads everything the snapshot refers to and verifies counts, statistics, deletion vectors, unique keys, history order; each problem is told to `report`. */
-ice_code ice_snapshot_check(ice_env *env, ice_snapshot *s, void (*report)(void *, const char *), void *arg, ice_error *err) ICE_MUST;
+ice_code ice_published_check(ice_env *env, ice_published *s, void (*report)(void *, const char *), void *arg, ice_error *err) ICE_MUST;
 #endif

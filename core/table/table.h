@@ -1,7 +1,7 @@
 /* A table as a whole: definition, published snapshot (Iceberg files), tail; reading it through a view.
  *
  *   ice_env        what a warehouse gives its tables: object store, catalog, cache directory, engine
- *   ice_snapshot   the published state of one table at flushed time F: immutable, shared, reference counted
+ *   ice_published   the published state of one table at flushed time F: immutable, shared, reference counted
  *   ice_tabstate   {definition, snapshot (or none yet), tail holding (F, now]}: immutable triple, reference counted;
  *                  the tail inside grows, the triple is replaced when the schema changes or a flush is noticed
  *   ice_view       one table in a read view: a tabstate, a time `at`, a transaction's overlay
@@ -31,28 +31,28 @@ typedef struct ice_env {
 
 /* ---- snapshots ---- */
 
-typedef struct ice_snapshot ice_snapshot;
+typedef struct ice_published ice_published;
 
 /* Reads metadata.json, manifest list and manifests (bounded, checked). The history table's state is loaded on first need. */
-ice_code ice_snapshot_load(ice_env *env, ice_str metadata_location, ice_snapshot **out, ice_error *err) ICE_MUST;
-ice_snapshot *ice_snapshot_ref(ice_snapshot *s);
-void ice_snapshot_unref(ice_snapshot *s);
+ice_code ice_published_load(ice_env *env, ice_str metadata_location, ice_published **out, ice_error *err) ICE_MUST;
+ice_published *ice_published_ref(ice_published *s);
+void ice_published_unref(ice_published *s);
 /* The definition kept in the table's properties; for a table another engine made, one derived from its Iceberg schema. Owned by the snapshot. */
-const ice_tabledef *ice_snapshot_def(const ice_snapshot *s);
+const ice_tabledef *ice_published_def(const ice_published *s);
 /* Commit time F and log position up to which the snapshot holds everything; 0 when never flushed. */
-int64_t ice_snapshot_flushed(const ice_snapshot *s);
-uint64_t ice_snapshot_position(const ice_snapshot *s);
-ice_str ice_snapshot_location(const ice_snapshot *s);
+int64_t ice_published_flushed(const ice_published *s);
+uint64_t ice_published_position(const ice_published *s);
+ice_str ice_published_location(const ice_published *s);
 /* Live rows: manifest counts minus deletion vectors. Highest value of an identity column in the files (0: none). */
-uint64_t ice_snapshot_rows(const ice_snapshot *s);
-int64_t ice_snapshot_max_int(const ice_snapshot *s, int32_t field_id);
+uint64_t ice_published_rows(const ice_published *s);
+int64_t ice_published_max_int(const ice_published *s, int32_t field_id);
 /* Past snapshots for snapshots(), newest first. commit_time: the flushed commit time it stands for. */
 typedef struct ice_snapshot_info {
     int64_t snapshot_id, timestamp_ms, commit_time;
     ice_str operation;
     size_t nsummary; ice_str *summary_keys, *summary_values;
 } ice_snapshot_info;
-ice_code ice_snapshot_list(ice_snapshot *s, ice_arena *a, ice_snapshot_info **out, size_t *n, ice_error *err) ICE_MUST;
+ice_code ice_published_list(ice_published *s, ice_arena *a, ice_snapshot_info **out, size_t *n, ice_error *err) ICE_MUST;
 /* uuid of a table from the directory name our metadata locations have ("<table>-<32 hex>/metadata/..."); false for others'. */
 bool ice_location_uuid(ice_str metadata_location, ice_uuid *out);
 
@@ -61,15 +61,15 @@ bool ice_location_uuid(ice_str metadata_location, ice_uuid *out);
 typedef struct ice_tabstate {
     ice_tabledef *def;       /* owned */
     ice_keys keys;           /* of def, in def's arena */
-    ice_snapshot *snapshot;  /* NULL: nothing published yet */
+    ice_published *published; /* NULL: nothing published yet */
     ice_tail *tail;
     int64_t flushed;         /* F, 0 without a snapshot */
     int refs;                /* atomic */
     struct ice_tabstate *older_defs; /* keeps definitions alive that the tail's chunks were made with */
 } ice_tabstate;
 
-/* Takes ownership of def, and references of snapshot and tail (a NULL tail: a new one is made). */
-ice_code ice_tabstate_create(ice_tabledef *def, ice_snapshot *snapshot, ice_tail *tail, ice_tabstate *older, ice_tabstate **out, ice_error *err) ICE_MUST;
+/* Takes ownership of def, and references of published and tail (a NULL tail: a new one is made). */
+ice_code ice_tabstate_create(ice_tabledef *def, ice_published *published, ice_tail *tail, ice_tabstate *older, ice_tabstate **out, ice_error *err) ICE_MUST;
 ice_tabstate *ice_tabstate_ref(ice_tabstate *s);
 void ice_tabstate_unref(ice_tabstate *s);
 

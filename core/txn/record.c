@@ -1,0 +1,235 @@
+#include "txn/record.h"
+
+#include <stdlib.h>
+
+void ice__record_begin(ice_buf *b) { ice_buf_put_u8(b, ICE_RECORD_FORMAT); }
+
+ice_code ice__record_def(ice_buf *b, const ice_tabledef *def, ice_error *err)
+{
+    ice_buf json = {0};
+    ice_code rc = ice_tabledef_to_json(def, &json, err);
+    if (rc == ICE_OK) {
+        ice_buf_put_u8(b, 'D');
+        ice_buf_put(b, def->uuid.b, 16);
+        ice_buf_put_varint(b, json.len);
+        ice_buf_put(b, json.data, json.len);
+    }
+    ice_buf_free(&json);
+    return rc;
+}
+
+void ice__record_drop(ice_buf *b, ice_uuid table)
+{
+    ice_buf_put_u8(b, 'X');
+    ice_buf_put(b, table.b, 16);
+}
+
+void ice__record_table(ice_buf *b, const ice_tabledef *def)
+{
+    ice_buf_put_u8(b, 'T');
+    ice_buf_put(b, def->uuid.b, 16);
+    ice_buf_put_varint(b, (uint64_t)def->schema_id);
+}
+
+void ice__record_change(ice_buf *b, const ice_change *c)
+{
+    ice_buf_put_u8(b, (uint8_t)c->op);
+    ice_buf_put_varint(b, c->table);
+    size_t at = b->len;
+    ice_buf_put_u32(b, 0);
+    if (c->op != 'I') {
+        ice_buf_put_u64(b, (uint64_t)c->base_start);
+        ice_row_encode(c->key_types, c->key, c->nkey, b);
+    }
+    if (c->op != 'R')
+        ice_row_encode(c->types, c->row, c->ncols, b);
+    if (b->failed)
+        return;
+    uint32_t n = (uint32_t)(b->len - at - 4);
+    for (int i = 0; i < 4; i++)
+        b->data[at + i] = (char)(n >> (8 * i));
+}
+
+void ice__record_sequence(ice_buf *b, uint64_t name, int64_t value)
+{
+    ice_buf_put_u8(b, 'Q');
+    ice_buf_put_u64(b, name);
+    ice_buf_put_u64(b, (uint64_t)value);
+}
+
+/* ---- reading ---- */
+
+/* One table declared in the record being read. */
+typedef struct rec_table {
+    void *handle;
+    bool skip;
+    size_t ncols, nkey;
+    ice_type *types, *key_types;
+    ice_value *row, *key;
+} rec_table;
+
+typedef struct rec_state {
+    const ice_record_sink *sink;
+    void *arg;
+    ice_reader r;
+    ice_arena *arena;
+    rec_table *tables;
+    size_t ntables, cap;
+} rec_state;
+
+static ice_code corrupt(const rec_state *s, const char *what, ice_error *err)
+{
+    return ice_fail(err, ICE_CORRUPT, "log record: %s (%zu bytes before its end)", what, ice_reader_left(&s->r));
+}
+
+static ice_code read_uuid(rec_state *s, ice_uuid *out, ice_error *err)
+{
+    const uint8_t *p = ice_read_bytes(&s->r, 16);
+    if (!p)
+        return corrupt(s, "ends inside a table id", err);
+    memcpy(out->b, p, 16);
+    return ICE_OK;
+}
+
+static ice_code read_def(rec_state *s, ice_error *err)
+{
+    ice_uuid id;
+    ice_tabledef *def = NULL;
+    ice_code rc = read_uuid(s, &id, err);
+    if (rc != ICE_OK)
+        return rc;
+    uint64_t n = ice_read_varint(&s->r);
+    const uint8_t *p = s->r.failed ? NULL : ice_read_bytes(&s->r, n);
+    if (!p)
+        return corrupt(s, "ends inside a definition", err);
+    if ((rc = ice_tabledef_from_json((ice_str){(const char *)p, n}, &def, err)) != ICE_OK)
+        return rc;
+    if (!ice_uuid_eq(def->uuid, id)) {
+        ice_tabledef_free(def);
+        return corrupt(s, "a definition is of another table", err);
+    }
+    return s->sink->def(s->arg, def, err);
+}
+
+static ice_code grow_tables(rec_state *s, ice_error *err)
+{
+    if (s->ntables < s->cap)
+        return ICE_OK;
+    size_t cap = s->cap ? s->cap * 2 : 8;
+    rec_table *t = realloc(s->tables, cap * sizeof *t);
+    if (!t)
+        return ice_fail_nomem(err);
+    s->tables = t;
+    s->cap = cap;
+    return ICE_OK;
+}
+
+static ice_code read_table(rec_state *s, ice_error *err)
+{
+    ice_uuid id;
+    const ice_tabledef *def = NULL;
+    const ice_keys *keys = NULL;
+    ice_code rc = read_uuid(s, &id, err);
+    if (rc != ICE_OK || (rc = grow_tables(s, err)) != ICE_OK)
+        return rc;
+    int32_t schema_id = (int32_t)ice_read_varint(&s->r);
+    rec_table *t = &s->tables[s->ntables];
+    memset(t, 0, sizeof *t);
+    if ((rc = s->sink->table(s->arg, id, &t->handle, &def, &keys, &t->skip, err)) != ICE_OK)
+        return rc;
+    s->ntables++;
+    if (t->skip)
+        return ICE_OK;
+    if (def->schema_id != schema_id)
+        return corrupt(s, "rows of a definition that is not the table's", err);
+    t->ncols = def->ncols;
+    t->nkey = keys->keys[0].ncols;
+    t->types = ICE_NEW_N(s->arena, ice_type, t->ncols);
+    t->row = ICE_NEW_N(s->arena, ice_value, t->ncols);
+    t->key_types = ICE_NEW_N(s->arena, ice_type, t->nkey);
+    t->key = ICE_NEW_N(s->arena, ice_value, t->nkey);
+    if (!t->types || !t->row || !t->key_types || !t->key)
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < t->ncols; i++)
+        t->types[i] = def->cols[i].type;
+    for (size_t i = 0; i < t->nkey; i++)
+        t->key_types[i] = def->cols[keys->keys[0].cols[i]].type;
+    return ICE_OK;
+}
+
+static ice_code read_change(rec_state *s, uint8_t op, ice_error *err)
+{
+    ice_code rc;
+    uint64_t k = ice_read_varint(&s->r);
+    if (s->r.failed || k >= s->ntables)
+        return corrupt(s, "a row of an undeclared table", err);
+    rec_table *t = &s->tables[k];
+    uint32_t n = ice_read_u32(&s->r);
+    const uint8_t *p = ice_read_bytes(&s->r, n);
+    if (!p)
+        return corrupt(s, "ends inside a row", err);
+    if (t->skip)
+        return ICE_OK;
+    ice_reader r = {p, p + n, false};
+    if (op != 'I') {
+        int64_t base = (int64_t)ice_read_u64(&r);
+        if ((rc = ice_row_decode(&r, t->key_types, t->nkey, t->key, err)) != ICE_OK)
+            return rc;
+        rc = s->sink->end(s->arg, t->handle, t->key, base, op == 'U' ? ICE_OP_UPDATE : ICE_OP_DELETE, err);
+        if (rc != ICE_OK || op == 'R')
+            return rc;
+    }
+    if ((rc = ice_row_decode(&r, t->types, t->ncols, t->row, err)) != ICE_OK)
+        return rc;
+    return s->sink->insert(s->arg, t->handle, t->row, op == 'U' ? ICE_OP_UPDATE : ICE_OP_INSERT, err);
+}
+
+static ice_code read_op(rec_state *s, ice_error *err)
+{
+    uint8_t op = ice_read_u8(&s->r);
+    ice_uuid id;
+    ice_code rc;
+    switch (op) {
+    case 'D':
+        return read_def(s, err);
+    case 'X':
+        if ((rc = read_uuid(s, &id, err)) != ICE_OK)
+            return rc;
+        return s->sink->drop(s->arg, id, err);
+    case 'T':
+        return read_table(s, err);
+    case 'I':
+    case 'U':
+    case 'R':
+        return read_change(s, op, err);
+    case 'Q': {
+        uint64_t name = ice_read_u64(&s->r);
+        int64_t value = (int64_t)ice_read_u64(&s->r);
+        if (s->r.failed)
+            return corrupt(s, "ends inside a sequence", err);
+        s->sink->sequence(s->arg, name, value);
+        return ICE_OK;
+    }
+    default:
+        return corrupt(s, "an operation that this version does not know", err);
+    }
+}
+
+ice_code ice__record_read(ice_str body, const ice_record_sink *sink, void *arg, ice_error *err)
+{
+    rec_state s = {.sink = sink, .arg = arg, .r = ice_reader_of(body)};
+    ice_code rc = ICE_OK;
+    uint8_t format = ice_read_u8(&s.r);
+    if (format != ICE_RECORD_FORMAT)
+        return ice_fail(err, ICE_CORRUPT, "log record of format %u; this version reads format %d", format,
+                        ICE_RECORD_FORMAT);
+    if (!(s.arena = ice_arena_create()))
+        return ice_fail_nomem(err);
+    while (rc == ICE_OK && ice_reader_left(&s.r) > 0)
+        rc = read_op(&s, err);
+    if (rc == ICE_OK && s.r.failed)
+        rc = corrupt(&s, "ends inside an operation", err);
+    free(s.tables);
+    ice_arena_free(s.arena);
+    return rc;
+}
