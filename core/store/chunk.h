@@ -32,6 +32,15 @@ static inline bool ice_vec_valid(const ice_vec *v, size_t i)
 }
 void ice_vec_get(const ice_vec *v, size_t i, ice_value *out); /* views into the vector */
 
+/* Memory of one constant. */
+typedef struct ice_vec_const {
+    _Alignas(16) uint8_t bytes[16];
+    ice_strval str;
+    uint8_t validity;
+} ice_vec_const;
+/* A constant vector of `v`, a value of type `t` (NULL pointer or null: all rows null); string bytes stay the caller's. `mem` lives as long as `out`. */
+void ice_vec_constant(ice_type t, const ice_value *v, ice_vec_const *mem, ice_vec *out);
+
 #define ICE_BATCH_ROWS 2048
 
 /* What a scan hands out: rows [first, first + count) of the vectors when sel is NULL, else rows sel[0..count). count <= ICE_BATCH_ROWS. */

@@ -1,0 +1,44 @@
+/* Inside store/: files written whole and mapped, and raw access to one stored value. */
+#ifndef ICE_STORE_CHUNK_INT_H
+#define ICE_STORE_CHUNK_INT_H
+
+#include "store/chunk.h"
+
+/* Sections of mapped files start at multiples of this. */
+#define ICE__ALIGN 64u
+
+static inline uint64_t ice__align(uint64_t n) { return (n + ICE__ALIGN - 1) & ~(uint64_t)(ICE__ALIGN - 1); }
+
+/* One piece of a file; each is padded with zeros to ICE__ALIGN. */
+typedef struct ice__part {
+    const void *ptr;
+    size_t len;
+} ice__part;
+
+/* Writes the parts one after another to a temporary file beside `path`, syncs it and renames it over `path`. On failure
+ * nothing is left under either name. Fault points store.write, store.sync, store.rename. */
+ice_code ice__file_write(const char *path, const ice__part *parts, size_t n, ice_error *err) ICE_MUST;
+
+/* A whole file mapped read-only. `ptr` NULL: not mapped. */
+typedef struct ice__map {
+    const uint8_t *ptr;
+    size_t len;
+} ice__map;
+/* ICE_CORRUPT when the file is shorter than `min` bytes. */
+ice_code ice__map_open(const char *path, size_t min, ice__map *out, ice_error *err) ICE_MUST;
+void ice__map_close(ice__map *m);
+
+static inline bool ice__is_string(ice_type t)
+{
+    return t.kind == ICE_T_STRING || t.kind == ICE_T_BINARY || t.kind == ICE_T_FIXED;
+}
+
+/* One non-null fixed-width value from or to its place in a column. */
+void ice__fixed_get(ice_type t, const void *src, ice_value *out);
+void ice__fixed_put(ice_type t, const ice_value *v, void *dst);
+
+/* malloc that a fault point (store.alloc) can fail; zeroed, aligned to ICE__ALIGN when it is at least that large. */
+void *ice__alloc(size_t n);
+void *ice__realloc(void *p, size_t n);
+
+#endif

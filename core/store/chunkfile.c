@@ -1,0 +1,330 @@
+/* Chunk file, all integers little-endian, every section at a multiple of 64:
+ *
+ *   0 "ICECHUNK" | 8 version u32 | 12 ncols u32 | 16 rows u64 | 24 file size u64 | 32 CRC u32 | zeros to 64
+ *   64 one entry of 64 bytes for each column:
+ *      0 field id i32 | 4 kind u8 | 5 precision u8 | 6 scale u8 | 7 0 | 8 length u32 | 12 0
+ *      16 validity offset (0: no nulls) | 24 data offset | 32 offsets offset | 40 heap offset | 48 heap length | 56 0
+ *   then for each column its validity bitmap, its data or (rows + 1) u32 offsets, its string heap
+ *
+ * The CRC is of the header and directory with the CRC field 0. */
+#include "store/chunk_int.h"
+
+#include <stdlib.h>
+
+#define MAGIC "ICECHUNK"
+#define VERSION 1u
+
+typedef struct header {
+    char magic[8];
+    uint32_t version, ncols;
+    uint64_t rows, size;
+    uint32_t crc;
+    uint8_t zeros[28];
+} header;
+typedef struct entry {
+    int32_t field_id;
+    uint8_t kind, precision, scale, zero1;
+    uint32_t length, zero2;
+    uint64_t validity, data, offsets, heap, heap_len, zero3;
+} entry;
+_Static_assert(sizeof(header) == 64 && sizeof(entry) == 64, "header and directory entries are aligned blocks");
+
+struct ice_chunkfile {
+    ice__map map;
+    const header *head;
+    const entry *dir;
+};
+
+/* ---- writing ---- */
+
+/* A column's sections as they grow: a file's rows are few enough to hold once. */
+typedef struct colbuf {
+    ice_buf validity, data, offsets, heap;
+    bool nulls;
+} colbuf;
+
+typedef struct writer {
+    const ice_column *cols;
+    size_t ncols;
+    uint64_t rows;
+    colbuf *bufs;
+    uint8_t *head; /* header and directory */
+    ice__part *parts;
+} writer;
+
+static size_t batch_row(const ice_batch *b, size_t i) { return b->sel ? b->sel[i] : b->first + i; }
+
+static ice_code add_validity(colbuf *c, uint64_t rows, const ice_vec *v, const ice_batch *b, ice_error *err)
+{
+    size_t need = (size_t)((rows + b->count + 7) / 8) - c->validity.len;
+    char *p = ice_buf_reserve(&c->validity, need);
+    if (!p) return ice_fail_nomem(err);
+    memset(p, 0, need);
+    c->validity.len += need;
+    uint8_t *bits = (uint8_t *)c->validity.data;
+    size_t i = 0;
+    if (!v->validity && rows % 8 == 0) {
+        i = b->count / 8 * 8;
+        memset(bits + rows / 8, 0xff, i / 8);
+    }
+    for (; i < b->count; i++) {
+        if (ice_vec_valid(v, batch_row(b, i)))
+            bits[(rows + i) >> 3] |= (uint8_t)(1u << ((rows + i) & 7));
+        else
+            c->nulls = true;
+    }
+    return ICE_OK;
+}
+
+static ice_code add_fixed(colbuf *c, const ice_vec *v, const ice_batch *b, ice_error *err)
+{
+    size_t w = ice_type_width(v->type);
+    char *p = ice_buf_reserve(&c->data, b->count * w);
+    if (!p) return ice_fail_nomem(err);
+    c->data.len += b->count * w;
+    if (!b->sel && !v->constant) {
+        memcpy(p, (const char *)v->data + b->first * w, b->count * w);
+        return ICE_OK;
+    }
+    for (size_t i = 0; i < b->count; i++) {
+        size_t row = v->constant ? 0 : batch_row(b, i);
+        if (ice_vec_valid(v, row))
+            memcpy(p + i * w, (const char *)v->data + row * w, w);
+        else
+            memset(p + i * w, 0, w);
+    }
+    return ICE_OK;
+}
+
+static ice_code add_strings(colbuf *c, const ice_column *col, const ice_vec *v, const ice_batch *b, ice_error *err)
+{
+    if (!c->offsets.len) ice_buf_put_u32(&c->offsets, 0);
+    for (size_t i = 0; i < b->count; i++) {
+        ice_value x;
+        ice_vec_get(v, batch_row(b, i), &x);
+        if (!x.null) {
+            if (x.s.len > UINT32_MAX - c->heap.len)
+                return ice_fail(err, ICE_UNSUPPORTED, "column %.*s: over 4 GiB of text in one chunk file",
+                                ICE_PRI(col->name));
+            ice_buf_put_str(&c->heap, x.s);
+        }
+        ice_buf_put_u32(&c->offsets, (uint32_t)c->heap.len);
+    }
+    ice_code rc = ice_buf_check(&c->heap, err);
+    return rc ? rc : ice_buf_check(&c->offsets, err);
+}
+
+static ice_code add_batch(writer *w, const ice_batch *b, ice_error *err)
+{
+    if (b->nvecs != w->ncols)
+        return ice_fail(err, ICE_MISUSE, "chunk file: batch of %zu columns, want %zu", b->nvecs, w->ncols);
+    if (w->rows + b->count > UINT32_MAX)
+        return ice_fail(err, ICE_UNSUPPORTED, "chunk file: over %u rows", UINT32_MAX);
+    for (size_t i = 0; i < w->ncols; i++) {
+        const ice_vec *v = &b->vecs[i];
+        const ice_column *col = &w->cols[i];
+        if (!ice_type_eq(v->type, col->type))
+            return ice_fail(err, ICE_MISUSE, "chunk file: batch has another type for column %.*s", ICE_PRI(col->name));
+        ice_code rc = add_validity(&w->bufs[i], w->rows, v, b, err);
+        if (!rc)
+            rc = ice__is_string(v->type) ? add_strings(&w->bufs[i], col, v, b, err)
+                                         : add_fixed(&w->bufs[i], v, b, err);
+        if (rc) return rc;
+    }
+    w->rows += b->count;
+    return ICE_OK;
+}
+
+/* Places one section behind the others; returns its offset. */
+static uint64_t place(writer *w, size_t *nparts, uint64_t *size, const ice_buf *b)
+{
+    uint64_t at = *size;
+    w->parts[(*nparts)++] = (ice__part){b->data, b->len};
+    *size += ice__align(b->len);
+    return at;
+}
+
+static ice_code layout(writer *w, size_t *nparts, ice_error *err)
+{
+    size_t head_len = sizeof(header) + w->ncols * sizeof(entry);
+    w->head = ice__alloc(head_len);
+    w->parts = ice__alloc((1 + 3 * w->ncols) * sizeof *w->parts);
+    if (!w->head || !w->parts) return ice_fail_nomem(err);
+    uint64_t size = head_len;
+    w->parts[(*nparts)++] = (ice__part){w->head, head_len};
+    for (size_t i = 0; i < w->ncols; i++) {
+        entry *e = (entry *)(w->head + sizeof(header)) + i;
+        colbuf *c = &w->bufs[i];
+        ice_type t = w->cols[i].type;
+        *e = (entry){.field_id = w->cols[i].field_id, .kind = t.kind, .precision = t.precision, .scale = t.scale,
+                     .length = t.length};
+        if (c->nulls) e->validity = place(w, nparts, &size, &c->validity);
+        if (!ice__is_string(t)) {
+            e->data = place(w, nparts, &size, &c->data);
+            continue;
+        }
+        if (!c->offsets.len) ice_buf_put_u32(&c->offsets, 0);
+        if (c->offsets.failed) return ice_fail_nomem(err);
+        e->offsets = place(w, nparts, &size, &c->offsets);
+        e->heap = place(w, nparts, &size, &c->heap);
+        e->heap_len = c->heap.len;
+    }
+    header *h = (header *)w->head;
+    *h = (header){.version = VERSION, .ncols = (uint32_t)w->ncols, .rows = w->rows, .size = size};
+    memcpy(h->magic, MAGIC, 8);
+    h->crc = ice_crc32(0, w->head, head_len);
+    return ICE_OK;
+}
+
+static void writer_free(writer *w)
+{
+    for (size_t i = 0; w->bufs && i < w->ncols; i++) {
+        ice_buf_free(&w->bufs[i].validity);
+        ice_buf_free(&w->bufs[i].data);
+        ice_buf_free(&w->bufs[i].offsets);
+        ice_buf_free(&w->bufs[i].heap);
+    }
+    free(w->bufs);
+    free(w->head);
+    free(w->parts);
+}
+
+ice_code ice_chunkfile_write(const char *path, const ice_column *cols, size_t ncols,
+                             ice_code (*next)(void *arg, ice_batch *out, ice_error *err), void *arg, ice_error *err)
+{
+    writer w = {.cols = cols, .ncols = ncols};
+    ice_code rc = ICE_OK;
+    size_t nparts = 0;
+    w.bufs = ice__alloc((ncols + 1) * sizeof *w.bufs);
+    if (!w.bufs) return ice_fail_nomem(err);
+    for (;;) {
+        ice_batch b = {0};
+        ICE_TRY(next(arg, &b, err));
+        if (!b.count) break;
+        ICE_TRY(add_batch(&w, &b, err));
+    }
+    ICE_TRY(layout(&w, &nparts, err));
+    ICE_TRY(ice__file_write(path, w.parts, nparts, err));
+out:
+    if (rc) ice_error_prefix(err, "%s", path);
+    writer_free(&w);
+    return rc;
+}
+
+/* ---- reading ---- */
+
+static bool inside(const ice__map *m, uint64_t at, uint64_t len)
+{
+    return at % ICE__ALIGN == 0 && at >= sizeof(header) && at <= m->len && len <= m->len - at;
+}
+
+static ice_type entry_type(const entry *e)
+{
+    return (ice_type){.kind = e->kind, .precision = e->precision, .scale = e->scale, .length = e->length};
+}
+
+static bool type_ok(ice_type t)
+{
+    if (t.kind == ICE_T_DECIMAL) return t.precision >= 1 && t.precision <= 38 && t.scale <= t.precision;
+    return t.kind > ICE_T_NONE && t.kind <= ICE_T_BINARY;
+}
+
+/* Offsets are followed without a look later, so all of them are looked at now. */
+static bool strings_ok(const ice__map *m, const entry *e, uint64_t rows)
+{
+    if (!inside(m, e->offsets, (rows + 1) * 4) || !inside(m, e->heap, e->heap_len)) return false;
+    const uint32_t *o = (const uint32_t *)(m->ptr + e->offsets);
+    bool falls = false;
+    for (uint64_t i = 0; i < rows; i++) falls |= o[i] > o[i + 1];
+    return !falls && o[rows] <= e->heap_len;
+}
+
+/* A bool of another byte is undefined behaviour for whoever loads it as one. */
+static bool bools_ok(const uint8_t *p, uint64_t rows)
+{
+    uint8_t all = 0;
+    for (uint64_t i = 0; i < rows; i++) all |= p[i];
+    return all <= 1;
+}
+
+static bool entry_ok(const ice__map *m, const entry *e, uint64_t rows)
+{
+    ice_type t = entry_type(e);
+    if (!type_ok(t)) return false;
+    if (e->validity && !inside(m, e->validity, (rows + 7) / 8)) return false;
+    if (ice__is_string(t)) return strings_ok(m, e, rows);
+    if (!inside(m, e->data, rows * ice_type_width(t))) return false;
+    return t.kind != ICE_T_BOOL || bools_ok(m->ptr + e->data, rows);
+}
+
+static bool crc_ok(const header *h, size_t len)
+{
+    header x = *h;
+    x.crc = 0;
+    uint32_t crc = ice_crc32(0, &x, sizeof x);
+    return ice_crc32(crc, (const uint8_t *)h + sizeof x, len - sizeof x) == h->crc;
+}
+
+static ice_code check(const char *path, const ice__map *m, ice_error *err)
+{
+    const header *h = (const header *)m->ptr;
+    if (memcmp(h->magic, MAGIC, 8)) return ice_fail(err, ICE_CORRUPT, "%s: not a chunk file", path);
+    if (h->version != VERSION) return ice_fail(err, ICE_CORRUPT, "%s: chunk file version %u", path, h->version);
+    if (h->ncols > (m->len - sizeof *h) / sizeof(entry) || h->size != m->len || h->rows > UINT32_MAX)
+        return ice_fail(err, ICE_CORRUPT, "%s: header does not fit a file of %zu bytes", path, m->len);
+    if (!crc_ok(h, sizeof *h + h->ncols * sizeof(entry)))
+        return ice_fail(err, ICE_CORRUPT, "%s: header checksum", path);
+    const entry *dir = (const entry *)(m->ptr + sizeof *h);
+    for (uint32_t i = 0; i < h->ncols; i++)
+        if (!entry_ok(m, &dir[i], h->rows))
+            return ice_fail(err, ICE_CORRUPT, "%s: column %u (field id %d) overruns the file", path, i,
+                            dir[i].field_id);
+    return ICE_OK;
+}
+
+ice_code ice_chunkfile_open(const char *path, ice_chunkfile **out, ice_error *err)
+{
+    ice__map m;
+    *out = NULL;
+    ice_code rc = ice__map_open(path, sizeof(header), &m, err);
+    if (rc) return rc;
+    ICE_TRY(check(path, &m, err));
+    ice_chunkfile *f = ice__alloc(sizeof *f);
+    if (!f) {
+        rc = ice_fail_nomem(err);
+        goto out;
+    }
+    *f = (ice_chunkfile){m, (const header *)m.ptr, (const entry *)(m.ptr + sizeof(header))};
+    *out = f;
+    return ICE_OK;
+out:
+    ice__map_close(&m);
+    return rc;
+}
+
+void ice_chunkfile_close(ice_chunkfile *f)
+{
+    if (!f) return;
+    ice__map_close(&f->map);
+    free(f);
+}
+
+uint64_t ice_chunkfile_rows(const ice_chunkfile *f) { return f->head->rows; }
+
+bool ice_chunkfile_column(const ice_chunkfile *f, int32_t field_id, ice_vec *out)
+{
+    const uint8_t *base = f->map.ptr;
+    for (uint32_t i = 0; i < f->head->ncols; i++) {
+        const entry *e = &f->dir[i];
+        if (e->field_id != field_id) continue;
+        *out = (ice_vec){.type = entry_type(e), .validity = e->validity ? base + e->validity : NULL};
+        if (ice__is_string(out->type)) {
+            out->offsets = (const uint32_t *)(base + e->offsets);
+            out->heap = (const char *)base + e->heap;
+        } else {
+            out->data = base + e->data;
+        }
+        return true;
+    }
+    return false;
+}

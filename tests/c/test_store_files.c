@@ -1,0 +1,482 @@
+/* Chunk files and key indexes: round trips, hostile bytes, failing I/O. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "store/chunk.h"
+
+static char dir[64];
+static char path[96];
+
+static int make_dir(void **state)
+{
+    snprintf(dir, sizeof dir, "%s/ice_store_XXXXXX", P_tmpdir);
+    if (!mkdtemp(dir)) return -1;
+    snprintf(path, sizeof path, "%s/file", dir);
+    return 0;
+}
+
+static int files_in_dir(void)
+{
+    int n = 0;
+    DIR *d = opendir(dir);
+    for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
+    closedir(d);
+    return n;
+}
+
+static int remove_dir(void **state)
+{
+    unlink(path);
+    return rmdir(dir);
+}
+
+/* ---- chunk files ---- */
+
+#define NTYPES 15
+static ice_column columns[NTYPES];
+
+static void make_columns(void)
+{
+    const char *types[NTYPES] = {"boolean", "int",  "long",      "float",       "double", "decimal(9, 2)", "decimal(38, 4)", "date",
+                                 "time",    "uuid", "timestamp", "timestamptz", "string", "fixed[3]",      "binary"};
+    for (int i = 0; i < NTYPES; i++) {
+        columns[i] = (ice_column){.field_id = 10 + i, .name = ice_str_c(types[i])};
+        assert_int_equal(ice_type_parse(ice_str_c(types[i]), &columns[i].type, NULL), ICE_OK);
+    }
+}
+
+/* The value of (column, row) of the test table. Every 5th is null in odd columns. */
+static ice_value cell(int c, uint64_t row, char text[32])
+{
+    ice_value v = {.kind = columns[c].type.kind, .scale = columns[c].type.scale};
+    if (c % 2 && row % 5 == 0) return (ice_value){.kind = v.kind, .null = true};
+    switch (v.kind) {
+    case ICE_T_BOOL:
+        v.b = row % 3 == 0;
+        break;
+    case ICE_T_FLOAT:
+    case ICE_T_DOUBLE:
+        v.d = (double)row * 0.5;
+        break;
+    case ICE_T_DECIMAL:
+        v.dec = (ice_i128)row - 7;
+        if (columns[c].type.precision > 18) v.dec *= (ice_i128)1 << 60;
+        break;
+    case ICE_T_UUID:
+        memset(v.uuid, (int)(row & 255), 16);
+        break;
+    case ICE_T_STRING:
+    case ICE_T_BINARY:
+        v.s = (ice_str){text, (size_t)snprintf(text, 32, "row %llu", (unsigned long long)row) * (row % 4 != 0)};
+        break;
+    case ICE_T_FIXED:
+        memcpy(text, "abc", 3);
+        v.s = (ice_str){text, 3};
+        break;
+    default:
+        v.i = (int64_t)row - 3;
+    }
+    return v;
+}
+
+/* Hands out the test table in batches of `step` rows, every other one through a selection vector. */
+typedef struct feed {
+    uint64_t at, rows, step;
+    ice_vec vecs[NTYPES];
+    void *data[NTYPES];
+    ice_strval strs[NTYPES][ICE_BATCH_ROWS];
+    char texts[NTYPES][ICE_BATCH_ROWS][32];
+    uint8_t validity[NTYPES][ICE_BATCH_ROWS / 8];
+    uint32_t sel[ICE_BATCH_ROWS];
+} feed;
+
+static void put_cell(feed *f, int c, size_t at, const ice_value *v)
+{
+    if (v->null) return;
+    f->validity[c][at >> 3] |= (uint8_t)(1u << (at & 7));
+    char *to = (char *)f->data[c] + at * ice_type_width(columns[c].type);
+    switch (v->kind) {
+    case ICE_T_BOOL:
+        *to = v->b;
+        break;
+    case ICE_T_INT:
+    case ICE_T_DATE:
+        memcpy(to, &(int32_t){(int32_t)v->i}, 4);
+        break;
+    case ICE_T_FLOAT:
+        memcpy(to, &(float){(float)v->d}, 4);
+        break;
+    case ICE_T_DECIMAL:
+        if (columns[c].type.precision > 18)
+            memcpy(to, &v->dec, 16);
+        else
+            memcpy(to, &(int64_t){(int64_t)v->dec}, 8);
+        break;
+    case ICE_T_UUID:
+        memcpy(to, v->uuid, 16);
+        break;
+    case ICE_T_STRING:
+    case ICE_T_BINARY:
+    case ICE_T_FIXED:
+        f->strs[c][at] = (ice_strval){v->s.ptr, (uint32_t)v->s.len};
+        break;
+    default:
+        memcpy(to, &v->i, 8);
+    }
+}
+
+static ice_code next_batch(void *arg, ice_batch *out, ice_error *err)
+{
+    feed *f = arg;
+    uint64_t n = f->rows - f->at < f->step ? f->rows - f->at : f->step;
+    bool selected = f->at / f->step % 2;
+    uint32_t first = selected ? 0 : (uint32_t)(f->at % 3);
+    memset(f->validity, 0, sizeof f->validity);
+    for (int c = 0; c < NTYPES; c++) {
+        for (uint64_t i = 0; i < n; i++) {
+            size_t slot = selected ? (size_t)(n - 1 - i) : (size_t)(first + i);
+            ice_value v = cell(c, f->at + i, f->texts[c][slot]);
+            put_cell(f, c, slot, &v);
+            f->sel[i] = (uint32_t)slot;
+        }
+        f->vecs[c] = (ice_vec){.type = columns[c].type, .data = f->data[c], .validity = c % 2 ? f->validity[c] : NULL};
+        if (!ice_type_width(columns[c].type)) f->vecs[c].strs = f->strs[c];
+    }
+    *out = (ice_batch){.count = n, .first = first, .sel = selected ? f->sel : NULL, .vecs = f->vecs, .nvecs = NTYPES};
+    f->at += n;
+    return ICE_OK;
+}
+
+static ice_code write_table(uint64_t rows, uint64_t step, ice_error *err)
+{
+    make_columns();
+    feed *f = calloc(1, sizeof *f);
+    f->rows = rows;
+    f->step = step;
+    for (int c = 0; c < NTYPES; c++) f->data[c] = calloc(ICE_BATCH_ROWS, 16);
+    ice_code rc = ice_chunkfile_write(path, columns, NTYPES, next_batch, f, err);
+    for (int c = 0; c < NTYPES; c++) free(f->data[c]);
+    free(f);
+    return rc;
+}
+
+static void check_table(uint64_t rows)
+{
+    ice_chunkfile *f;
+    ice_error err = {0};
+    assert_int_equal(ice_chunkfile_open(path, &f, &err), ICE_OK);
+    assert_int_equal(ice_chunkfile_rows(f), rows);
+    for (int c = 0; c < NTYPES; c++) {
+        ice_vec v;
+        assert_true(ice_chunkfile_column(f, 10 + c, &v));
+        assert_true(ice_type_eq(v.type, columns[c].type));
+        assert_int_equal((uintptr_t)v.data % 64, 0);
+        for (uint64_t r = 0; r < rows; r++) {
+            char text[32];
+            ice_value want = cell(c, r, text), got;
+            ice_vec_get(&v, r, &got);
+            assert_int_equal(want.null, got.null);
+            if (!want.null) assert_true(ice_value_eq(&want, &got));
+        }
+    }
+    ice_vec v;
+    assert_false(ice_chunkfile_column(f, 9, &v));
+    ice_chunkfile_close(f);
+}
+
+static void chunk_file_round_trip(void **state)
+{
+    static const uint64_t sizes[][2] = {{0, 7}, {1, 7}, {8, 8}, {1000, 100}, {5000, 2040}, {333, 13}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        assert_int_equal(write_table(sizes[i][0], sizes[i][1], NULL), ICE_OK);
+        check_table(sizes[i][0]);
+        assert_int_equal(files_in_dir(), 1);
+    }
+}
+
+static void vector_constants(void **state)
+{
+    ice_vec_const mem;
+    ice_vec v;
+    ice_value got, str = {.kind = ICE_T_STRING, .s = ICE_STR("x")};
+    ice_vec_constant((ice_type){.kind = ICE_T_STRING}, &str, &mem, &v);
+    ice_vec_get(&v, 77, &got);
+    assert_true(ice_value_eq(&got, &str));
+    ice_vec_constant((ice_type){.kind = ICE_T_LONG}, NULL, &mem, &v);
+    ice_vec_get(&v, 5, &got);
+    assert_true(got.null);
+}
+
+static ice_code failing_next(void *arg, ice_batch *out, ice_error *err)
+{
+    return ice_fail(err, ICE_CANCELED, "stopped");
+}
+
+static ice_code wrong_type_next(void *arg, ice_batch *out, ice_error *err)
+{
+    static const int64_t data[1] = {1};
+    static const ice_vec v = {.type = {.kind = ICE_T_LONG}, .constant = true, .data = data};
+    *out = (ice_batch){.count = 1, .vecs = &v, .nvecs = 1};
+    return ICE_OK;
+}
+
+static void chunk_file_writer_errors(void **state)
+{
+    ice_error err = {0};
+    make_columns();
+    unlink(path);
+    assert_int_equal(ice_chunkfile_write(path, columns, 1, failing_next, NULL, &err), ICE_CANCELED);
+    assert_int_equal(ice_chunkfile_write(path, columns, 1, wrong_type_next, NULL, &err), ICE_MISUSE);
+    assert_non_null(strstr(err.message, "boolean"));
+    assert_int_equal(ice_chunkfile_write(path, columns, 2, wrong_type_next, NULL, &err), ICE_MISUSE);
+    assert_int_equal(files_in_dir(), 0);
+    ice_chunkfile *f;
+    assert_int_equal(ice_chunkfile_open(path, &f, &err), ICE_NOT_FOUND);
+    assert_int_equal(ice_chunkfile_open(dir, &f, &err), ICE_CORRUPT);
+}
+
+/* Each point fails once: an error, and nothing under the final name nor beside it. */
+static void chunk_file_faults(void **state)
+{
+    static const char *points[] = {"*", "store.alloc", "store.write", "store.sync", "store.rename"};
+    for (size_t p = 0; p < 5; p++) {
+        for (long k = 1;; k++) {
+            unlink(path);
+            ice_error err = {0};
+            ice_fault_arm(points[p], k, false);
+            ice_code rc = write_table(100, 64, &err);
+            bool fired = ice_fault_hits() >= k;
+            ice_fault_disarm();
+            if (!fired) break;
+            assert_int_not_equal(rc, ICE_OK);
+            assert_string_not_equal(err.message, "");
+            assert_int_equal(files_in_dir(), 0);
+        }
+    }
+    assert_int_equal(write_table(10, 10, NULL), ICE_OK);
+    for (long k = 1; k <= 2; k++) {
+        ice_chunkfile *f;
+        ice_fault_arm("*", k, false);
+        assert_int_not_equal(ice_chunkfile_open(path, &f, NULL), ICE_OK);
+        ice_fault_disarm();
+    }
+}
+
+/* ---- hostile bytes ---- */
+
+static char *slurp(size_t *n)
+{
+    FILE *f = fopen(path, "rb");
+    fseek(f, 0, SEEK_END);
+    *n = (size_t)ftell(f);
+    rewind(f);
+    char *p = malloc(*n);
+    assert_int_equal(fread(p, 1, *n, f), *n);
+    fclose(f);
+    return p;
+}
+
+static void spill(const char *p, size_t n)
+{
+    FILE *f = fopen(path, "wb");
+    assert_int_equal(fwrite(p, 1, n, f), n);
+    fclose(f);
+}
+
+/* Touches everything a reader could. */
+static uint64_t read_all(void)
+{
+    ice_chunkfile *f;
+    ice_error err = {0};
+    uint64_t sum = 0;
+    ice_code rc = ice_chunkfile_open(path, &f, &err);
+    if (rc) {
+        assert_int_equal(rc, ICE_CORRUPT);
+        return 0;
+    }
+    for (int c = 0; c < NTYPES; c++) {
+        ice_vec v;
+        if (!ice_chunkfile_column(f, 10 + c, &v)) continue;
+        for (uint64_t r = 0; r < ice_chunkfile_rows(f); r++) {
+            ice_value x;
+            ice_vec_get(&v, r, &x);
+            if (x.null) continue;
+            sum += ice_key_hash(&x, 1);
+        }
+    }
+    ice_chunkfile_close(f);
+    return sum;
+}
+
+/* Makes the header's checksum right again, so that what it guards is tested too. */
+static void fix_crc(char *p, size_t n)
+{
+    uint32_t ncols, zero = 0;
+    memcpy(&ncols, p + 12, 4);
+    memcpy(p + 32, &zero, 4);
+    if (n < 64 || ncols > (n - 64) / 64) return;
+    uint32_t crc = ice_crc32(0, p, 64 + ncols * 64);
+    memcpy(p + 32, &crc, 4);
+}
+
+static uint64_t rng = 88172645463325252ull;
+static uint64_t rnd(uint64_t n)
+{
+    rng ^= rng << 13;
+    rng ^= rng >> 7;
+    rng ^= rng << 17;
+    return rng % n;
+}
+
+static void hostile_chunk_files(void **state)
+{
+    size_t n;
+    assert_int_equal(write_table(50, 20, NULL), ICE_OK);
+    char *good = slurp(&n), *bad = malloc(n);
+    for (int i = 0; i < 3000; i++) {
+        memcpy(bad, good, n);
+        size_t len = i % 3 ? n : (size_t)rnd(n);
+        for (uint64_t k = rnd(4) + (i % 3 != 0); k && len; k--) {
+            size_t at = (size_t)(rnd(2) ? rnd(len) : rnd(len < 1100 ? len : 1100));
+            bad[at] = (char)(rnd(2) ? (int)rnd(256) : bad[at] ^ (1 << rnd(8)));
+        }
+        if (i % 2 && len >= 64) fix_crc(bad, len);
+        spill(bad, len);
+        read_all();
+    }
+    for (size_t at = 16; at < 64 + NTYPES * 64; at += 4) { /* every field with extreme values */
+        static const uint32_t values[] = {0, 1, 0x7fffffff, 0x80000000, 0xffffffff, 0xffffffc0};
+        for (size_t k = 0; k < 6; k++) {
+            memcpy(bad, good, n);
+            memcpy(bad + at, &values[k], 4);
+            fix_crc(bad, n);
+            spill(bad, n);
+            read_all();
+        }
+    }
+    free(good);
+    free(bad);
+}
+
+/* ---- key indexes ---- */
+
+static ice_keypair *make_pairs(size_t n, bool few)
+{
+    ice_keypair *p = calloc(n + 1, sizeof *p);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t key = few ? i % 7 : i;
+        p[i] = (ice_keypair){.hash = ice_hash64(&key, 8, 0), .position = (uint32_t)i, .pad = 99};
+    }
+    return p;
+}
+
+static void check_index(size_t n, bool few)
+{
+    ice_keyindex *k;
+    ice_keypair *pairs = make_pairs(n, few);
+    const ice_keypair *found;
+    assert_int_equal(ice_keyindex_write(path, pairs, n, NULL), ICE_OK);
+    assert_int_equal(ice_keyindex_open(path, &k, NULL), ICE_OK);
+    assert_int_equal(ice_keyindex_count(k), n);
+    size_t total = 0;
+    for (size_t i = 0; i < (few && n > 7 ? 7 : n); i++) {
+        uint64_t key = i;
+        size_t m = ice_keyindex_find(k, ice_hash64(&key, 8, 0), &found);
+        for (size_t j = 0; j < m; j++) {
+            assert_int_equal(found[j].position, few ? i + 7 * j : i);
+            assert_int_equal(found[j].pad, 0);
+        }
+        total += m;
+    }
+    assert_int_equal(total, n);
+    for (uint64_t key = 1u << 30; key < (1u << 30) + 1000; key++) {
+        assert_int_equal(ice_keyindex_find(k, ice_hash64(&key, 8, 0), &found), 0);
+        assert_null(found);
+    }
+    assert_int_equal(ice_keyindex_find(k, 0, &found), 0);
+    assert_int_equal(ice_keyindex_find(k, UINT64_MAX, &found), 0);
+    ice_keyindex_close(k);
+    free(pairs);
+}
+
+static void key_index_round_trip(void **state)
+{
+    static const size_t sizes[] = {0, 1, 2, 31, 33, 1000, 200000};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        check_index(sizes[i], false);
+        check_index(sizes[i], true);
+    }
+}
+
+/* Hashes at the ends of the range and all alike. */
+static void key_index_skewed(void **state)
+{
+    ice_keypair pairs[300];
+    const ice_keypair *found;
+    ice_keyindex *k;
+    for (uint32_t i = 0; i < 300; i++)
+        pairs[i] = (ice_keypair){.hash = i < 100 ? i : i < 200 ? UINT64_MAX - (i - 100) : 5000, .position = 299 - i};
+    assert_int_equal(ice_keyindex_write(path, pairs, 300, NULL), ICE_OK);
+    assert_int_equal(ice_keyindex_open(path, &k, NULL), ICE_OK);
+    for (uint64_t h = 0; h < 100; h++) {
+        assert_int_equal(ice_keyindex_find(k, h, &found), 1);
+        assert_int_equal(ice_keyindex_find(k, UINT64_MAX - h, &found), 1);
+        assert_int_equal(ice_keyindex_find(k, 5001 + h, &found), 0);
+    }
+    assert_int_equal(ice_keyindex_find(k, 5000, &found), 100);
+    for (uint32_t i = 1; i < 100; i++) assert_true(found[i - 1].position < found[i].position);
+    ice_keyindex_close(k);
+}
+
+static void hostile_key_indexes(void **state)
+{
+    size_t n;
+    ice_keypair *pairs = make_pairs(500, false);
+    assert_int_equal(ice_keyindex_write(path, pairs, 500, NULL), ICE_OK);
+    char *good = slurp(&n), *bad = malloc(n);
+    for (int i = 0; i < 1000; i++) {
+        memcpy(bad, good, n);
+        size_t len = i % 4 ? n : (size_t)rnd(n);
+        for (uint64_t c = 1 + rnd(5); c && len; c--) bad[rnd(rnd(2) || len < 64 ? len : 64)] ^= (char)(1 << rnd(8));
+        if (i % 2 && len >= 64) { /* a right checksum over wrong fields */
+            memset(bad + 12, 0, 4);
+            uint32_t crc = ice_crc32(0, bad, 64);
+            memcpy(bad + 12, &crc, 4);
+        }
+        spill(bad, len);
+        ice_keyindex *k;
+        ice_code rc = ice_keyindex_open(path, &k, NULL);
+        if (rc) {
+            assert_int_equal(rc, ICE_CORRUPT);
+            continue;
+        }
+        for (int j = 0; j < 50; j++) {
+            const ice_keypair *found;
+            uint64_t h = pairs[rnd(500)].hash;
+            size_t m = ice_keyindex_find(k, h, &found);
+            for (size_t x = 0; x < m; x++) assert_true(found[x].hash == h);
+        }
+        ice_keyindex_close(k);
+    }
+    free(good);
+    free(bad);
+    free(pairs);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(chunk_file_round_trip),  cmocka_unit_test(vector_constants),
+        cmocka_unit_test(chunk_file_writer_errors), cmocka_unit_test(chunk_file_faults),
+        cmocka_unit_test(hostile_chunk_files),    cmocka_unit_test(key_index_round_trip),
+        cmocka_unit_test(key_index_skewed),       cmocka_unit_test(hostile_key_indexes),
+    };
+    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}
