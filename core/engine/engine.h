@@ -17,9 +17,12 @@ typedef struct ice_result ice_result;
 
 /* dlopens `library` (absolute path), resolves every symbol used and checks the version is 2.0.x; ICE_CONFIG naming
  * what is missing and what to install. One in-memory instance, threads and memory_limit as given (0: DuckDB's default);
- * extension auto-install and auto-load off, external access limited to `allowed_directory` where DuckDB can. TimeZone is set
- * by the caller through SQL. */
+ * extension auto-install and auto-load off. TimeZone is set by the caller through SQL. The library is loaded once for
+ * the process: a second engine uses the first one's. */
 ice_code ice_engine_open(const char *library, int threads, uint64_t memory_limit, ice_engine **out, ice_error *err) ICE_MUST;
+/* Once, for good: SQL reads and writes files below these directories only (absolute paths), and no others. */
+ice_code ice_engine_restrict(ice_engine *e, const ice_str *directories, size_t n, ice_error *err) ICE_MUST;
+/* Every connection and result must be closed before. NULL is fine. */
 void ice_engine_close(ice_engine *e);
 /* In a forked child: forget without freeing. */
 void ice_engine_after_fork(ice_engine *e);
@@ -38,12 +41,17 @@ typedef struct ice_source_methods {
     ice_code (*open)(ice_source *s, const struct ice_filter *filters, size_t nfilters, const int *projection,
                      size_t nprojection, void **scan_state, uint64_t *max_threads, ice_error *err);
     /* Next batch for the calling worker: points `out` at column vectors (one for each projected column; index -1 in the projection
-     * is "no column", only the count matters) with an optional selection. Batch ends the scan when out->count is 0. The memory
-     * stays valid until the next call with the same worker state or close. */
+     * is "no column", only the count matters) with an optional selection. Batch ends the scan when out->count is 0. Fixed-width
+     * values, offsets and validity stay valid until the next call with the same worker state or close; the bytes of
+     * strings longer than 12 are handed on as pointers and stay valid until `release`. */
     ice_code (*next)(ice_source *s, void *scan_state, void **worker_state, ice_batch *out, ice_error *err);
     void (*close)(ice_source *s, void *scan_state);
     void (*close_worker)(ice_source *s, void *worker_state);
-    void (*release)(ice_source *s); /* the statement's hold on the source */
+    void (*release)(ice_source *s); /* the statement's hold on the source; may come from one of DuckDB's threads */
+    /* Optional (NULL: none): position, in the source's own order, of the batch that `next` last gave this worker; never
+     * decreases for one worker. With it, scans whose rows go straight to a result or a file keep that order and run on
+     * all threads; without it they keep it by running on one. Counts, groups, joins and sorts need none. */
+    uint64_t (*order)(ice_source *s, void *worker_state);
 } ice_source_methods;
 struct ice_source { const ice_source_methods *m; };
 
