@@ -22,12 +22,19 @@ typedef struct ice_env {
     const char *cache_dir;     /* absolute; holds chunk files and key indexes, rebuildable */
     uint64_t memory_budget;    /* bytes of decoded columns kept for the whole host; tables that do not fit are read cold */
     ice_uuid warehouse;
-    /* A connection of the engine for work inside table/ (cache building, flush): made on first use, one user at a time. release after use. Its resolver knows
-     * only names registered with ice_env_bind_source for the duration of one statement. */
+    const char *ns;            /* namespace: the first part of a new table's directory; NULL: "default" */
+    /* A connection of the engine for work inside table/ (cache building, flush): made on first use, one user at a time (others wait). release after use. It must
+     * have been made with the resolver ice_env_resolve and this environment as its argument. */
     ice_code (*engine_acquire)(void *arg, ice_engine_conn **out, ice_error *err);
     void (*engine_release)(void *arg, ice_engine_conn *c);
     void *arg;
+    /* What the running statement of that connection may name; table/'s own, zero at first. */
+    struct ice__name *names;
+    size_t nnames;
 } ice_env;
+
+/* An ice_resolver: names that table/ has given to its own statement. */
+ice_code ice_env_resolve(void *env, ice_str name, unsigned seq, ice_arena *a, ice_source **source, ice_str *subquery, ice_error *err);
 
 /* ---- snapshots ---- */
 
@@ -68,7 +75,8 @@ typedef struct ice_tabstate {
     struct ice_tabstate *older_defs; /* keeps definitions alive that the tail's chunks were made with */
 } ice_tabstate;
 
-/* Takes ownership of def, and references of published and tail (a NULL tail: a new one is made). */
+/* Takes over def and the caller's references of published and tail (a NULL tail: a new one is made); takes a reference of its own of `older` (NULL: none). On failure the
+ * caller still owns all of them. */
 ice_code ice_tabstate_create(ice_tabledef *def, ice_published *published, ice_tail *tail, ice_tabstate *older, ice_tabstate **out, ice_error *err) ICE_MUST;
 ice_tabstate *ice_tabstate_ref(ice_tabstate *s);
 void ice_tabstate_unref(ice_tabstate *s);
@@ -100,6 +108,8 @@ ice_code ice_view_find(ice_view *v, size_t key, const ice_value *values, ice_are
 /* Values of a row for `ncols` columns of a definition, in the arena (field ids as in tail scans: _row_start too). BASE rows come from the decoded column file where the table is resident, else from
  * the Parquet file through the engine by file_row_number. */
 ice_code ice_view_row(ice_view *v, const ice_row *row, const ice_column *cols, size_t ncols, ice_arena *a, ice_value *out, ice_error *err) ICE_MUST;
+/* The same for several rows, one after another in `out` (nrows * ncols): rows of cold files are read by one statement. */
+ice_code ice_view_rows(ice_view *v, const ice_row *rows, size_t nrows, const ice_column *cols, size_t ncols, ice_arena *a, ice_value *out, ice_error *err) ICE_MUST;
 /* Unfiltered count(*) of the view. */
 ice_code ice_view_count(ice_view *v, uint64_t *out, ice_error *err) ICE_MUST;
 
@@ -108,8 +118,9 @@ ice_code ice_view_count(ice_view *v, uint64_t *out, ice_error *err) ICE_MUST;
  * its own chunk sources begin with it ("__ice_<tag>_tail", "__ice_<tag>_deleted"), and the resolver passes such names to ice_view_subsource. CURRENT and AS_OF have def's columns (and `_row_start` when
  * with_start); VERSIONS adds _row_start, _row_end, _operation (what ended the version: "update", "delete"; NULL for a live one). The view must outlive the source's release: the source takes its own references. */
 ice_code ice_view_open(ice_view *v, unsigned tag, bool with_start, ice_arena *a, ice_source **source, ice_str *subquery, ice_error *err) ICE_MUST;
+/* `name`: the whole of it, "__ice_<tag>_..."; NULL in *source when the view has no such source. */
 ice_code ice_view_subsource(ice_view *v, ice_str name, ice_source **source, ice_error *err) ICE_MUST;
-/* For explain(): data files read and in all, rows. */
+/* For explain(): data files read (none of them where the decoded columns are resident) and in all, rows. */
 typedef struct ice_view_cost { uint64_t rows, files_read, files_total; bool resident; } ice_view_cost;
 void ice_view_cost_get(ice_view *v, ice_view_cost *out);
 #endif
