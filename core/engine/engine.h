@@ -29,6 +29,15 @@ void ice_engine_after_fork(ice_engine *e);
 
 /* ---- showing tables to DuckDB ---- */
 
+/* Comparison of a column with constants, as derived by DuckDB's optimizer. */
+typedef enum ice_filter_op { ICE_F_EQ, ICE_F_LT, ICE_F_LE, ICE_F_GT, ICE_F_GE, ICE_F_IN, ICE_F_IS_NULL, ICE_F_NOT_NULL } ice_filter_op;
+typedef struct ice_filter {
+    int column;               /* position in the source's columns */
+    ice_filter_op op;
+    size_t nvalues;
+    const ice_value *values;
+} ice_filter;
+
 /* One table of a statement, as the resolver answered it. Either a chunk source or a subquery's text. */
 typedef struct ice_source ice_source;
 typedef struct ice_source_methods {
@@ -38,7 +47,7 @@ typedef struct ice_source_methods {
     /* Called once for each planned scan, before it starts, with the filters DuckDB offers: the source may take those
      * that narrow what it reads (key look-ups). A filter taken here is STILL applied by DuckDB (the engine never
      * "accepts" one), so taking may over-approximate. `scan_state` is the source's own. */
-    ice_code (*open)(ice_source *s, const struct ice_filter *filters, size_t nfilters, const int *projection,
+    ice_code (*open)(ice_source *s, const ice_filter *filters, size_t nfilters, const int *projection,
                      size_t nprojection, void **scan_state, uint64_t *max_threads, ice_error *err);
     /* Next batch for the calling worker: points `out` at column vectors (one for each projected column; index -1 in the projection
      * is "no column", only the count matters) with an optional selection. Batch ends the scan when out->count is 0. Fixed-width
@@ -54,15 +63,6 @@ typedef struct ice_source_methods {
     uint64_t (*order)(ice_source *s, void *worker_state);
 } ice_source_methods;
 struct ice_source { const ice_source_methods *m; };
-
-/* Comparison of a column with constants, as derived by DuckDB's optimizer. */
-typedef enum ice_filter_op { ICE_F_EQ, ICE_F_LT, ICE_F_LE, ICE_F_GT, ICE_F_GE, ICE_F_IN, ICE_F_IS_NULL, ICE_F_NOT_NULL } ice_filter_op;
-typedef struct ice_filter {
-    int column;               /* position in the source's columns */
-    ice_filter_op op;
-    size_t nvalues;
-    const ice_value *values;
-} ice_filter;
 
 /* Asked for each table name DuckDB can't find. Sets *source (with a reference the engine releases when the statement's result is closed), or
  * *subquery (SQL text, arena-allocated in `a`), or neither (the name is unknown). `seq` counts calls within the statement. */
