@@ -1,0 +1,93 @@
+from django.db import InterfaceError
+from django.db.backends.base.features import BaseDatabaseFeatures
+from django.utils.functional import cached_property
+
+
+class DatabaseFeatures(BaseDatabaseFeatures):
+    can_return_columns_from_insert = True
+    can_return_rows_from_bulk_insert = True
+    can_return_rows_from_update = True
+    has_real_datatype = True
+    has_native_uuid_field = True
+    # Microseconds in a long.
+    has_native_duration_field = False
+    supports_temporal_subtraction = True
+    # JSON is a string to Iceberg.
+    has_native_json_field = False
+    has_json_operators = False
+    json_key_contains_list_matching_requires_list = True
+    can_defer_constraint_checks = True
+    has_select_for_update = True
+    has_select_for_update_nowait = True
+    has_select_for_update_of = True
+    has_select_for_update_skip_locked = True
+    has_select_for_no_key_update = True
+    can_release_savepoints = True
+    supports_comments = True
+    supports_transactions = True
+    can_distinct_on_fields = True
+    can_rollback_ddl = True
+    schema_editor_uses_clientside_param_binding = True
+    supports_combined_alters = True
+    nulls_order_largest = True
+    closed_cursor_error_class = InterfaceError
+    greatest_least_ignores_nulls = True
+    can_clone_databases = True
+    supports_slicing_ordering_in_compound = True
+    supports_over_clause = True
+    supports_frame_range_fixed_distance = True
+    supports_frame_exclusion = True
+    supports_aggregate_filter_clause = True
+    supports_aggregate_order_by_clause = True
+    supports_update_conflicts = True
+    supports_update_conflicts_with_target = True
+    supports_covering_indexes = True
+    supports_stored_generated_columns = True
+    supports_virtual_generated_columns = False
+    supports_nulls_distinct_unique_constraints = True
+    supports_unlimited_charfield = True
+    can_rename_index = True
+    supports_json_negative_indexing = True
+    rounds_to_even = False
+    # The engine groups by every selected column and knows no functional dependence on a key.
+    allows_group_by_selected_pks = False
+    # Its row comparison treats NULL as a value; Django writes the comparison out instead.
+    supports_tuple_lookups = False
+    supports_tuple_comparison_against_subquery = False
+    # Its regular expressions (RE2) have no backreferences.
+    supports_regex_backreferencing = False
+    # A unique key is checked by each statement.
+    supports_deferrable_unique_constraints = False
+    supports_tablespaces = False
+    test_collations = {
+        "ci": "nocase",
+        "cs": "C",
+        "non_default": "nocase",
+        "swedish_ci": "sv",
+        "virtual": "nocase",
+        "deterministic": "C",
+    }
+    test_now_utc_template = "(CURRENT_TIMESTAMP AT TIME ZONE 'UTC')"
+    insert_test_table_with_defaults = "INSERT INTO {} DEFAULT VALUES"
+
+    @cached_property
+    def introspected_field_types(self):
+        return {
+            **super().introspected_field_types,
+            "PositiveBigIntegerField": "BigIntegerField",
+            "PositiveIntegerField": "IntegerField",
+            "PositiveSmallIntegerField": "SmallIntegerField",
+        }
+
+    @cached_property
+    def django_test_skips(self):
+        return {
+            "The engine has MD5, SHA-1 and SHA-256 only.": {
+                "db_functions.text.test_sha224.SHA224Tests.test_basic",
+                "db_functions.text.test_sha224.SHA224Tests.test_transform",
+                "db_functions.text.test_sha384.SHA384Tests.test_basic",
+                "db_functions.text.test_sha384.SHA384Tests.test_transform",
+                "db_functions.text.test_sha512.SHA512Tests.test_basic",
+                "db_functions.text.test_sha512.SHA512Tests.test_transform",
+            },
+        }

@@ -1,0 +1,105 @@
+"""Database functions and expressions as the query engine spells them: as_iceberg() of Django's classes."""
+
+from django.db import NotSupportedError
+from django.db.models import fields
+from django.db.models.expressions import (
+    Case,
+    CombinedExpression,
+    DurationExpression,
+    ExpressionWrapper,
+    OrderBy,
+    TemporalSubtraction,
+    Value,
+)
+from django.db.models.fields.json import JSONField, KeyTransform
+from django.db.models.functions import (
+    SHA224,
+    SHA384,
+    SHA512,
+    Cast,
+    ConcatPair,
+    JSONArray,
+    JSONObject,
+    Left,
+    LPad,
+    Ord,
+    Right,
+    RPad,
+    Sign,
+)
+from django.db.models.functions.text import StrIndex
+
+
+def iceberg(*classes):
+    """Registers a function as the as_iceberg() of Django's classes."""
+
+    def register(function):
+        for cls in classes:
+            cls.as_iceberg = function
+        return function
+
+    return register
+
+
+def _is_text(expression):
+    return isinstance(expression.output_field, (fields.CharField, fields.TextField))
+
+
+@iceberg(Cast)
+def cast(self, compiler, connection, **extra_context):
+    field = self.output_field
+    template = None
+    if isinstance(field, fields.CharField) and field.max_length is not None and type(field).__name__ != "UUIDField":
+        # The engine ignores the length of varchar(n).
+        template = f"LEFT(CAST(%(expressions)s AS VARCHAR), {int(field.max_length)})"
+    return self.as_sql(compiler, connection, template=template, **extra_context)
+
+
+@iceberg(ConcatPair)
+def concat_pair(self, compiler, connection, **extra_context):
+    clone = self.copy()
+    clone.set_source_expressions(
+        [e if _is_text(e) else Cast(e, fields.TextField()) for e in clone.get_source_expressions()]
+    )
+    return clone.pipes_concat_sql(compiler, connection, **extra_context)
+
+
+@iceberg(Ord)
+def ord_(self, compiler, connection, **extra_context):
+    return self.as_sql(compiler, connection, function="UNICODE", **extra_context)
+
+
+@iceberg(Sign)
+def sign(self, compiler, connection, **extra_context):
+    return self.as_sql(compiler, connection, **extra_context)
+
+
+@iceberg(SHA224, SHA384, SHA512)
+def sha(self, compiler, connection, **extra_context):
+    raise NotSupportedError(f"{self.function} is not supported by this database: it has MD5, SHA1 and SHA256.")
+
+
+@iceberg(JSONObject, JSONArray)
+def json_build(self, compiler, connection, **extra_context):
+    clone = self.copy()
+    # A JSON column is a string to the engine; without the cast it would become a JSON string.
+    clone.set_source_expressions(
+        [
+            Cast(e, JSONField()) if isinstance(getattr(e, "_output_field_or_none", None), JSONField) else e
+            for e in clone.get_source_expressions()
+        ]
+    )
+    return clone.as_sql(compiler, connection, **extra_context)
+
+
+@iceberg(OrderBy)
+def order_by(self, compiler, connection):
+    if isinstance(self.expression, KeyTransform) and isinstance(self.expression.output_field, JSONField):
+        # Order of values, not of their text.
+        template = "ice_json_key(%(expression)s) %(ordering)s"
+        if self.nulls_last:
+            template += " NULLS LAST"
+        elif self.nulls_first:
+            template += " NULLS FIRST"
+        return self.as_sql(compiler, connection, template=template)
+    return self.as_sql(compiler, connection)

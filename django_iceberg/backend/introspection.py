@@ -1,0 +1,176 @@
+import json
+from collections import namedtuple
+
+from django.db.backends.base.introspection import BaseDatabaseIntrospection, TableInfo
+from django.db.backends.base.introspection import FieldInfo as BaseFieldInfo
+from django.db.models import Index
+from django.db.utils import DatabaseError
+
+FieldInfo = namedtuple("FieldInfo", [*BaseFieldInfo._fields, "is_autofield", "comment"])
+
+# Tables and columns that versioning adds; no model has them.
+OWN_TABLE_SUFFIXES = ("__history", "__versions")
+OWN_COLUMNS = {"_row_start", "_row_end", "_operation"}
+
+
+class DatabaseIntrospection(BaseDatabaseIntrospection):
+    data_types_reverse = {
+        "bigint": "BigIntegerField",
+        "boolean": "BooleanField",
+        "bytea": "BinaryField",
+        "char": "CharField",
+        "character varying": "CharField",
+        "date": "DateField",
+        "double precision": "FloatField",
+        "inet": "GenericIPAddressField",
+        "integer": "IntegerField",
+        "interval": "DurationField",
+        "jsonb": "JSONField",
+        "json": "JSONField",
+        "numeric": "DecimalField",
+        "real": "FloatField",
+        "smallint": "SmallIntegerField",
+        "text": "TextField",
+        "time": "TimeField",
+        "timestamp": "DateTimeField",
+        "timestamp with time zone": "DateTimeField",
+        "timestamptz": "DateTimeField",
+        "uuid": "UUIDField",
+        "varchar": "CharField",
+    }
+    # Kind of an index of Django's own Index class.
+    index_default_access_method = "btree"
+
+    def get_field_type(self, data_type, description):
+        base = data_type.split("(")[0].strip()
+        field_type = super().get_field_type(base, description)
+        if field_type == "CharField" and description.internal_size is None:
+            return "TextField"
+        if description.is_autofield:
+            return {
+                "IntegerField": "AutoField",
+                "BigIntegerField": "BigAutoField",
+                "SmallIntegerField": "SmallAutoField",
+            }.get(field_type, field_type)
+        return field_type
+
+    def _table_def(self, table_name):
+        self.connection.ensure_connection()
+        with self.connection.wrap_database_errors:
+            return json.loads(self.connection.connection.table_def(table_name))
+
+    def get_table_list(self, cursor):
+        self.connection.ensure_connection()
+        try:
+            with self.connection.wrap_database_errors:
+                names = self.connection.connection.tables()
+        except DatabaseError as err:
+            # Nothing is there until the first table is created.
+            if getattr(err.__cause__, "code", None) == "NOT_FOUND":
+                return []
+            raise
+        return [TableInfo(name, "t") for name in names if not name.endswith(OWN_TABLE_SUFFIXES)]
+
+    def get_table_description(self, cursor, table_name):
+        definition = self._table_def(table_name)
+        return [self._field_info(c) for c in definition["columns"] if c["name"] not in OWN_COLUMNS]
+
+    def _field_info(self, column):
+        sql_type = column["sql_type"]
+        arguments = sql_type[sql_type.find("(") + 1 : sql_type.find(")")] if "(" in sql_type else ""
+        size = precision = scale = None
+        if sql_type.startswith("numeric"):
+            numbers = [int(n) for n in arguments.split(",")] if arguments else [38, 10]
+            precision, scale = numbers[0], numbers[1] if len(numbers) > 1 else 0
+        elif column.get("max_length"):
+            size = column["max_length"]
+        return FieldInfo(
+            column["name"],
+            sql_type,
+            size,
+            size,
+            precision,
+            scale,
+            not column.get("not_null"),
+            column.get("default"),
+            column.get("collation"),
+            bool(column.get("identity")),
+            column.get("comment"),
+        )
+
+    def get_sequences(self, cursor, table_name, table_fields=()):
+        return [
+            {"name": f"{table_name}_{column['name']}_seq", "table": table_name, "column": column["name"]}
+            for column in self._table_def(table_name)["columns"]
+            if column.get("identity")
+        ]
+
+    def get_relations(self, cursor, table_name):
+        """
+        Return a dictionary of {field_name: (field_name_other_table, other_table)}
+        representing all foreign keys in the given table.
+        """
+        relations = {}
+        for constraint in self._table_def(table_name)["constraints"]:
+            if constraint["kind"] == "foreign":
+                columns = constraint.get("ref_columns") or self._primary_key(constraint["ref_table"])
+                relations[constraint["columns"][0]] = (columns[0], constraint["ref_table"])
+        return relations
+
+    def _primary_key(self, table_name):
+        for constraint in self._table_def(table_name)["constraints"]:
+            if constraint["kind"] == "primary":
+                return constraint["columns"]
+        return [None]
+
+    def get_primary_key_columns(self, cursor, table_name):
+        columns = self._primary_key(table_name)
+        return None if columns == [None] else columns
+
+    def get_constraints(self, cursor, table_name):
+        definition = self._table_def(table_name)
+        constraints = {c["name"]: self._constraint(c) for c in definition["constraints"]}
+        for index in definition["indexes"]:
+            constraints[index["name"]] = self._index(index)
+        return constraints
+
+    def _constraint(self, constraint):
+        kind = constraint["kind"]
+        is_index = bool(constraint.get("is_index"))
+        info = {
+            "columns": list(constraint.get("columns") or []),
+            "primary_key": kind == "primary",
+            "unique": kind in ("primary", "unique"),
+            "foreign_key": None,
+            "check": kind == "check",
+            "index": is_index,
+            "definition": constraint.get("check") or constraint.get("expr"),
+            "options": None,
+        }
+        if kind == "foreign":
+            columns = constraint.get("ref_columns") or self._primary_key(constraint["ref_table"])
+            info["foreign_key"] = (constraint["ref_table"], columns[0])
+        if is_index:
+            info["columns"] = info["columns"] + list(constraint.get("include") or [])
+            info["orders"] = ["ASC"] * len(info["columns"])
+            info["type"] = Index.suffix
+        return info
+
+    def _index(self, index):
+        kind = index.get("kind") or self.index_default_access_method
+        columns = list(index.get("columns") or [])
+        descending = index.get("descending") or [False] * len(columns)
+        orders = ["DESC" if flag else "ASC" for flag in descending][: len(columns)]
+        include = list(index.get("include") or [])
+        return {
+            "columns": columns + include,
+            "orders": orders + [None] * len(include) if kind == self.index_default_access_method else [],
+            "primary_key": False,
+            "unique": False,
+            "foreign_key": None,
+            "check": False,
+            "index": True,
+            "type": Index.suffix if kind == self.index_default_access_method else kind,
+            "definition": index.get("expr"),
+            "options": None,
+        }

@@ -1,0 +1,444 @@
+import datetime
+import decimal
+import json
+import re
+import uuid
+from functools import lru_cache, partial
+
+from django.conf import settings
+from django.core.exceptions import FieldError
+from django.db import NotSupportedError
+from django.db.backends.base.operations import BaseDatabaseOperations
+from django.db.models import Aggregate, fields
+from django.db.models.constants import OnConflict
+from django.db.models.expressions import Col
+from django.db.models.functions import Cast
+from django.utils import timezone
+from django.utils.duration import duration_microseconds
+from django.utils.encoding import force_str
+from django.utils.regex_helper import _lazy_re_compile
+
+INTEGER_FIELDS = {
+    "AutoField",
+    "BigAutoField",
+    "BigIntegerField",
+    "IntegerField",
+    "PositiveBigIntegerField",
+    "PositiveIntegerField",
+    "PositiveSmallIntegerField",
+    "SmallAutoField",
+    "SmallIntegerField",
+}
+# Statements with more parameters than this are split.
+MAX_INSERT_PARAMS = 50_000
+
+
+@lru_cache
+def get_json_dumps(encoder):
+    if encoder is None:
+        return json.dumps
+    return partial(json.dumps, cls=encoder)
+
+
+class DatabaseOperations(BaseDatabaseOperations):
+    compiler_module = "django_iceberg.backend.compiler"
+    explain_prefix = "EXPLAIN"
+    cast_char_field_without_max_length = "varchar"
+    # Names of the query engine's types, where they are not those of a column's definition.
+    cast_data_types = {
+        "AutoField": "integer",
+        "BigAutoField": "bigint",
+        "SmallAutoField": "smallint",
+        "DurationField": "bigint",
+        "GenericIPAddressField": "varchar",
+        "IPAddressField": "varchar",
+        "JSONField": "json",
+    }
+    integer_field_ranges = {
+        **BaseDatabaseOperations.integer_field_ranges,
+        "PositiveBigIntegerField": (0, 9223372036854775807),
+    }
+
+    # Dates and times
+
+    # EXTRACT format cannot be passed in parameters.
+    _extract_format_re = _lazy_re_compile(r"[A-Z_]+")
+    _offset_re = _lazy_re_compile(r"(?P<name>.*?)(?P<sign>[+-])(?P<h>\d\d):?(?P<m>\d\d)(?::?(?P<s>\d\d))?")
+
+    def _check_kind(self, lookup_type):
+        if not self._extract_format_re.fullmatch(lookup_type.upper()):
+            raise ValueError(f"Invalid lookup type: {lookup_type!r}")
+        return lookup_type.lower()
+
+    def date_extract_sql(self, lookup_type, sql, params):
+        kind = self._check_kind(lookup_type)
+        if kind == "week_day":
+            # For consistency across backends, we return Sunday=1, Saturday=7.
+            return f"(EXTRACT(DOW FROM {sql}) + 1)", params
+        kind = {"iso_week_day": "isodow", "iso_year": "isoyear"}.get(kind, kind)
+        return f"EXTRACT({kind.upper()} FROM {sql})", params
+
+    def date_trunc_sql(self, lookup_type, sql, params, tzname=None):
+        sql, params = self._convert_sql_to_tz(sql, params, tzname)
+        return f"CAST(DATE_TRUNC('{self._check_kind(lookup_type)}', {sql}) AS DATE)", params
+
+    def _convert_sql_to_tz(self, sql, params, tzname):
+        if not (tzname and settings.USE_TZ):
+            return sql, params
+        if match := self._offset_re.fullmatch(tzname):
+            seconds = int(match["h"]) * 3600 + int(match["m"]) * 60 + int(match["s"] or 0)
+            sign = "-" if match["sign"] == "-" else "+"
+            name = match["name"] or "UTC"
+            return f"(({sql}) AT TIME ZONE %s {sign} to_seconds({seconds}))", (*params, name)
+        return f"(({sql}) AT TIME ZONE %s)", (*params, tzname)
+
+    def datetime_cast_date_sql(self, sql, params, tzname):
+        sql, params = self._convert_sql_to_tz(sql, params, tzname)
+        return f"CAST({sql} AS DATE)", params
+
+    def datetime_cast_time_sql(self, sql, params, tzname):
+        sql, params = self._convert_sql_to_tz(sql, params, tzname)
+        return f"CAST({sql} AS TIME)", params
+
+    def datetime_extract_sql(self, lookup_type, sql, params, tzname):
+        sql, params = self._convert_sql_to_tz(sql, params, tzname)
+        return self.date_extract_sql(lookup_type, sql, params)
+
+    def datetime_trunc_sql(self, lookup_type, sql, params, tzname):
+        sql, params = self._convert_sql_to_tz(sql, params, tzname)
+        return f"DATE_TRUNC('{self._check_kind(lookup_type)}', {sql})", params
+
+    def time_extract_sql(self, lookup_type, sql, params):
+        return self.date_extract_sql(lookup_type, sql, params)
+
+    def time_trunc_sql(self, lookup_type, sql, params, tzname=None):
+        sql, params = self._convert_sql_to_tz(sql, params, tzname)
+        kind = self._check_kind(lookup_type)
+        # The engine truncates timestamps, not times.
+        return f"CAST(DATE_TRUNC('{kind}', DATE '1970-01-01' + CAST({sql} AS TIME)) AS TIME)", params
+
+    def format_for_duration_arithmetic(self, sql):
+        return f"to_microseconds({sql})"
+
+    def combine_duration_expression(self, connector, sub_expressions):
+        if connector not in ("+", "-", "*", "/"):
+            raise NotSupportedError(f"Invalid connector for timedelta: {connector}.")
+        return self.combine_expression(connector, sub_expressions)
+
+    def subtract_temporals(self, internal_type, lhs, rhs):
+        """Microseconds between two dates, times or datetimes, as a DurationField has them."""
+        lhs_sql, lhs_params = lhs
+        rhs_sql, rhs_params = rhs
+        kind = {"DateField": "DATE", "TimeField": "TIME"}.get(internal_type, "TIMESTAMPTZ")
+        # A cast types what may be a bare NULL or a parameter.
+        sql = f"(epoch_us(CAST({lhs_sql} AS {kind})) - epoch_us(CAST({rhs_sql} AS {kind})))"
+        return sql, (*lhs_params, *rhs_params)
+
+    # Expressions
+
+    def combine_expression(self, connector, sub_expressions):
+        if connector == "^":
+            return "POWER(%s)" % ",".join(sub_expressions)
+        if connector == "#":
+            return "XOR(%s)" % ",".join(sub_expressions)
+        return super().combine_expression(connector, sub_expressions)
+
+    def lookup_cast(self, lookup_type, internal_type=None):
+        lookup = "%s"
+        # Cast what is not text to text, for things like filter(x__contains=4).
+        if lookup_type in (
+            "iexact",
+            "contains",
+            "icontains",
+            "startswith",
+            "istartswith",
+            "endswith",
+            "iendswith",
+            "regex",
+            "iregex",
+        ) and internal_type not in ("CharField", "TextField", "SlugField", "FileField", "FilePathField"):
+            lookup = "CAST(%s AS VARCHAR)"
+        # UPPER(x) on both sides is Unicode-aware.
+        if lookup_type in ("iexact", "icontains", "istartswith", "iendswith"):
+            lookup = "UPPER(%s)" % lookup
+        return lookup
+
+    def regex_lookup(self, lookup_type):
+        if lookup_type == "regex":
+            return "regexp_matches(%s, CAST(%s AS VARCHAR))"
+        return "regexp_matches(%s, CAST(%s AS VARCHAR), 'i')"
+
+    def prep_for_iexact_query(self, x):
+        return x
+
+    def prepare_join_on_clause(self, lhs_table, lhs_field, rhs_table, rhs_field):
+        lhs_expr, rhs_expr = super().prepare_join_on_clause(lhs_table, lhs_field, rhs_table, rhs_field)
+        if lhs_field.db_type(self.connection) != rhs_field.db_type(self.connection):
+            rhs_expr = Cast(rhs_expr, lhs_field)
+        return lhs_expr, rhs_expr
+
+    def unification_cast_sql(self, output_field):
+        internal_type = output_field.get_internal_type()
+        if internal_type in ("TimeField", "UUIDField", "DateField", "DateTimeField"):
+            return "CAST(%%s AS %s)" % output_field.db_type(self.connection).split("(")[0]
+        return "%s"
+
+    # Statements
+
+    def deferrable_sql(self):
+        return " DEFERRABLE INITIALLY DEFERRED"
+
+    def distinct_sql(self, fields, params):
+        if fields:
+            params = [param for param_list in params for param in param_list]
+            return ["DISTINCT ON (%s)" % ", ".join(fields)], params
+        return ["DISTINCT"], []
+
+    def no_limit_value(self):
+        return None
+
+    def max_name_length(self):
+        # As PostgreSQL's, so that names of constraints and indexes are the same on both.
+        return 63
+
+    def quote_name(self, name):
+        if name.startswith('"') and name.endswith('"') and len(name) > 1:
+            return name  # Quoting once is enough.
+        return '"%s"' % name.replace('"', '""')
+
+    def bulk_batch_size(self, fields, objs):
+        if not fields:
+            return len(objs)
+        return min(len(objs), max(MAX_INSERT_PARAMS // len(fields), 1)) if objs else 1
+
+    def fetch_returned_insert_rows(self, cursor):
+        return cursor.fetchall()
+
+    def fetch_returned_rows(self, cursor, *args):
+        return cursor.fetchall()
+
+    def return_insert_columns(self, fields):
+        if not fields:
+            return "", ()
+        return "RETURNING %s" % ", ".join(self.quote_name(field.column) for field in fields), ()
+
+    def returning_columns(self, fields):
+        return self.return_insert_columns(fields)
+
+    def on_conflict_suffix_sql(self, fields, on_conflict, update_fields, unique_fields):
+        if on_conflict == OnConflict.IGNORE:
+            return "ON CONFLICT DO NOTHING"
+        if on_conflict == OnConflict.UPDATE:
+            return "ON CONFLICT (%s) DO UPDATE SET %s" % (
+                ", ".join(map(self.quote_name, unique_fields)),
+                ", ".join(f"{name} = EXCLUDED.{name}" for name in map(self.quote_name, update_fields)),
+            )
+        return super().on_conflict_suffix_sql(fields, on_conflict, update_fields, unique_fields)
+
+    def sql_flush(self, style, tables, *, reset_sequences=False, allow_cascade=False):
+        if not tables:
+            return []
+        tables = list(tables)
+        if allow_cascade:
+            tables += self._referencing_tables(tables)
+        quoted = ", ".join(style.SQL_FIELD(self.quote_name(table)) for table in tables)
+        sql = ["%s %s;" % (style.SQL_KEYWORD("TRUNCATE"), quoted)]
+        if reset_sequences:
+            sequences = [s for s in self._sequences() if s["table"] in tables]
+            sql += self.sequence_reset_by_name_sql(style, sequences)
+        return sql
+
+    def _sequences(self):
+        introspection = self.connection.introspection
+        with self.connection.cursor() as cursor:
+            return [s for t in introspection.table_names(cursor) for s in introspection.get_sequences(cursor, t)]
+
+    def _referencing_tables(self, tables):
+        """Tables that refer to one of `tables`, directly or through others, and are not among them."""
+        introspection = self.connection.introspection
+        with self.connection.cursor() as cursor:
+            parents = {
+                table: {parent for _, parent in introspection.get_relations(cursor, table).values()}
+                for table in introspection.table_names(cursor)
+            }
+        found = set(tables)
+        while more := {t for t, refs in parents.items() if t not in found and refs & found}:
+            found |= more
+        return sorted(found - set(tables))
+
+    def _restart_sql(self, style, table, column, value):
+        return "%s %s %s %s %s %d;" % (
+            style.SQL_KEYWORD("ALTER TABLE"),
+            style.SQL_TABLE(self.quote_name(table)),
+            style.SQL_KEYWORD("ALTER COLUMN"),
+            style.SQL_FIELD(self.quote_name(column)),
+            style.SQL_KEYWORD("RESTART WITH"),
+            value,
+        )
+
+    def sequence_reset_by_name_sql(self, style, sequences):
+        return [self._restart_sql(style, s["table"], s["column"] or "id", 1) for s in sequences]
+
+    def sequence_reset_sql(self, style, model_list):
+        from django.db import models
+
+        output = []
+        for model in model_list:
+            for field in model._meta.local_fields:
+                if not isinstance(field, models.AutoField):
+                    continue
+                table, column = model._meta.db_table, field.column
+                with self.connection.cursor() as cursor:
+                    cursor.execute(f"SELECT MAX({self.quote_name(column)}) FROM {self.quote_name(table)}")
+                    highest = cursor.fetchone()[0] or 0
+                output.append(self._restart_sql(style, table, column, highest + 1))
+                break  # Only one AutoField is allowed per model.
+        return output
+
+    def last_executed_query(self, cursor, sql, params):
+        if params is None:
+            return sql
+        try:
+            return self.compose_sql(sql, params)
+        except (TypeError, ValueError, KeyError):
+            return f"QUERY = {sql!r} - PARAMS = {params!r}"
+
+    def prepare_sql_script(self, sql):
+        return super().prepare_sql_script(sql)
+
+    def compose_sql(self, sql, params):
+        """SQL text with the parameters as literals."""
+        if isinstance(params, dict):
+            return sql % {key: self.quote_value(value) for key, value in params.items()}
+        return sql % tuple(self.quote_value(value) for value in params)
+
+    def quote_value(self, value):
+        """The SQL literal of a value, typed as a parameter would be."""
+        if value is None:
+            return "NULL"
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, float):
+            return f"{value!r}::DOUBLE" if value - value == 0 else f"'{value}'::DOUBLE"
+        if isinstance(value, (int, decimal.Decimal)):
+            return format(value, "f") if isinstance(value, decimal.Decimal) else str(int(value))
+        if isinstance(value, datetime.timedelta):
+            return str(duration_microseconds(value))
+        if isinstance(value, datetime.datetime):
+            kind = "TIMESTAMPTZ" if value.tzinfo else "TIMESTAMP"
+            return f"{kind} '{value.isoformat(' ')}'"
+        if isinstance(value, datetime.date):
+            return f"DATE '{value.isoformat()}'"
+        if isinstance(value, datetime.time):
+            return f"TIME '{value.isoformat()}'"
+        if isinstance(value, uuid.UUID):
+            return f"'{value}'::UUID"
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            text = "".join(rf"\x{byte:02X}" for byte in bytes(value))
+            return f"'{text}'::BLOB"
+        return "'%s'" % force_str(value).replace("'", "''")
+
+    # Values to the database. The core takes Python's types as they are.
+
+    def adapt_datefield_value(self, value):
+        return value
+
+    def adapt_datetimefield_value(self, value):
+        if value is None or hasattr(value, "resolve_expression"):
+            return value
+        # Columns hold instants. Without USE_TZ naive values are in the settings' time zone.
+        if isinstance(value, datetime.datetime) and timezone.is_naive(value):
+            return timezone.make_aware(value, self.naive_zone)
+        return value
+
+    @property
+    def naive_zone(self):
+        """The time zone of naive datetimes."""
+        import zoneinfo
+
+        return zoneinfo.ZoneInfo(self.connection.timezone_name)
+
+    def adapt_timefield_value(self, value):
+        if value is None or hasattr(value, "resolve_expression"):
+            return value
+        if isinstance(value, datetime.time) and timezone.is_aware(value):
+            raise ValueError("Apache Iceberg has no times with a time zone.")
+        return value
+
+    def adapt_decimalfield_value(self, value, max_digits=None, decimal_places=None):
+        return value
+
+    def adapt_ipaddressfield_value(self, value):
+        return value or None
+
+    def adapt_json_value(self, value, encoder):
+        return get_json_dumps(encoder)(value)
+
+    # Values from the database
+
+    def get_db_converters(self, expression):
+        converters = super().get_db_converters(expression)
+        try:
+            internal_type = expression.output_field.get_internal_type()
+        except (FieldError, AttributeError):
+            return converters
+        if internal_type == "DurationField":
+            converters.append(self.convert_durationfield_value)
+        elif isinstance(expression, Col):
+            return converters
+        elif internal_type == "DecimalField":
+            converters.append(self.convert_decimalfield_value)
+        elif internal_type in INTEGER_FIELDS:
+            converters.append(self.convert_integerfield_value)
+        elif internal_type == "FloatField":
+            converters.append(self.convert_floatfield_value)
+        elif internal_type == "BooleanField":
+            converters.append(self.convert_booleanfield_value)
+        elif internal_type == "UUIDField":
+            converters.append(self.convert_uuidfield_value)
+        elif internal_type in ("DateTimeField", "DateField"):
+            converters.append(self.convert_temporal_value)
+        return converters
+
+    def convert_durationfield_value(self, value, expression, connection):
+        if value is None or isinstance(value, datetime.timedelta):
+            return value
+        return datetime.timedelta(microseconds=round(value))
+
+    # Division and averages of decimals are floats in the engine, good for 15 digits.
+    _create_decimal = decimal.Context(prec=15).create_decimal_from_float
+
+    def convert_decimalfield_value(self, value, expression, connection):
+        if isinstance(value, float):
+            return self._create_decimal(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return decimal.Decimal(value)
+        return value
+
+    def convert_integerfield_value(self, value, expression, connection):
+        # Sums of integers are wider than any integer column.
+        if isinstance(value, decimal.Decimal) or (isinstance(value, float) and value.is_integer()):
+            return int(value)
+        return value
+
+    def convert_floatfield_value(self, value, expression, connection):
+        return float(value) if isinstance(value, (int, decimal.Decimal)) else value
+
+    def convert_booleanfield_value(self, value, expression, connection):
+        return bool(value) if value in (0, 1) else value
+
+    def convert_uuidfield_value(self, value, expression, connection):
+        return uuid.UUID(value) if isinstance(value, str) else value
+
+    def convert_temporal_value(self, value, expression, connection):
+        if isinstance(value, datetime.datetime):
+            if settings.USE_TZ and value.tzinfo is not None and isinstance(expression, Aggregate):
+                return value.astimezone(connection.timezone)
+        return value
+
+    def explain_query_prefix(self, format=None, **options):
+        return super().explain_query_prefix(format, **options)
+
+
+# Placeholders that are not preceded by a percent sign, for messages about parameters.
+PLACEHOLDER = re.compile(r"(?<!%)%s")

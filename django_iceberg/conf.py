@@ -1,0 +1,242 @@
+"""The DATABASES entry of an Iceberg database: known keys, paths, secrets.
+
+`Options` below is the one table of OPTIONS keys: name, kind, default, unit or meaning.
+"""
+
+import difflib
+import importlib.metadata
+import importlib.util
+import os
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+# Keys of a DATABASES entry: Django's own and ours.
+DJANGO_KEYS = {
+    "ENGINE",
+    "OPTIONS",
+    "TEST",
+    "TIME_ZONE",
+    "AUTOCOMMIT",
+    "ATOMIC_REQUESTS",
+    "CONN_MAX_AGE",
+    "CONN_HEALTH_CHECKS",
+    "DISABLE_SERVER_SIDE_CURSORS",
+}
+OUR_KEYS = {"WAREHOUSE", "CATALOG_URI", "NAMESPACE"}
+# Django fills these in, empty, for every database; a value means a server, which there is not.
+SERVER_KEYS = {"HOST", "PORT", "USER", "PASSWORD"}
+
+TEST_KEYS = OUR_KEYS | {
+    "OPTIONS",
+    "MIRROR",
+    "CHARSET",
+    "COLLATION",
+    "DEPENDENCIES",
+    "MIGRATE",
+    "NAME",
+    "SERIALIZE",
+}
+
+# OPTIONS of our own. name: (kind, default, meaning)
+CORE_OPTIONS = {
+    "flush.interval-ms": (int, 60_000, "age in ms at which committed rows are published as Iceberg snapshots"),
+    "flush.bytes": (int, 67_108_864, "size in bytes of unpublished rows that starts a flush"),
+    "memory.budget": (str, None, "memory of this host for cache and engine: bytes, or '4GB', or '50%'"),
+    "threads": (int, None, "worker threads of the query engine on this host"),
+    "durability": (str, "full", "'full': a commit is acknowledged once it is on stable storage; 'os': once written"),
+    "isolation-level": (str, "read committed", "'read committed' or 'snapshot'"),
+    "lock.timeout-ms": (int, 0, "wait in ms for a row lock; 0 waits until a deadlock or the holder's end"),
+    "clock.max-skew-ms": (int, 300_000, "how far in ms commit times may be ahead of this host's clock"),
+    "log.max-bytes": (int, None, "size in bytes of the unpublished log at which writers fail"),
+    "history.retention": (str, None, "how long old row versions are kept: '90d', '12h', seconds; none keeps all"),
+    "max-staleness-ms": (int, 1_000, "age in ms up to which other hosts' commits may be unseen"),
+    "read-only": (bool, False, "refuse every write"),
+}
+
+# OPTIONS in PyIceberg's spelling, handed to stores and catalogs as they are.
+STORE_OPTIONS = {
+    "s3.endpoint",
+    "s3.access-key-id",
+    "s3.secret-access-key",
+    "s3.session-token",
+    "s3.region",
+    "s3.role-arn",
+    "s3.role-session-name",
+    "s3.proxy-uri",
+    "s3.connect-timeout",
+    "s3.request-timeout",
+    "s3.force-virtual-addressing",
+    "s3.anonymous",
+    "gcs.project-id",
+    "gcs.oauth2.token",
+    "gcs.oauth2.token-expires-at",
+    "gcs.service.host",
+    "gcs.default-location",
+    "adls.connection-string",
+    "adls.account-name",
+    "adls.account-key",
+    "adls.sas-token",
+    "adls.tenant-id",
+    "adls.client-id",
+    "adls.client-secret",
+    "adls.account-host",
+    "token",
+    "credential",
+    "scope",
+    "resource",
+    "audience",
+    "oauth2-server-uri",
+    "ssl.cabundle",
+    "rest.sigv4-enabled",
+    "rest.signing-region",
+    "rest.signing-name",
+}
+SECRET_WORDS = ("secret", "token", "credential", "key", "password", "connection-string", "sas")
+# Values that name something rather than open it.
+NOT_SECRET = {"s3.access-key-id", "gcs.oauth2.token-expires-at"}
+
+
+class Secret(str):
+    """A string that shows as stars wherever it is printed by repr: tracebacks, debug pages, logs."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        return "'********'"
+
+
+def is_secret(key):
+    return key not in NOT_SECRET and any(word in key.lower() for word in SECRET_WORDS)
+
+
+def mask(value):
+    """A copy of an OPTIONS dict or a URI in which secrets are stars."""
+    if isinstance(value, dict):
+        return {k: "********" if is_secret(k) else mask(v) for k, v in value.items()}
+    if isinstance(value, str) and "://" in value and "@" in value:
+        scheme, rest = value.split("://", 1)
+        userinfo, host = rest.rsplit("@", 1)
+        return f"{scheme}://********@{host}" if ":" in userinfo else value
+    return value
+
+
+def wrap_secrets(settings_dict):
+    """Replaces secret OPTIONS by Secret strings, in place."""
+    options = settings_dict.get("OPTIONS") or {}
+    for key, value in options.items():
+        if isinstance(value, str) and is_secret(key) and not isinstance(value, Secret):
+            options[key] = Secret(value)
+
+
+def _nearest(key, known):
+    match = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.0)
+    return match[0] if match else ""
+
+
+def check_settings(settings_dict, alias="default"):
+    """Raises ImproperlyConfigured for what cannot work; the message names the key and the nearest known one."""
+    where = f"DATABASES[{alias!r}]"
+    for key in sorted(SERVER_KEYS):
+        if settings_dict.get(key):
+            raise ImproperlyConfigured(
+                f"{where} sets {key!r}, but an Iceberg database has no server: remove it. "
+                f"Where the data lives is {_server_hint(key)}."
+            )
+    if (settings_dict.get("NAME") or settings_dict.get("WAREHOUSE")) != settings_dict.get("WAREHOUSE"):
+        raise ImproperlyConfigured(f"{where} sets 'NAME', which an Iceberg database does not use. Use 'NAMESPACE'.")
+    known = DJANGO_KEYS | OUR_KEYS
+    for key in settings_dict:
+        if key not in known and key not in SERVER_KEYS and key != "NAME":
+            raise ImproperlyConfigured(
+                f"{where} has the unknown key {key!r}. Did you mean {_nearest(key, known)!r}?"
+            )
+    for key in settings_dict.get("TEST") or {}:
+        if key not in TEST_KEYS:
+            raise ImproperlyConfigured(
+                f"{where}['TEST'] has the unknown key {key!r}. Did you mean {_nearest(key, TEST_KEYS)!r}?"
+            )
+    if not settings_dict.get("WAREHOUSE"):
+        raise ImproperlyConfigured(
+            f"{where} needs 'WAREHOUSE': a directory, or a file://, s3://, gs:// or abfss:// location."
+        )
+    check_options(settings_dict.get("OPTIONS") or {}, where)
+
+
+def _server_hint(key):
+    return "'CATALOG_URI' and 'OPTIONS'" if key in ("USER", "PASSWORD") else "'WAREHOUSE' and 'CATALOG_URI'"
+
+
+def check_options(options, where="DATABASES"):
+    for key, value in options.items():
+        if key in STORE_OPTIONS or key.startswith("header."):
+            continue
+        if key not in CORE_OPTIONS:
+            known = _nearest(key, CORE_OPTIONS.keys() | STORE_OPTIONS)
+            raise ImproperlyConfigured(f"{where}['OPTIONS'] has the unknown key {key!r}. Did you mean {known!r}?")
+        kind = CORE_OPTIONS[key][0]
+        if value is None or isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+            continue
+        if kind is str and isinstance(value, int) and not isinstance(value, bool):
+            continue
+        raise ImproperlyConfigured(f"{where}['OPTIONS'][{key!r}] must be {kind.__name__}, not {value!r}.")
+
+
+def base_dir():
+    return Path(getattr(settings, "BASE_DIR", None) or os.getcwd())
+
+
+def resolve_warehouse(location):
+    """Absolute path of a local warehouse, or the URI of one in an object store."""
+    location = os.fspath(location)
+    scheme = urlsplit(location).scheme if "://" in location else ""
+    if scheme == "file":
+        location = unquote(urlsplit(location).path)
+    elif scheme in ("s3", "s3a", "gs", "abfs", "abfss"):
+        return location.rstrip("/")
+    elif scheme:
+        raise ImproperlyConfigured(f"WAREHOUSE {mask(location)!r}: use a path, file://, s3://, gs:// or abfss://.")
+    return str(base_dir() / Path(location).expanduser())
+
+
+def resolve_catalog(uri, warehouse):
+    """Absolute path of the SQLite catalog, or the URI of a REST one. Without a URI a local warehouse holds it."""
+    if not uri:
+        if "://" in warehouse:
+            raise ImproperlyConfigured(f"A warehouse at {warehouse} needs 'CATALOG_URI'.")
+        return os.path.join(warehouse, "catalog.db")
+    uri = os.fspath(uri)
+    scheme = uri.split("://", 1)[0] if "://" in uri else ""
+    if scheme == "sqlite":
+        # As in SQLAlchemy: three slashes and a relative path, four and an absolute one.
+        path = uri[len("sqlite:///") :] if uri.startswith("sqlite:///") else ""
+        if not path:
+            raise ImproperlyConfigured(
+                f"CATALOG_URI {uri!r}: write sqlite:///relative/path.db or sqlite:////absolute/path.db."
+            )
+        return str(base_dir() / Path(path).expanduser())
+    if scheme in ("http", "https"):
+        return uri
+    raise ImproperlyConfigured(f"CATALOG_URI {mask(uri)!r}: use sqlite:///path, http:// or https://.")
+
+
+DUCKDB_SERIES = "2.0"
+_INSTALL = f"Install it with: python -m pip install 'duckdb=={DUCKDB_SERIES}.*'"
+
+
+@lru_cache
+def duckdb_library():
+    """Path of the query engine's library, the extension module of the duckdb wheel, found without importing it."""
+    try:
+        version = importlib.metadata.version("duckdb")
+    except importlib.metadata.PackageNotFoundError:
+        raise ImproperlyConfigured(f"django-iceberg needs the duckdb package. {_INSTALL}") from None
+    if version.split(".")[:2] != DUCKDB_SERIES.split("."):
+        raise ImproperlyConfigured(f"django-iceberg needs duckdb {DUCKDB_SERIES}.x, not {version}. {_INSTALL}")
+    spec = importlib.util.find_spec("_duckdb")
+    if spec is None or not spec.origin or not os.path.exists(spec.origin):
+        raise ImproperlyConfigured(f"The installed duckdb {version} has no _duckdb library. {_INSTALL}")
+    return spec.origin

@@ -1,0 +1,1 @@
+"""Alias of django_iceberg.backend, the ENGINE of an Iceberg database."""
