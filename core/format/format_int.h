@@ -58,8 +58,8 @@ typedef struct ice__civil {
     int64_t year;
     int month, day;
 } ice__civil;
-ice__civil ice__civil_of_days(int64_t days);
-int64_t ice__days_of_civil(int64_t year, int month, int day);
+ice__civil ice__fmt_civil(int64_t days);
+int64_t ice__fmt_days(int64_t year, int month, int day);
 static inline int64_t ice__floor_div(int64_t a, int64_t b)
 {
     int64_t q = a / b;

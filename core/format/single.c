@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 /* Days <-> civil date, counting in 400-year eras that begin on 1 March, so that the leap day is a year's last. */
-ice__civil ice__civil_of_days(int64_t days)
+ice__civil ice__fmt_civil(int64_t days)
 {
     int64_t z = days + 719468, era = ice__floor_div(z, 146097);
     int64_t doe = z - era * 146097;
@@ -17,7 +17,7 @@ ice__civil ice__civil_of_days(int64_t days)
     return (ice__civil){era * 400 + yoe + (month <= 2), month, (int)(doy - (153 * mp + 2) / 5 + 1)};
 }
 
-int64_t ice__days_of_civil(int64_t year, int month, int day)
+int64_t ice__fmt_days(int64_t year, int month, int day)
 {
     int64_t y = year - (month <= 2), era = ice__floor_div(y, 400), yoe = y - era * 400;
     int64_t doy = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
@@ -51,7 +51,7 @@ bool ice__decimal_of_bytes(ice_str bytes, ice_i128 *out)
 
 static void put_date(ice_buf *b, int64_t days)
 {
-    ice__civil c = ice__civil_of_days(days);
+    ice__civil c = ice__fmt_civil(days);
     const char *sign = c.year < 0 ? "-" : c.year > 9999 ? "+" : "";
     ice_buf_printf(b, "%s%04lld-%02d-%02d", sign, (long long)(c.year < 0 ? -c.year : c.year), c.month, c.day);
 }
@@ -185,8 +185,8 @@ static bool scan_date(const char **p, const char *end, int64_t *days)
     if (!digits(p, end, n, &year) || !literal(p, end, '-') || !digits(p, end, 2, &month) || !literal(p, end, '-') ||
         !digits(p, end, 2, &day) || month < 1 || month > 12 || day < 1)
         return false;
-    *days = ice__days_of_civil((int64_t)sign * year, month, day);
-    ice__civil back = ice__civil_of_days(*days);
+    *days = ice__fmt_days((int64_t)sign * year, month, day);
+    ice__civil back = ice__fmt_civil(*days);
     return back.month == month && back.day == day;
 }
 

@@ -197,7 +197,7 @@ static int64_t date_part(ice_transform_kind kind, const ice_value *v)
         return ice__floor_div(v->i, INT64_C(3600000000));
     if (kind == ICE_TR_DAY)
         return days;
-    ice__civil c = ice__civil_of_days(days);
+    ice__civil c = ice__fmt_civil(days);
     return kind == ICE_TR_YEAR ? c.year - 1970 : (c.year - 1970) * 12 + c.month - 1;
 }
 
