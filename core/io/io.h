@@ -8,11 +8,12 @@
 typedef struct ice_store ice_store;
 
 typedef struct ice_store_methods {
-    /* Whole object into `out`. ICE_NOT_FOUND. */
+    /* Whole object into `out`, replacing what it holds. ICE_NOT_FOUND. */
     ice_code (*get)(ice_store *s, ice_str key, ice_buf *out, ice_error *err);
     /* Durable when it returns (file and directory fsynced). Replaces atomically: a reader sees the old or the new. */
     ice_code (*put)(ice_store *s, ice_str key, ice_str body, ice_error *err);
-    /* Exactly one concurrent caller wins; the others get ICE_EXISTS. Durable. */
+    /* Exactly one concurrent caller wins; the others get ICE_EXISTS. Durable. ICE_OUTCOME_UNKNOWN, here and in put:
+     * the object has its name, but making that durable failed. */
     ice_code (*put_if_absent)(ice_store *s, ice_str key, ice_str body, ice_error *err);
     ice_code (*size)(ice_store *s, ice_str key, uint64_t *out, ice_error *err);
     /* Makes an object another library wrote at its local path durable (fsync of file and directory). */
@@ -21,6 +22,8 @@ typedef struct ice_store_methods {
     ice_code (*remove)(ice_store *s, ice_str key, ice_error *err);
     /* Keys under a prefix, sorted, into the arena. */
     ice_code (*list)(ice_store *s, ice_str prefix, ice_arena *a, ice_str **keys, size_t *n, ice_error *err);
+    /* Makes the directories above a key, durably, for another library to write it at its local path. */
+    ice_code (*make_parent)(ice_store *s, ice_str key, ice_error *err);
     void (*close)(ice_store *s);
 } ice_store_methods;
 
