@@ -47,17 +47,19 @@ typedef struct duck_str {
 } duck_str;
 
 /* A VARCHAR or BLOB inside a vector: up to 12 bytes in place, else a pointer and the first four bytes. */
-typedef struct duck_string {
-    uint32_t length;
-    union {
+typedef union duck_string {
+    struct {
+        uint32_t length;
         char inlined[12];
-        struct {
-            char prefix[4];
-            const char *ptr;
-        } pointer;
+    };
+    struct {
+        uint32_t same_length;
+        char prefix[4];
+        const char *ptr;
     };
 } duck_string;
 #define DUCK_INLINE 12
+_Static_assert(sizeof(duck_string) == 16, "layout of DuckDB's strings");
 
 typedef struct duck_view {
     const void *data;
@@ -188,7 +190,6 @@ typedef void (*duck_partition_fn)(duck_partition, duck_context, duck_error *);
     X(instance_destroy, (duck_instance *))                                                                             \
     X(instance_get_config, (duck_instance, duck_config *, duck_error *))                                               \
     X(config_set_option_text, (duck_config, const duck_str *, const duck_str *, int, duck_error *))                    \
-    X(config_set_option_value, (duck_config, const duck_str *, duck_value, int, duck_error *))                         \
     X(connection_create, (duck_instance, duck_connection *, duck_error *))                                             \
     X(connection_destroy, (duck_connection *))                                                                         \
     X(connection_interrupt, (duck_connection, duck_error *))                                                           \
@@ -262,7 +263,6 @@ typedef void (*duck_partition_fn)(duck_partition, duck_context, duck_error *);
     X(value_create_timestamp_tz, (duck_factory, int64_t, duck_value *, duck_error *))                                  \
     X(value_create_decimal, (duck_factory, const duck_huge *, uint8_t, uint8_t, duck_value *, duck_error *))           \
     X(value_create_uuid, (duck_factory, const duck_huge *, duck_value *, duck_error *))                                \
-    X(value_create_list, (duck_factory, duck_type, const duck_value *, uint64_t, duck_value *, duck_error *))          \
     X(value_cast, (duck_factory, duck_value, duck_type, duck_value *, duck_error *))                                   \
     X(value_get_child_count, (duck_value, uint64_t *, duck_error *))                                                   \
     X(value_get_child, (duck_value, uint64_t, duck_value *, duck_error *))                                             \

@@ -1,0 +1,91 @@
+#include "engine/engine_int.h"
+
+static bool has(ice_str text, const char *part)
+{
+    return text.len && memmem(text.ptr, text.len, part, strlen(part)) != NULL;
+}
+
+/* DuckDB has one code for everything its binder and catalog refuse; the words tell a table from a column. */
+static ice_code code_of_name(ice_str text)
+{
+    if (has(text, "Table with name") || has(text, "Referenced table"))
+        return ICE_NO_TABLE;
+    if (has(text, "Referenced column") || has(text, "does not have a column named"))
+        return ICE_NO_COLUMN;
+    return ICE_SYNTAX;
+}
+
+static ice_code code_of_conversion(ice_str text)
+{
+    if (has(text, "field value out of range"))
+        return ICE_DATETIME;
+    return has(text, "out of range") ? ICE_RANGE : ICE_BAD_VALUE;
+}
+
+static ice_code code_of(int code, ice_str text)
+{
+    if (code >= DUCK_IO_FIRST && code <= DUCK_IO_LAST)
+        return has(text, "No space left") ? ICE_DISK_FULL : ICE_IO;
+    switch (code) {
+    case DUCK_FILE_NOT_FOUND: return ICE_NOT_FOUND;
+    case DUCK_NO_MEMORY: return ICE_NOMEM;
+    case DUCK_INTERRUPTED: return ICE_CANCELED;
+    case DUCK_PARSER:
+    case DUCK_SYNTAX:
+    case DUCK_PARAMETER:
+    case DUCK_PARAMETER_PLACE: return ICE_SYNTAX;
+    case DUCK_BINDER:
+    case DUCK_CATALOG: return code_of_name(text);
+    case DUCK_CONVERSION: return code_of_conversion(text);
+    case DUCK_INVALID:
+    case DUCK_TYPE_MISMATCH: return ICE_BAD_VALUE;
+    case DUCK_OUT_OF_RANGE:
+    case DUCK_DECIMAL_RANGE: return ICE_RANGE;
+    case DUCK_DIVISION: return ICE_DIV_ZERO;
+    case DUCK_IN_USE: return ICE_MISUSE;
+    case DUCK_NOT_IMPLEMENTED: return ICE_UNSUPPORTED;
+    case DUCK_SETTINGS:
+    case DUCK_PERMISSION: return ICE_CONFIG;
+    default: return ICE_ENGINE;
+    }
+}
+
+static bool take_callback_error(ice_engine_conn *c, ice_error *err, ice_code *rc)
+{
+    pthread_mutex_lock(&c->lock);
+    *rc = c->callback_error.code;
+    if (*rc != ICE_OK && err)
+        *err = c->callback_error;
+    pthread_mutex_unlock(&c->lock);
+    return *rc != ICE_OK;
+}
+
+ice_code ice__duck_fail(ice_engine_conn *c, int code, duck_error de, ice_error *err)
+{
+    const duck_api *d = &ice__duck;
+    ice_code rc;
+    duck_str text = {0};
+    if (de)
+        d->error_info_get_raw_text(de, &text);
+    if (!c || code == DUCK_INTERRUPTED || !take_callback_error(c, err, &rc)) {
+        ice_str s = {text.ptr, text.len};
+        if (s.len)
+            rc = ice_fail(err, code_of(code, s), "%.*s", ICE_PRI(s));
+        else
+            rc = ice_fail(err, code_of(code, s), "DuckDB failed with error %d", code);
+    }
+    d->error_info_destroy(&de);
+    return rc;
+}
+
+void ice__callback_fail(ice_engine_conn *c, const ice_error *e, duck_error *slot)
+{
+    const duck_api *d = &ice__duck;
+    pthread_mutex_lock(&c->lock);
+    if (c->callback_error.code == ICE_OK)
+        c->callback_error = *e;
+    pthread_mutex_unlock(&c->lock);
+    duck_str text = {e->message, strlen(e->message)};
+    d->error_info_set_code(*slot, DUCK_INVALID);
+    d->error_info_set_text(*slot, &text);
+}
