@@ -335,7 +335,7 @@ static uint64_t hash_double(uint64_t h, double d)
     ice_i128 unscaled;
     uint8_t scale;
 
-    if (fabs(d) < 0x1p127 && decimal_of_double(d, &unscaled, &scale))
+    if (d >= -0x1p127 && d < 0x1p127 && decimal_of_double(d, &unscaled, &scale))
         return hash_decimal(h, unscaled, scale);
     if (isnan(d))
         d = (double)NAN;

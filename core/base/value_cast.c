@@ -521,7 +521,7 @@ static ice_code to_time(const ice_value *v, ice_type t, ice_value *out)
     if (v->kind == ICE_T_STRING)
         rc = ice__parse_time(trim(v->s), &us);
     else if (v->kind == ICE_T_TIMESTAMP || v->kind == ICE_T_TIMESTAMPTZ)
-        us = v->i - ice__floor_div(v->i, ICE_US_PER_DAY) * ICE_US_PER_DAY;
+        us = ice__floor_mod(v->i, ICE_US_PER_DAY);
     else
         return ICE_BAD_VALUE;
     out->i = us;

@@ -24,6 +24,7 @@ size_t ice__double_text(double d, bool single, char out[40]);
 locale_t ice__c_locale(void);
 
 static inline int64_t ice__floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
+static inline int64_t ice__floor_mod(int64_t a, int64_t b) { return a % b + (a % b < 0 ? b : 0); }
 
 /* Proleptic Gregorian calendar; year 0 is 1 BC. */
 typedef struct ice__civil {

@@ -206,7 +206,7 @@ static void put_temporal(ice_buf *b, const ice_value *v, bool engine)
         ice_buf_puts(b, " (BC)");
     if (v->kind != ICE_T_DATE) {
         ice_buf_put_u8(b, ' ');
-        put_time(b, v->i - days * ICE_US_PER_DAY);
+        put_time(b, ice__floor_mod(v->i, ICE_US_PER_DAY));
     }
     if (v->kind == ICE_T_TIMESTAMPTZ)
         ice_buf_puts(b, "+00");
