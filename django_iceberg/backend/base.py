@@ -15,6 +15,10 @@ try:
 except ImportError as err:
     raise ImproperlyConfigured(f"Error loading the C core of django-iceberg: {err}") from err
 
+if not hasattr(Database, "Binary"):
+    # PEP 249's constructor of binary values, which BinaryField calls.
+    Database.Binary = memoryview
+
 from .. import conf
 from ..instant import current_instant
 from . import functions, lookups  # NOQA: F401 (they register as_iceberg implementations)

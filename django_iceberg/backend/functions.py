@@ -1,16 +1,9 @@
 """Database functions and expressions as the query engine spells them: as_iceberg() of Django's classes."""
 
-from django.db import NotSupportedError
+from django.core.exceptions import FieldError
+from django.db import DatabaseError, NotSupportedError
 from django.db.models import fields
-from django.db.models.expressions import (
-    Case,
-    CombinedExpression,
-    DurationExpression,
-    ExpressionWrapper,
-    OrderBy,
-    TemporalSubtraction,
-    Value,
-)
+from django.db.models.expressions import Combinable, CombinedExpression, DurationExpression, OrderBy
 from django.db.models.fields.json import JSONField, KeyTransform
 from django.db.models.functions import (
     SHA224,
@@ -20,14 +13,12 @@ from django.db.models.functions import (
     ConcatPair,
     JSONArray,
     JSONObject,
-    Left,
     LPad,
     Ord,
-    Right,
     RPad,
-    Sign,
 )
-from django.db.models.functions.text import StrIndex
+
+from .operations import INTEGER_FIELDS
 
 
 def iceberg(*classes):
@@ -49,7 +40,10 @@ def _is_text(expression):
 def cast(self, compiler, connection, **extra_context):
     field = self.output_field
     template = None
-    if isinstance(field, fields.CharField) and field.max_length is not None and type(field).__name__ != "UUIDField":
+    source = getattr(self.get_source_expressions()[0], "_output_field_or_none", None)
+    if isinstance(field, fields.TimeField) and isinstance(source, fields.DateTimeField):
+        template = "CAST(CAST(%(expressions)s AS TIMESTAMP) AS TIME)"
+    elif isinstance(field, fields.CharField) and field.max_length is not None and type(field).__name__ != "UUIDField":
         # The engine ignores the length of varchar(n).
         template = f"LEFT(CAST(%(expressions)s AS VARCHAR), {int(field.max_length)})"
     return self.as_sql(compiler, connection, template=template, **extra_context)
@@ -69,9 +63,27 @@ def ord_(self, compiler, connection, **extra_context):
     return self.as_sql(compiler, connection, function="UNICODE", **extra_context)
 
 
-@iceberg(Sign)
-def sign(self, compiler, connection, **extra_context):
-    return self.as_sql(compiler, connection, **extra_context)
+@iceberg(LPad, RPad)
+def pad(self, compiler, connection, **extra_context):
+    clone = self.copy()
+    expression, length, fill = clone.get_source_expressions()
+    clone.set_source_expressions([expression, Cast(length, fields.IntegerField()), fill])
+    return clone.as_sql(compiler, connection, **extra_context)
+
+
+@iceberg(DurationExpression)
+def duration_expression(self, compiler, connection):
+    numbers = {"DurationField", *INTEGER_FIELDS, "FloatField", "DecimalField"}
+    try:
+        types = {side.output_field.get_internal_type() for side in (self.lhs, self.rhs)}
+    except FieldError:
+        types = set()
+    if self.connector in (Combinable.MUL, Combinable.DIV):
+        # A duration is a number of microseconds; only numbers multiply it.
+        if types - numbers:
+            raise DatabaseError(f"Invalid arguments for operator {self.connector}.")
+        return CombinedExpression.as_sql(self, compiler, connection)
+    return self.as_sql(compiler, connection)
 
 
 @iceberg(SHA224, SHA384, SHA512)

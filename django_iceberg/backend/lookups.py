@@ -3,9 +3,9 @@
 JSON is a string to the engine, so keys are JSON pointers (RFC 6901), which take any text without quoting.
 """
 
+import copy
 import json
 
-from django.db.models import lookups
 from django.db.models.fields import json as json_fields
 from django.db.models.fields.json import (
     ContainedBy,
@@ -97,9 +97,61 @@ def key_is_null(self, compiler, connection):
     return f"{sql} IS {'' if self.rhs else 'NOT '}NULL", tuple(params)
 
 
-@iceberg(DataContains, ContainedBy)
+@iceberg(DataContains)
 def contains(self, compiler, connection):
-    return self.as_sql(compiler, connection)
+    if not self.rhs_is_direct_value():
+        lhs, lhs_params = self.process_lhs(compiler, connection)
+        rhs, rhs_params = self.process_rhs(compiler, connection)
+        return _contains_generic(lhs, lhs_params, rhs, rhs_params)
+    lhs, lhs_params = self.process_lhs(compiler, connection)
+    _, (text,) = self.process_rhs(compiler, connection)
+    # The left-hand side appears once, whatever the value's depth.
+    sql, params = _contains_value("ice_j", json.loads(text), top=True)
+    return f"list_aggregate([({sql}) for ice_j in [CAST({lhs} AS JSON)]], 'bool_and')", (*params, *lhs_params)
+
+
+@iceberg(ContainedBy)
+def contained_by(self, compiler, connection):
+    lhs, lhs_params = self.process_lhs(compiler, connection)
+    rhs, rhs_params = self.process_rhs(compiler, connection)
+    return _contains_generic(rhs, rhs_params, lhs, lhs_params)
+
+
+def _contains_generic(lhs, lhs_params, rhs, rhs_params):
+    return f"ice_json_contains({lhs}, {rhs})", (*lhs_params, *rhs_params)
+
+
+def _contains_value(sql, value, depth=0, top=False):
+    """A condition: the JSON expression `sql` contains `value` in the sense of PostgreSQL's jsonb @>."""
+    if isinstance(value, dict):
+        parts, params = [f"json_type({sql}) = 'OBJECT'"], []
+        for key, item in value.items():
+            child = f"json_extract({sql}, %s)"
+            if isinstance(item, (dict, list)):
+                # Bind the child to a name: its condition mentions it many times.
+                name = f"ice_j{depth}"
+                part, part_params = _contains_value(name, item, depth + 1)
+                parts.append(f"list_aggregate([({part}) for {name} in [{child}]], 'bool_and')")
+                params += [*part_params, json_pointer([key])]
+            else:
+                parts.append(f"ice_json_key({child}) = ice_json_key(%s)")
+                params += [json_pointer([key]), json.dumps(item)]
+        return " AND ".join(parts), params
+    if isinstance(value, list):
+        parts, params = [f"json_type({sql}) = 'ARRAY'"], []
+        name = f"ice_j{depth}"
+        for item in value:
+            part, part_params = _contains_value(name, item, depth + 1)
+            parts.append(f"len([1 for {name} in json_extract({sql}, '$[*]') if {part}]) > 0")
+            params += part_params
+        return " AND ".join(parts), params
+    equal = f"ice_json_key({sql}) = ice_json_key(%s)"
+    if not top:
+        return equal, [json.dumps(value)]
+    # An array contains a bare scalar that is one of its elements.
+    name = f"ice_j{depth}"
+    element = f"len([1 for {name} in json_extract({sql}, '$[*]') if ice_json_key({name}) = ice_json_key(%s)]) > 0"
+    return f"({equal} OR {element})", [json.dumps(value)] * 2
 
 
 @iceberg(JSONExact, KeyTransformExact)
@@ -109,21 +161,22 @@ def json_exact(self, compiler, connection):
     return f"ice_json_key({lhs}) = ice_json_key({rhs})", (*lhs_params, *rhs_params)
 
 
-def _json_in_parameter(self, compiler, connection, sql, param):
-    sql, params = lookups.In.resolve_expression_parameter(self, compiler, connection, sql, param)
-    return f"ice_json_key({sql})", params
+class _KeyIn(KeyTransformIn):
+    """JSON values are compared by value, not by their text."""
 
+    def process_lhs(self, compiler, connection, lhs=None):
+        sql, params = super().process_lhs(compiler, connection, lhs)
+        return f"ice_json_key({sql})", params
 
-KeyTransformIn.resolve_expression_parameter = (
-    lambda original: (
-        lambda self, compiler, connection, sql, param: _json_in_parameter(self, compiler, connection, sql, param)
-        if connection.vendor == "iceberg"
-        else original(self, compiler, connection, sql, param)
-    )
-)(KeyTransformIn.resolve_expression_parameter)
+    def resolve_expression_parameter(self, compiler, connection, sql, param):
+        sql, params = super().resolve_expression_parameter(compiler, connection, sql, param)
+        return f"ice_json_key({sql})", params
 
 
 @iceberg(KeyTransformIn)
 def key_in(self, compiler, connection):
-    clone = self.copy() if hasattr(self, "copy") else self
+    if not self.rhs_is_direct_value():
+        return self.as_sql(compiler, connection)
+    clone = copy.copy(self)
+    clone.__class__ = _KeyIn
     return clone.as_sql(compiler, connection)

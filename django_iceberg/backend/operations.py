@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 
 from django.conf import settings
 from django.core.exceptions import FieldError
-from django.db import NotSupportedError
+from django.db import DataError, NotSupportedError
 from django.db.backends.base.operations import BaseDatabaseOperations
 from django.db.models import Aggregate, fields
 from django.db.models.constants import OnConflict
@@ -63,11 +63,11 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     # EXTRACT format cannot be passed in parameters.
     _extract_format_re = _lazy_re_compile(r"[A-Z_]+")
-    _offset_re = _lazy_re_compile(r"(?P<name>.*?)(?P<sign>[+-])(?P<h>\d\d):?(?P<m>\d\d)(?::?(?P<s>\d\d))?")
+    _offset_re = _lazy_re_compile(r"(?P<name>.*?)(?P<sign>[+-])(?P<h>\d\d)(?::?(?P<m>\d\d)(?::?(?P<s>\d\d))?)?")
 
     def _check_kind(self, lookup_type):
         if not self._extract_format_re.fullmatch(lookup_type.upper()):
-            raise ValueError(f"Invalid lookup type: {lookup_type!r}")
+            raise DataError(f"Invalid lookup type: {lookup_type!r}")
         return lookup_type.lower()
 
     def date_extract_sql(self, lookup_type, sql, params):
@@ -85,8 +85,9 @@ class DatabaseOperations(BaseDatabaseOperations):
     def _convert_sql_to_tz(self, sql, params, tzname):
         if not (tzname and settings.USE_TZ):
             return sql, params
-        if match := self._offset_re.fullmatch(tzname):
-            seconds = int(match["h"]) * 3600 + int(match["m"]) * 60 + int(match["s"] or 0)
+        match = None if tzname.startswith("Etc/") else self._offset_re.fullmatch(tzname)
+        if match:
+            seconds = int(match["h"]) * 3600 + int(match["m"] or 0) * 60 + int(match["s"] or 0)
             sign = "-" if match["sign"] == "-" else "+"
             name = match["name"] or "UTC"
             return f"(({sql}) AT TIME ZONE %s {sign} to_seconds({seconds}))", (*params, name)
@@ -98,7 +99,7 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     def datetime_cast_time_sql(self, sql, params, tzname):
         sql, params = self._convert_sql_to_tz(sql, params, tzname)
-        return f"CAST({sql} AS TIME)", params
+        return f"CAST(CAST({sql} AS TIMESTAMP) AS TIME)", params
 
     def datetime_extract_sql(self, lookup_type, sql, params, tzname):
         sql, params = self._convert_sql_to_tz(sql, params, tzname)
@@ -115,10 +116,10 @@ class DatabaseOperations(BaseDatabaseOperations):
         sql, params = self._convert_sql_to_tz(sql, params, tzname)
         kind = self._check_kind(lookup_type)
         # The engine truncates timestamps, not times.
-        return f"CAST(DATE_TRUNC('{kind}', DATE '1970-01-01' + CAST({sql} AS TIME)) AS TIME)", params
+        return f"CAST(DATE_TRUNC('{kind}', DATE '1970-01-01' + CAST(CAST({sql} AS TIMETZ) AS TIME)) AS TIME)", params
 
     def format_for_duration_arithmetic(self, sql):
-        return f"to_microseconds({sql})"
+        return f"ice_interval({sql})"
 
     def combine_duration_expression(self, connector, sub_expressions):
         if connector not in ("+", "-", "*", "/"):
@@ -141,6 +142,10 @@ class DatabaseOperations(BaseDatabaseOperations):
             return "POWER(%s)" % ",".join(sub_expressions)
         if connector == "#":
             return "XOR(%s)" % ",".join(sub_expressions)
+        if connector == "<<":
+            # The engine's own shift refuses negative numbers.
+            lhs, rhs = sub_expressions
+            return f"{lhs} * (CAST(1 AS BIGINT) << {rhs})"
         return super().combine_expression(connector, sub_expressions)
 
     def lookup_cast(self, lookup_type, internal_type=None):
