@@ -17,7 +17,7 @@ typedef struct ice__part {
 
 /* Writes the parts one after another to a temporary file beside `path`, syncs it and renames it over `path`. On failure
  * nothing is left under either name. Fault points store.write, store.sync, store.rename. */
-ice_code ice__file_write(const char *path, const ice__part *parts, size_t n, ice_error *err) ICE_MUST;
+ice_code ice__chunk_file_write(const char *path, const ice__part *parts, size_t n, ice_error *err) ICE_MUST;
 
 /* A whole file mapped read-only. `ptr` NULL: not mapped. */
 typedef struct ice__map {
@@ -25,8 +25,8 @@ typedef struct ice__map {
     size_t len;
 } ice__map;
 /* ICE_CORRUPT when the file is shorter than `min` bytes. */
-ice_code ice__map_open(const char *path, size_t min, ice__map *out, ice_error *err) ICE_MUST;
-void ice__map_close(ice__map *m);
+ice_code ice__chunk_map_open(const char *path, size_t min, ice__map *out, ice_error *err) ICE_MUST;
+void ice__chunk_map_close(ice__map *m);
 
 static inline bool ice__is_string(ice_type t)
 {
@@ -34,11 +34,11 @@ static inline bool ice__is_string(ice_type t)
 }
 
 /* One non-null fixed-width value from or to its place in a column. */
-void ice__fixed_get(ice_type t, const void *src, ice_value *out);
-void ice__fixed_put(ice_type t, const ice_value *v, void *dst);
+void ice__vec_fixed_get(ice_type t, const void *src, ice_value *out);
+void ice__vec_fixed_put(ice_type t, const ice_value *v, void *dst);
 
 /* malloc that a fault point (store.alloc) can fail; zeroed, aligned to ICE__ALIGN when it is at least that large. */
-void *ice__alloc(size_t n);
-void *ice__realloc(void *p, size_t n);
+void *ice__chunk_alloc(size_t n);
+void *ice__chunk_realloc(void *p, size_t n);
 
 #endif

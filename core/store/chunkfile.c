@@ -147,8 +147,8 @@ static uint64_t place(writer *w, size_t *nparts, uint64_t *size, const ice_buf *
 static ice_code layout(writer *w, size_t *nparts, ice_error *err)
 {
     size_t head_len = sizeof(header) + w->ncols * sizeof(entry);
-    w->head = ice__alloc(head_len);
-    w->parts = ice__alloc((1 + 3 * w->ncols) * sizeof *w->parts);
+    w->head = ice__chunk_alloc(head_len);
+    w->parts = ice__chunk_alloc((1 + 3 * w->ncols) * sizeof *w->parts);
     if (!w->head || !w->parts) return ice_fail_nomem(err);
     uint64_t size = head_len;
     w->parts[(*nparts)++] = (ice__part){w->head, head_len};
@@ -195,7 +195,7 @@ ice_code ice_chunkfile_write(const char *path, const ice_column *cols, size_t nc
     writer w = {.cols = cols, .ncols = ncols};
     ice_code rc = ICE_OK;
     size_t nparts = 0;
-    w.bufs = ice__alloc((ncols + 1) * sizeof *w.bufs);
+    w.bufs = ice__chunk_alloc((ncols + 1) * sizeof *w.bufs);
     if (!w.bufs) return ice_fail_nomem(err);
     for (;;) {
         ice_batch b = {0};
@@ -204,7 +204,7 @@ ice_code ice_chunkfile_write(const char *path, const ice_column *cols, size_t nc
         ICE_TRY(add_batch(&w, &b, err));
     }
     ICE_TRY(layout(&w, &nparts, err));
-    ICE_TRY(ice__file_write(path, w.parts, nparts, err));
+    ICE_TRY(ice__chunk_file_write(path, w.parts, nparts, err));
 out:
     if (rc) ice_error_prefix(err, "%s", path);
     writer_free(&w);
@@ -286,10 +286,10 @@ ice_code ice_chunkfile_open(const char *path, ice_chunkfile **out, ice_error *er
 {
     ice__map m;
     *out = NULL;
-    ice_code rc = ice__map_open(path, sizeof(header), &m, err);
+    ice_code rc = ice__chunk_map_open(path, sizeof(header), &m, err);
     if (rc) return rc;
     ICE_TRY(check(path, &m, err));
-    ice_chunkfile *f = ice__alloc(sizeof *f);
+    ice_chunkfile *f = ice__chunk_alloc(sizeof *f);
     if (!f) {
         rc = ice_fail_nomem(err);
         goto out;
@@ -298,14 +298,14 @@ ice_code ice_chunkfile_open(const char *path, ice_chunkfile **out, ice_error *er
     *out = f;
     return ICE_OK;
 out:
-    ice__map_close(&m);
+    ice__chunk_map_close(&m);
     return rc;
 }
 
 void ice_chunkfile_close(ice_chunkfile *f)
 {
     if (!f) return;
-    ice__map_close(&f->map);
+    ice__chunk_map_close(&f->map);
     free(f);
 }
 

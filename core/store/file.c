@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void *ice__alloc(size_t n)
+void *ice__chunk_alloc(size_t n)
 {
     if (ice_fault("store.alloc")) return NULL;
     if (n < ICE__ALIGN) return calloc(1, n ? n : 1);
@@ -18,7 +18,7 @@ void *ice__alloc(size_t n)
     return p;
 }
 
-void *ice__realloc(void *p, size_t n)
+void *ice__chunk_realloc(void *p, size_t n)
 {
     if (ice_fault("store.alloc")) return NULL;
     return realloc(p, n);
@@ -58,7 +58,7 @@ static int write_synced(int fd, const ice__part *parts, size_t n)
     return fdatasync(fd) ? errno : 0;
 }
 
-ice_code ice__file_write(const char *path, const ice__part *parts, size_t n, ice_error *err)
+ice_code ice__chunk_file_write(const char *path, const ice__part *parts, size_t n, ice_error *err)
 {
     char tmp[4096];
     int len = snprintf(tmp, sizeof tmp, "%s.%016llx.tmp", path, (unsigned long long)ice_random64());
@@ -73,7 +73,7 @@ ice_code ice__file_write(const char *path, const ice__part *parts, size_t n, ice
     return ice_fail_errno(err, e, "cannot write %s", path);
 }
 
-ice_code ice__map_open(const char *path, size_t min, ice__map *out, ice_error *err)
+ice_code ice__chunk_map_open(const char *path, size_t min, ice__map *out, ice_error *err)
 {
     *out = (ice__map){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -96,7 +96,7 @@ ice_code ice__map_open(const char *path, size_t min, ice__map *out, ice_error *e
     return rc;
 }
 
-void ice__map_close(ice__map *m)
+void ice__chunk_map_close(ice__map *m)
 {
     if (m->ptr) munmap((void *)m->ptr, m->len);
     *m = (ice__map){0};

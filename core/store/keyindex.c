@@ -96,7 +96,7 @@ ice_code ice_keyindex_write(const char *path, ice_keypair *pairs, size_t n, ice_
     for (size_t i = 0; i < n; i++) pairs[i].pad = 0;
     radix_sort(pairs, n, 56);
     ice__part parts[2] = {{&h, sizeof h}, {pairs, n * sizeof *pairs}};
-    return ice__file_write(path, parts, 2, err);
+    return ice__chunk_file_write(path, parts, 2, err);
 }
 
 static ice_code check(const char *path, const ice__map *m, ice_error *err)
@@ -114,11 +114,11 @@ ice_code ice_keyindex_open(const char *path, ice_keyindex **out, ice_error *err)
 {
     ice__map m;
     *out = NULL;
-    ice_code rc = ice__map_open(path, sizeof(header), &m, err);
+    ice_code rc = ice__chunk_map_open(path, sizeof(header), &m, err);
     if (rc) return rc;
     ice_keyindex *k = NULL;
     ICE_TRY(check(path, &m, err));
-    k = ice__alloc(sizeof *k);
+    k = ice__chunk_alloc(sizeof *k);
     if (!k) {
         rc = ice_fail_nomem(err);
         goto out;
@@ -129,14 +129,14 @@ ice_code ice_keyindex_open(const char *path, ice_keyindex **out, ice_error *err)
     *out = k;
     return ICE_OK;
 out:
-    ice__map_close(&m);
+    ice__chunk_map_close(&m);
     return rc;
 }
 
 void ice_keyindex_close(ice_keyindex *k)
 {
     if (!k) return;
-    ice__map_close(&k->map);
+    ice__chunk_map_close(&k->map);
     free(k);
 }
 

@@ -3,7 +3,7 @@
  *
  * A version is visible at time t when start <= t < end. A change of a row that lives in the published files is a
  * *tombstone*: the key ends at a time. Values are kept in column chunks of one schema version each; hash indexes on every
- * key of the definition (primary, unique, foreign keys, plain indexes' columns) and an ordered one on demand.
+ * key of the definition (primary, unique, foreign keys, plain indexes' columns). Times are below ICE_TIME_MAX.
  *
  * Threads: one writer at a time (insert, end, undo, set_def), any number of readers beside it. Chunks, rows
  * and strings never move while a reference to the tail is held. Reference counted. */
@@ -58,7 +58,7 @@ ice_code ice_tail_insert(ice_tail *t, const ice_value *values, int64_t start, ic
 /* Ends the live version of a primary key at `end` (op UPDATE or DELETE): the tail's own, if it has one, else leaves a tombstone
  * {key, base_start}: base_start is the _row_start of the published version it ends (0 unknown). *was (may be NULL) is the tail version ended. */
 ice_code ice_tail_end(ice_tail *t, const ice_value *key, int64_t base_start, int64_t end, ice_row_op op, ice_ref *was, ice_error *err) ICE_MUST;
-/* Takes back everything with start or end > mark (an overlay's savepoint). */
+/* Takes back everything with start or end > mark (an overlay's savepoint). References to versions taken back are never visible again. */
 void ice_tail_undo(ice_tail *t, int64_t mark);
 
 bool ice_ref_visible(ice_ref r, int64_t t);
@@ -70,7 +70,8 @@ ice_row_op ice_ref_end_op(ice_ref r); /* what ended it */
 void ice_ref_value(ice_ref r, const ice_column *col, ice_value *out);
 
 /* Versions visible at `t` whose key number `key` (of the current def's ice_keys) equals `values`. Calls back for each; a nonzero
- * return stops and is returned. Runs under the tail's read lock: the callback must not write to it. */
+ * return stops and is returned. Newest first; of the primary key (0) only the newest. No lock is held during the call back,
+ * which may read the tail but not write to it. */
 int ice_tail_find(ice_tail *t, size_t key, const ice_value *values, int64_t at, int (*fn)(void *, ice_ref), void *arg);
 /* The tombstone of a primary key that is in force at `at` (end <= at): true when there is one. */
 bool ice_tail_ended(ice_tail *t, const ice_value *key, int64_t at, int64_t *end);
@@ -81,7 +82,7 @@ typedef struct ice_tombstone {
     int64_t base_start, end;
     ice_row_op op;
 } ice_tombstone;
-/* All tombstones with from < end <= to, in no order. Same rules as ice_tail_find. */
+/* All tombstones with from < end <= to, oldest call first. Same rules as ice_tail_find. */
 int ice_tail_tombstones(ice_tail *t, int64_t from, int64_t to, int (*fn)(void *, const ice_tombstone *), void *arg);
 
 typedef struct ice_tail_counts {
@@ -100,11 +101,12 @@ typedef enum ice_tail_which {
 } ice_tail_which;
 typedef struct ice_tail_scan ice_tail_scan;
 /* Columns by `cols` (any definition's columns, matched by field id; ICE_FIELD_ROW_START, ICE_FIELD_ROW_END (NULL when live at `at`) and
- * ICE_FIELD_OPERATION are served too). `skip` (may be NULL): rows for which it returns true are left out (an overlay's ended rows). */
+ * ICE_FIELD_OPERATION (what ended a version dead at `at`, what made one alive) are served too); they and their initial values stay
+ * the caller's, valid until close. A column the stored rows lack is a constant vector, one stored under a type that was promoted since is converted. `skip` (may be NULL): rows for which it returns true are left out (an overlay's ended rows). */
 ice_code ice_tail_scan_open(ice_tail *t, int64_t at, ice_tail_which which, const ice_column *cols, size_t ncols,
                             bool (*skip)(void *arg, ice_ref r), void *arg, ice_tail_scan **out, ice_error *err) ICE_MUST;
 /* Next batch, count 0 at the end. Safe to call from several threads with distinct workers (batches are handed out by an atomic
- * counter): `worker` is per-thread scratch made on first use. Newest chunk first when `newest_first` of open's caller matters is not promised. */
+ * counter): `worker` is per-thread scratch made on first use. One worker gets rows in the order of their insertion. */
 ice_code ice_tail_scan_next(ice_tail_scan *s, void **worker, ice_batch *out, ice_error *err) ICE_MUST;
 void ice_tail_scan_worker_free(void *worker);
 void ice_tail_scan_close(ice_tail_scan *s);
@@ -112,6 +114,7 @@ void ice_tail_scan_close(ice_tail_scan *s);
 /* ---- trimming ---- */
 
 /* A new tail with what a snapshot flushed at time F does not hold: versions with start > F; a tombstone for each version with start <= F < end
- * < MAX; tombstones with end > F. The old one goes on serving its readers. */
+ * < MAX; tombstones with end > F. The old one goes on serving its readers.
+ * Runs as the writer: no other write beside it. */
 ice_code ice_tail_trim(ice_tail *t, int64_t flushed, ice_tail **out, ice_error *err) ICE_MUST;
 #endif

@@ -33,7 +33,7 @@ static void get_decimal(ice_type t, const void *src, ice_value *out)
         out->dec = get_i64(src);
 }
 
-void ice__fixed_get(ice_type t, const void *src, ice_value *out)
+void ice__vec_fixed_get(ice_type t, const void *src, ice_value *out)
 {
     *out = (ice_value){.kind = t.kind};
     switch (t.kind) {
@@ -59,7 +59,7 @@ void ice__fixed_get(ice_type t, const void *src, ice_value *out)
     }
 }
 
-void ice__fixed_put(ice_type t, const ice_value *v, void *dst)
+void ice__vec_fixed_put(ice_type t, const ice_value *v, void *dst)
 {
     switch (ice_type_width(t)) {
     case 1:
@@ -90,7 +90,7 @@ void ice_vec_get(const ice_vec *v, size_t i, ice_value *out)
         return;
     }
     if (!ice__is_string(v->type)) {
-        ice__fixed_get(v->type, (const uint8_t *)v->data + i * ice_type_width(v->type), out);
+        ice__vec_fixed_get(v->type, (const uint8_t *)v->data + i * ice_type_width(v->type), out);
         return;
     }
     *out = (ice_value){.kind = v->type.kind};
@@ -111,5 +111,5 @@ void ice_vec_constant(ice_type t, const ice_value *v, ice_vec_const *mem, ice_ve
     if (ice__is_string(t))
         mem->str = (ice_strval){v->s.ptr ? v->s.ptr : "", (uint32_t)v->s.len};
     else
-        ice__fixed_put(t, v, mem->bytes);
+        ice__vec_fixed_put(t, v, mem->bytes);
 }
