@@ -1,0 +1,381 @@
+/* Keeping up: applying durable records of the log to the tails, and following published snapshots. */
+#include <stdlib.h>
+
+#include "txn/txn_int.h"
+
+static bool is_dropped(const ice_warehouse *wh, ice_uuid id)
+{
+    for (size_t i = 0; i < wh->ndropped; i++)
+        if (ice_uuid_eq(wh->dropped[i], id))
+            return true;
+    return false;
+}
+
+/* ---- the catalog ---- */
+
+/* Uuid of a catalog entry: from our directory names; a table of another engine gets one made of its name, for ever the same. */
+static ice_uuid entry_uuid(const ice_catalog_entry *e)
+{
+    ice_uuid id;
+    if (ice_location_uuid(e->metadata_location, &id))
+        return id;
+    uint64_t h[2] = {ice_hash64(e->name.ptr, e->name.len, 1), ice_hash64(e->name.ptr, e->name.len, 2)};
+    memcpy(id.b, h, 16);
+    return id;
+}
+
+static bool is_history(ice_str name)
+{
+    ice_str suffix = ICE_STR("__history");
+    return name.len > suffix.len && memcmp(name.ptr + name.len - suffix.len, suffix.ptr, suffix.len) == 0;
+}
+
+ice_code ice__wh_list_catalog(ice_warehouse *wh, ice__registry *reg, ice_error *err)
+{
+    ice_arena *a = ice_arena_create();
+    ice_catalog_entry *list_ = NULL;
+    size_t n = 0;
+    ice_code rc = a ? ice_catalog_list(wh->catalog, a, &list_, &n, err) : ice_fail_nomem(err);
+    for (size_t i = 0; rc == ICE_OK && i < n; i++) {
+        if (is_history(list_[i].name))
+            continue;
+        ice__entry *e = ice__entry_create(entry_uuid(&list_[i]), list_[i].name, list_[i].name, list_[i].metadata_location, NULL);
+        rc = e ? ice__registry_put(reg, e, err) : ice_fail_nomem(err);
+    }
+    ice_arena_free(a);
+    return rc;
+}
+
+/* ---- following published snapshots ---- */
+
+/* The state an entry gets when its table's pointer moved to `location`: the new snapshot, and the tail without what it holds. A
+ * definition the snapshot has not seen yet (changed in the tail) stays. */
+static ice_code republished(ice_warehouse *wh, const ice_tabstate *old, ice_str location, ice_tabstate **out, ice_error *err)
+{
+    ice_published *p = NULL;
+    ice_tail *tail = NULL;
+    ice_tabledef *def = NULL;
+    ice_code rc;
+    ICE_TRY(ice_published_load(&wh->env, location, &p, err));
+    ICE_TRY(ice_tail_trim(old->tail, ice_published_flushed(p), &tail, err));
+    if (!(def = ice_tabledef_clone(old->def, false))) {
+        rc = ice_fail_nomem(err);
+        goto out;
+    }
+    ICE_TRY(ice_tabstate_create(def, p, tail, (ice_tabstate *)old, out, err));
+    return ICE_OK;
+out:
+    ice_tabledef_free(def);
+    ice_published_unref(p);
+    ice_tail_unref(tail);
+    return rc;
+}
+
+static ice_code refresh_entry(ice_warehouse *wh, ice__registry *reg, const ice_catalog_entry *ce, ice_error *err)
+{
+    ice_uuid id = entry_uuid(ce);
+    ice__entry *old = ice__registry_find_uuid(reg, id);
+    if (old && old->location && ice_str_eqc(ce->metadata_location, old->location) && ice_str_eqc(ce->name, old->catalog_name))
+        return ICE_OK;
+    ice_tabstate *state = old ? atomic_load(&old->state) : NULL, *fresh = NULL;
+    if (state) {
+        ice_code rc = republished(wh, state, ce->metadata_location, &fresh, err);
+        if (rc != ICE_OK)
+            return rc;
+    }
+    ice_str name = old && old->location == NULL ? ice_str_c(old->name) : ce->name;
+    if (old && old->catalog_name && strcmp(old->name, old->catalog_name) != 0)
+        name = ice_str_c(old->name); /* renamed in the tail, not published yet */
+    ice__entry *e = ice__entry_create(id, name, ce->name, ce->metadata_location, fresh);
+    if (!e) {
+        if (fresh)
+            ice_tabstate_unref(fresh);
+        return ice_fail_nomem(err);
+    }
+    return ice__registry_put(reg, e, err);
+}
+
+/* ---- applying records ---- */
+
+/* The registry being made by the records applied now; shared by ice__wh_catchup's end. */
+static ice_code building(ice_warehouse *wh, ice_error *err)
+{
+    if (!wh->building && !(wh->building = ice__registry_copy(wh->registry)))
+        return ice_fail_nomem(err);
+    return ICE_OK;
+}
+
+static const ice__registry *newest(const ice_warehouse *wh) { return wh->building ? wh->building : wh->registry; }
+
+static bool same_keys(const ice_tabstate *s, const ice_tabledef *def, ice_error *err)
+{
+    ice_arena *a = ice_arena_create();
+    ice_keys k;
+    bool same = a && ice_keys_of(def, a, &k, err) == ICE_OK && k.n == s->keys.n;
+    for (size_t i = 0; same && i < k.n; i++) {
+        same = k.keys[i].ncols == s->keys.keys[i].ncols && k.keys[i].unique == s->keys.keys[i].unique &&
+               k.keys[i].nulls_not_distinct == s->keys.keys[i].nulls_not_distinct;
+        for (size_t c = 0; same && c < k.keys[i].ncols; c++)
+            same = def->cols[k.keys[i].cols[c]].field_id == s->def->cols[s->keys.keys[i].cols[c]].field_id;
+    }
+    ice_arena_free(a);
+    return same;
+}
+
+ice_code ice__state_with_def(ice_tabstate *old, ice_tabledef *def, bool committed, ice_tabstate **out, ice_error *err)
+{
+    ice_tail *tail = NULL;
+    ice_code rc = ICE_OK;
+    /* Readers of the old state number keys by the old definition: with other keys the tail is copied. */
+    bool same = same_keys(old, def, err);
+    if (same)
+        tail = ice_tail_ref(old->tail);
+    else
+        rc = ice_tail_trim(old->tail, old->flushed, &tail, err);
+    if (rc == ICE_OK && (committed || !same))
+        rc = ice_tail_set_def(tail, def, err);
+    ice_published *p = old->published ? ice_published_ref(old->published) : NULL;
+    if (rc == ICE_OK)
+        rc = ice_tabstate_create(def, p, tail, old, out, err);
+    if (rc != ICE_OK) {
+        ice_published_unref(p);
+        ice_tail_unref(tail);
+        ice_tabledef_free(def);
+    }
+    return rc;
+}
+
+static ice_code put_state(ice_warehouse *wh, ice_uuid id, ice_str name, const ice__entry *old, ice_tabstate *state, ice_error *err)
+{
+    ice__entry *e = ice__entry_create(id, name, ice_str_c(old ? old->catalog_name : NULL), ice_str_c(old ? old->location : NULL), state);
+    if (!e) {
+        ice_tabstate_unref(state);
+        return ice_fail_nomem(err);
+    }
+    return ice__registry_put(wh->building, e, err);
+}
+
+static ice_code apply_def(void *arg, ice_tabledef *def, ice_error *err)
+{
+    ice_warehouse *wh = arg;
+    ice_tabstate *state = NULL, *old_state = NULL;
+    ice_code rc = building(wh, err);
+    ice__entry *old = rc == ICE_OK ? ice__registry_find_uuid(wh->building, def->uuid) : NULL;
+    if (old)
+        rc = ice__wh_state(wh, old, &old_state, err);
+    if (rc != ICE_OK || (old_state && old_state->flushed >= wh->applying)) {
+        ice_tabledef_free(def);
+        return rc;
+    }
+    if (old_state)
+        rc = ice__state_with_def(old_state, def, true, &state, err);
+    else if ((rc = ice_tabstate_create(def, NULL, NULL, NULL, &state, err)) != ICE_OK)
+        ice_tabledef_free(def);
+    if (rc != ICE_OK)
+        return rc;
+    ice__entry *hold = old ? ice__entry_ref(old) : NULL;
+    rc = put_state(wh, state->def->uuid, state->def->name, hold, state, err);
+    ice__entry_unref(hold);
+    return rc;
+}
+
+static ice_code apply_drop(void *arg, ice_uuid id, ice_error *err)
+{
+    ice_warehouse *wh = arg;
+    ice_code rc = building(wh, err);
+    if (rc != ICE_OK)
+        return rc;
+    ice__entry *e = ice__registry_find_uuid(wh->building, id);
+    if (e && e->location && !is_dropped(wh, id)) {
+        ice_uuid *grown = realloc(wh->dropped, (wh->ndropped + 1) * sizeof *grown);
+        if (!grown)
+            return ice_fail_nomem(err);
+        wh->dropped = grown;
+        wh->dropped[wh->ndropped++] = id;
+    }
+    ice__registry_remove(wh->building, id);
+    return ICE_OK;
+}
+
+static ice_code apply_table(void *arg, ice_uuid id, void **handle, const ice_tabledef **def, const ice_keys **keys, bool *skip,
+                            ice_error *err)
+{
+    ice_warehouse *wh = arg;
+    ice_tabstate *state = NULL;
+    ice__entry *e = ice__registry_find_uuid(newest(wh), id);
+    if (!e) { /* dropped later in the log, and the drop is published */
+        *skip = true;
+        return ICE_OK;
+    }
+    ice_code rc = ice__wh_state(wh, e, &state, err);
+    if (rc != ICE_OK)
+        return rc;
+    *handle = state;
+    *def = state->def;
+    *keys = &state->keys;
+    *skip = state->flushed >= wh->applying;
+    return ICE_OK;
+}
+
+static ice_code apply_insert(void *arg, void *handle, const ice_value *row, ice_row_op op, ice_error *err)
+{
+    ice_warehouse *wh = arg;
+    return ice_tail_insert(((ice_tabstate *)handle)->tail, row, wh->applying, op, NULL, err);
+}
+
+static ice_code apply_end(void *arg, void *handle, const ice_value *key, int64_t base_start, ice_row_op op, ice_error *err)
+{
+    ice_warehouse *wh = arg;
+    return ice_tail_end(((ice_tabstate *)handle)->tail, key, base_start, wh->applying, op, NULL, err);
+}
+
+static void apply_sequence(void *arg, uint64_t name, int64_t value)
+{
+    ice_warehouse *wh = arg;
+    ice_error ignored;
+    /* A sequence that cannot be raised now is raised by the values themselves when it is next asked. */
+    if (ice_log_sequence_bump(wh->log, name, value, &ignored) != ICE_OK)
+        return;
+}
+
+static const ice_record_sink apply_sink = {apply_def, apply_drop, apply_table, apply_insert, apply_end, apply_sequence};
+
+static void share(ice_warehouse *wh, int64_t commit, uint64_t position)
+{
+    ice__registry *old = NULL;
+    pthread_mutex_lock(&wh->reg);
+    if (wh->building) {
+        old = wh->registry;
+        wh->registry = wh->building;
+        wh->building = NULL;
+    }
+    if (commit > wh->applied)
+        wh->applied = commit;
+    pthread_mutex_unlock(&wh->reg);
+    ice__registry_unref(old);
+    atomic_store_explicit(&wh->applied_position, position, memory_order_release);
+}
+
+static ice_code apply_records(ice_warehouse *wh, uint64_t upto, ice_error *err)
+{
+    ice_log_record rec;
+    bool found = true;
+    int64_t commit = 0;
+    uint64_t position = atomic_load(&wh->applied_position);
+    ice_code rc = ICE_OK;
+    while (rc == ICE_OK && position < upto) {
+        if ((rc = ice_log_read(wh->cursor, upto, &rec, &found, err)) != ICE_OK || !found)
+            break;
+        wh->applying = rec.commit_time;
+        if ((rc = ice__record_read(rec.body, &apply_sink, wh, err)) != ICE_OK) {
+            ice_error_prefix(err, "log record at %llu", (unsigned long long)rec.position);
+            break;
+        }
+        commit = rec.commit_time;
+        position = rec.end;
+        if (!atomic_load(&wh->oldest_unflushed))
+            atomic_store(&wh->oldest_unflushed, rec.commit_time);
+        atomic_fetch_add(&wh->unflushed_bytes, rec.body.len);
+    }
+    share(wh, commit, position);
+    return rc;
+}
+
+/* The log was trimmed past what this process had read (everything before is published): start from the catalog again. */
+static ice_code start_over(ice_warehouse *wh, ice_error *err)
+{
+    ice__registry *reg = ice__registry_copy(NULL);
+    ice_log_cursor *cursor = NULL;
+    ice_log_state st;
+    ice_code rc = reg ? ice__wh_list_catalog(wh, reg, err) : ice_fail_nomem(err);
+    ice_log_get_state(wh->log, &st);
+    if (rc == ICE_OK)
+        rc = ice_log_cursor_open(wh->log, st.start, &cursor, err);
+    if (rc != ICE_OK) {
+        ice__registry_unref(reg);
+        return rc;
+    }
+    ice_log_cursor_close(wh->cursor);
+    wh->cursor = cursor;
+    ice__registry_unref(wh->building);
+    wh->building = reg;
+    atomic_store(&wh->applied_position, st.start);
+    return apply_records(wh, st.durable, err);
+}
+
+/* How much of what is applied no snapshot holds: the background flusher's measure. */
+static void note_unflushed(ice_warehouse *wh)
+{
+    int64_t oldest = 0;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < wh->registry->n; i++) {
+        ice_tabstate *state = atomic_load(&wh->registry->entries[i]->state);
+        ice_tail_counts counts;
+        if (!state)
+            continue;
+        ice_tail_counts_get(state->tail, &counts);
+        if (counts.versions + counts.tombstones == 0)
+            continue;
+        bytes += counts.bytes;
+        if (counts.min_start && (!oldest || counts.min_start < oldest))
+            oldest = counts.min_start;
+    }
+    atomic_store(&wh->oldest_unflushed, oldest);
+    atomic_store(&wh->unflushed_bytes, bytes);
+}
+
+/* Called under wh->apply. The catalog is read before the log's end is looked at: what a pointer holds was durable when it was
+ * published, so everything up to its F is applied before it is used (V1). Tables whose drop was applied before are not brought back
+ * (wh->dropped: the catalog may list them until the next flush). */
+static ice_code refresh_locked(ice_warehouse *wh, ice_error *err)
+{
+    ice_log_state before, now;
+    ice_arena *a = ice_arena_create();
+    ice_catalog_entry *entries = NULL;
+    size_t n = 0;
+    ice_log_get_state(wh->log, &before);
+    ice_code rc = a ? ice_catalog_list(wh->catalog, a, &entries, &n, err) : ice_fail_nomem(err);
+    ice_log_get_state(wh->log, &now);
+    if (rc == ICE_OK && atomic_load(&wh->applied_position) < now.durable)
+        rc = apply_records(wh, now.durable, err);
+    if (rc == ICE_OK)
+        rc = building(wh, err);
+    for (size_t i = 0; rc == ICE_OK && i < n; i++)
+        if (!is_history(entries[i].name) && !is_dropped(wh, entry_uuid(&entries[i])))
+            rc = refresh_entry(wh, wh->building, &entries[i], err);
+    if (rc == ICE_OK) {
+        share(wh, 0, atomic_load(&wh->applied_position));
+        atomic_store(&wh->publish_seen, before.publish_count);
+        note_unflushed(wh);
+    }
+    ice_arena_free(a);
+    return rc;
+}
+
+static ice_code catchup_locked(ice_warehouse *wh, ice_error *err)
+{
+    ice_log_state st;
+    ice_log_get_state(wh->log, &st);
+    ice_code rc = ICE_OK;
+    if (atomic_load(&wh->applied_position) < st.durable) {
+        rc = atomic_load(&wh->applied_position) < st.start ? start_over(wh, err) : apply_records(wh, st.durable, err);
+        if (rc == ICE_NOT_FOUND)
+            rc = start_over(wh, err);
+    }
+    if (rc == ICE_OK && st.publish_count != atomic_load(&wh->publish_seen))
+        rc = refresh_locked(wh, err);
+    return rc;
+}
+
+ice_code ice__wh_catchup(ice_warehouse *wh, ice_error *err)
+{
+    ice_log_state st;
+    ice_log_get_state(wh->log, &st);
+    if (st.durable <= atomic_load_explicit(&wh->applied_position, memory_order_acquire) &&
+        st.publish_count == atomic_load_explicit(&wh->publish_seen, memory_order_relaxed))
+        return ICE_OK;
+    pthread_mutex_lock(&wh->apply);
+    ice_code rc = catchup_locked(wh, err);
+    pthread_mutex_unlock(&wh->apply);
+    return rc;
+}

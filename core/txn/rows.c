@@ -1,0 +1,212 @@
+/* Collected rows, cursors' columns and rows, RETURNING. */
+#include <stdlib.h>
+
+#include "txn/txn_int.h"
+
+static ice_code add_row(ice_arena *a, ice_value ***rows, size_t *n, size_t *cap, const ice_value *row, size_t ncols, ice_error *err)
+{
+    if (*n == *cap) {
+        size_t grown_cap = *cap ? *cap * 2 : 16;
+        ice_value **grown = ice_arena_array(a, grown_cap, sizeof *grown);
+        if (!grown)
+            return ice_fail_nomem(err);
+        if (*n)
+            memcpy(grown, *rows, *n * sizeof *grown);
+        *rows = grown;
+        *cap = grown_cap;
+    }
+    ice_value *copy = ice_arena_array(a, ncols ? ncols : 1, sizeof *copy);
+    if (!copy)
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < ncols; i++) {
+        ice_code rc = ice_value_copy(a, &row[i], &copy[i], err);
+        if (rc != ICE_OK)
+            return rc;
+    }
+    (*rows)[(*n)++] = copy;
+    return ICE_OK;
+}
+
+ice_code ice__rowset_add(ice__rowset *r, const ice_value *row, ice_error *err)
+{
+    return add_row(r->arena, &r->rows, &r->n, &r->cap, row, r->ncols, err);
+}
+
+ice_code ice__collect(ice_session *s, ice__stview *v, ice_str sql, const ice_value *params, size_t n, ice__rowset *out, ice_error *err)
+{
+    ice__econn *c = NULL;
+    ice_result *r = NULL;
+    size_t count = 0;
+    ice_value *row = NULL;
+    *out = (ice__rowset){.arena = ice_arena_create()};
+    ice_code rc = out->arena ? ice__econn_get(s, v, &c, err) : ice_fail_nomem(err);
+    if (rc != ICE_OK)
+        return rc;
+    ICE_TRY(ice_engine_run(c->conn, sql, params, n, &r, err));
+    out->ncols = ice_result_columns(r, NULL);
+    if (!(row = ice_arena_array(out->arena, out->ncols + 1, sizeof *row))) {
+        rc = ice_fail_nomem(err);
+        goto out;
+    }
+    while ((rc = ice_result_next(r, &count, err)) == ICE_OK && count > 0)
+        for (size_t i = 0; i < count; i++) {
+            for (size_t k = 0; k < out->ncols; k++)
+                ice_result_value(r, k, i, &row[k]);
+            ICE_TRY(ice__rowset_add(out, row, err));
+        }
+out:
+    ice_result_close(r);
+    ice__econn_release(c);
+    return rc;
+}
+
+/* ---- cursors ---- */
+
+ice_code ice__cursor_column(ice_cursor *c, ice_str name, ice_type type, ice_str duck_type, ice_error *err)
+{
+    ice_result_column *grown = ice_arena_array(c->arena, c->ncols + 1, sizeof *grown);
+    if (!grown)
+        return ice_fail_nomem(err);
+    if (c->ncols)
+        memcpy(grown, c->cols, c->ncols * sizeof *grown);
+    grown[c->ncols] = (ice_result_column){ice_arena_str(c->arena, name), type, ice_arena_str(c->arena, duck_type)};
+    c->cols = grown;
+    c->ncols++;
+    return ICE_OK;
+}
+
+ice_code ice__cursor_row(ice_cursor *c, const ice_value *row, ice_error *err)
+{
+    return add_row(c->arena, &c->rows, &c->nrows, &c->cap_rows, row, c->ncols, err);
+}
+
+size_t ice_cursor_columns(const ice_cursor *c, const ice_result_column **cols)
+{
+    if (cols)
+        *cols = c->cols;
+    return c->ncols;
+}
+
+ice_code ice_cursor_next(ice_cursor *c, size_t *count, ice_error *err)
+{
+    if (c->result)
+        return ice_result_next(c->result, count, err);
+    c->batch_first = c->next_row;
+    size_t left = c->nrows - c->next_row;
+    *count = left < 1024 ? left : 1024;
+    c->next_row += *count;
+    return ICE_OK;
+}
+
+void ice_cursor_value(ice_cursor *c, size_t col, size_t row, ice_value *out)
+{
+    if (c->result)
+        ice_result_value(c->result, col, row, out);
+    else
+        *out = c->rows[c->batch_first + row][col];
+}
+
+int64_t ice_cursor_rowcount(const ice_cursor *c) { return c->rowcount; }
+const char *ice_cursor_path(const ice_cursor *c) { return c->path; }
+
+void ice_cursor_close(ice_cursor *c)
+{
+    if (!c)
+        return;
+    ice_session *s = c->session;
+    bool foreign = s->fork_generation != ice__fork_generation();
+    if (!foreign) {
+        ice_result_close(c->result);
+        if (c->econn)
+            ice__econn_release(c->econn);
+        ice__stview_unref(c->view);
+        if (--s->open_cursors == 0) {
+            for (size_t i = 0; i < s->nzombies; i++)
+                ice_tabstate_unref(s->zombies[i]);
+            s->nzombies = 0;
+        }
+    }
+    ice_arena_free(c->arena);
+    free(c);
+}
+
+/* ---- RETURNING ---- */
+
+/* All of the expressions are plain columns of the table. */
+static bool plain(const ice_tabledef *def, size_t n, const ice_expr *exprs)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!exprs[i].column.ptr || exprs[i].kind != ICE_E_OTHER || ice_tabledef_find(def, exprs[i].column) < 0)
+            return false;
+    return true;
+}
+
+static ice_code column_of(ice_cursor *c, const ice_column *col, ice_str name, ice_error *err)
+{
+    ice_buf duck = {0};
+    ice_duck_type(col, &duck);
+    ice_code rc = ice__cursor_column(c, name, col->type, ice_buf_str(&duck), err);
+    ice_buf_free(&duck);
+    return rc;
+}
+
+ice_code ice__returning_open(ice_cursor *c, const ice_tabledef *def, bool star, size_t n, const ice_expr *exprs, const ice_str *names,
+                             ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    if (star) {
+        for (size_t i = 0; rc == ICE_OK && i < def->ncols; i++)
+            rc = column_of(c, &def->cols[i], def->cols[i].name, err);
+        return rc;
+    }
+    if (!plain(def, n, exprs)) {
+        /* Types of expressions are known with the first row; a statement that returns none has text columns. */
+        for (size_t i = 0; rc == ICE_OK && i < n; i++)
+            rc = ice__cursor_column(c, names[i], (ice_type){.kind = ICE_T_STRING}, ICE_STR("VARCHAR"), err);
+        return rc;
+    }
+    for (size_t i = 0; rc == ICE_OK && i < n; i++)
+        rc = column_of(c, &def->cols[ice_tabledef_find(def, exprs[i].column)], names[i], err);
+    return rc;
+}
+
+static ice_code returning_by_engine(ice_session *s, ice_cursor *c, const ice_tabledef *def, size_t n, const ice_expr *exprs, const ice_value *row,
+                                    ice_error *err)
+{
+    ice_buf sql = {0};
+    ice__rowset rows = {0};
+    ice_code rc;
+    ice_buf_puts(&sql, "SELECT ");
+    for (size_t i = 0; i < n; i++)
+        ice_buf_printf(&sql, "%s%.*s", i ? ", " : "", ICE_PRI(exprs[i].text));
+    ice_buf_puts(&sql, " FROM (");
+    ice__row_relation(def, &sql);
+    ice_buf_puts(&sql, ") AS ");
+    ice_buf_put_ident(&sql, def->name);
+    ICE_TRY(ice_buf_check(&sql, err));
+    ICE_TRY(ice__collect(s, NULL, ice_buf_str(&sql), row, def->ncols, &rows, err));
+    for (size_t i = 0; i < n && rows.n == 1; i++)
+        if (!rows.rows[0][i].null)
+            c->cols[i].type.kind = rows.rows[0][i].kind;
+    if (rows.n == 1)
+        rc = ice__cursor_row(c, rows.rows[0], err);
+out:
+    ice_buf_free(&sql);
+    ice_arena_free(rows.arena);
+    return rc;
+}
+
+ice_code ice__returning_row(ice_session *s, ice_cursor *c, const ice_tabledef *def, bool star, size_t n, const ice_expr *exprs,
+                            const ice_value *row, ice_error *err)
+{
+    ice_value out[64], *values = out;
+    if (star)
+        return ice__cursor_row(c, row, err);
+    if (!plain(def, n, exprs))
+        return returning_by_engine(s, c, def, n, exprs, row, err);
+    if (n > 64 && !(values = ice_arena_array(s->scratch, n, sizeof *values)))
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < n; i++)
+        values[i] = row[ice_tabledef_find(def, exprs[i].column)];
+    return ice__cursor_row(c, values, err);
+}

@@ -1,0 +1,326 @@
+/* Internals of txn/: the warehouse of a process, its registry of tables, sessions, statements.
+ *
+ * Locks, in the order they are taken: wh->apply (one thread brings the process up to date), wh->load (lazy loading of
+ * tables), wh->reg (the registry pointer with the applied time), wh->engine_mutex. No one holds wh->reg while it calls anything.
+ *
+ * Invariants
+ *   V1  A view is (registry, at) taken together under wh->reg: every state in the registry holds all rows committed at or before
+ *       `at`, and no state's published time F exceeds `at`.
+ *   V2  Only durable records are applied (invariant 1: acknowledged, and seen, means durable).
+ *   V3  A table entry without a loaded state has no record after its F in the applied part of the log: applying a record
+ *       loads the table first.
+ *   V4  A session that changes a row holds its row lock, one that sets a key its key lock, one that changes a table at all its shared table lock; a definition
+ *       changes under the exclusive one. All are kept until the record is durable and applied. */
+#ifndef ICE_TXN_INT_H
+#define ICE_TXN_INT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "log/log.h"
+#include "sql/sql.h"
+#include "table/flush.h"
+#include "table/table.h"
+#include "txn/record.h"
+#include "txn/session.h"
+
+/* ---- registry ---- */
+
+/* One table as the catalog and the log have it. Immutable but for `state`, which is set once. */
+typedef struct ice__entry {
+    atomic_int refs;
+    ice_uuid uuid;
+    char *name;
+    char *catalog_name; /* NULL: not in the catalog yet */
+    char *location;     /* NULL: not in the catalog yet */
+    _Atomic(ice_tabstate *) state; /* NULL: not loaded yet */
+} ice__entry;
+
+typedef struct ice__registry {
+    atomic_int refs;
+    uint64_t version; /* differs whenever an entry differs */
+    size_t n, cap;
+    ice__entry **entries; /* sorted by name */
+} ice__registry;
+
+ice__registry *ice__registry_ref(ice__registry *r);
+void ice__registry_unref(ice__registry *r);
+ice__registry *ice__registry_copy(const ice__registry *r); /* r NULL: an empty one; NULL on no memory */
+ice__entry *ice__registry_find(const ice__registry *r, ice_str name);
+ice__entry *ice__registry_find_uuid(const ice__registry *r, ice_uuid id);
+/* Only on a copy not yet shared. put takes the caller's reference and replaces the entry of the same uuid. */
+ice_code ice__registry_put(ice__registry *r, ice__entry *e, ice_error *err) ICE_MUST;
+void ice__registry_remove(ice__registry *r, ice_uuid id);
+
+ice__entry *ice__entry_create(ice_uuid id, ice_str name, ice_str catalog_name, ice_str location, ice_tabstate *state);
+ice__entry *ice__entry_ref(ice__entry *e);
+void ice__entry_unref(ice__entry *e);
+
+/* ---- warehouse ---- */
+
+struct ice_warehouse {
+    struct ice_warehouse *next; /* list of the process's warehouses */
+    int refs;                   /* sessions; under the list's mutex */
+    unsigned fork_generation;
+    ice_config config;          /* strings owned */
+    char *dir;                  /* "<root>/.django-iceberg/<namespace>" */
+
+    pthread_mutex_t open_mutex; /* opening on first need */
+    atomic_bool opened;
+    ice_store *store;
+    ice_catalog *catalog;
+    ice_log *log;
+    ice_env env;
+    char *cache_dir;
+
+    pthread_mutex_t engine_mutex;
+    ice_engine *engine;
+    ice_engine_conn *engine_conn; /* of table/'s own work; busy while engine_busy */
+    pthread_mutex_t engine_busy;
+
+    pthread_mutex_t apply;
+    ice_log_cursor *cursor;     /* under apply */
+    ice__registry *building;    /* under apply: the registry being made */
+    ice_uuid *dropped;          /* under apply: tables dropped in the log that the catalog may still list */
+    size_t ndropped;
+    int64_t applying;           /* under apply: commit time of the record being applied */
+    _Atomic uint64_t applied_position;
+    _Atomic uint64_t publish_seen;
+    pthread_mutex_t load;
+
+    pthread_mutex_t reg;
+    ice__registry *registry;
+    int64_t applied;            /* commit time */
+
+    /* background flusher */
+    pthread_t flusher;
+    bool flusher_running;       /* under the list's mutex */
+    pthread_mutex_t flusher_mutex;
+    pthread_cond_t flusher_wake;
+    bool flusher_stop;
+    _Atomic int64_t oldest_unflushed; /* commit time of the oldest applied, unpublished record; 0 none */
+    _Atomic uint64_t unflushed_bytes;
+    char flusher_error[256];    /* under flusher_mutex: last failure, for status */
+    uint64_t flushes, compactions; /* under flusher_mutex */
+};
+
+ice_code ice__wh_get(const ice_config *c, ice_warehouse **out, ice_error *err) ICE_MUST;
+void ice__wh_put(ice_warehouse *wh);
+unsigned ice__fork_generation(void);
+/* Opens store, catalog and log on first need; `create` makes a warehouse where none is. */
+ice_code ice__wh_open(ice_warehouse *wh, bool create, ice_error *err) ICE_MUST;
+/* Applies everything durable and follows published snapshots. A few loads when there is nothing new. */
+ice_code ice__wh_catchup(ice_warehouse *wh, ice_error *err) ICE_MUST;
+/* The registry and time of a new view (V1). */
+void ice__wh_view(ice_warehouse *wh, ice__registry **reg, int64_t *at);
+/* The state of an entry, loading it on first use; borrowed from the entry. */
+ice_code ice__wh_state(ice_warehouse *wh, ice__entry *e, ice_tabstate **out, ice_error *err) ICE_MUST;
+ice_code ice__wh_engine(ice_warehouse *wh, ice_engine **out, ice_error *err) ICE_MUST;
+/* Adds the catalog's tables to a registry nobody else sees yet, none of them loaded. */
+ice_code ice__wh_list_catalog(ice_warehouse *wh, ice__registry *reg, ice_error *err) ICE_MUST;
+/* A state like `old` under another definition (taken, also on failure).
+ * committed: the shared tail takes the definition; else (a transaction's own) it stays as it is for the others. */
+ice_code ice__state_with_def(ice_tabstate *old, ice_tabledef *def, bool committed, ice_tabstate **out, ice_error *err) ICE_MUST;
+void ice__flusher_start(ice_warehouse *wh);
+void ice__flusher_stop(ice_warehouse *wh);
+ice_code ice__flush_all(ice_warehouse *wh, ice_locker *locker, ice_str table, size_t *published, ice_error *err) ICE_MUST;
+ice_code ice__compact_all(ice_warehouse *wh, ice_locker *locker, ice_str table, size_t *done, ice_error *err) ICE_MUST;
+
+/* ---- transactions ---- */
+
+/* A table in a transaction. Made when a statement first changes it or its definition. */
+typedef struct ice__txtable {
+    ice_uuid uuid;
+    char *name;            /* in this transaction */
+    ice_tabstate *state;   /* private (referenced) where the definition changed: nobody else writes the table meanwhile, so it stays
+                              right; NULL: the registry's */
+    ice_tail *overlay;     /* NULL until a row changes */
+    ice_tabstate *overlay_state; /* keeps the definition alive that the overlay was made or last set with (and older ones) */
+    bool created, dropped, exclusive;
+    size_t rows;           /* changed so far, for lock escalation */
+} ice__txtable;
+
+/* Where a savepoint or statement can go back to: operation number and locks; `tables` (copies, without overlays) where
+ * definitions could have changed since, else NULL. */
+typedef struct ice__savepoint {
+    char *name;
+    int64_t seq;
+    size_t ntables;
+    ice__txtable *tables;
+    size_t lock_mark, nseqs;
+} ice__savepoint;
+
+typedef struct ice__seqmark { uint64_t name; int64_t value; } ice__seqmark;
+
+typedef struct ice__tx {
+    bool open;             /* BEGIN was said (explicitly or by the driver) */
+    bool aborted;          /* lost a deadlock or a serialization conflict: only rollback goes on */
+    int64_t seq;           /* operation number */
+    size_t ntables, cap;
+    ice__txtable *tables;
+    size_t nsaves, cap_saves;
+    ice__savepoint *saves;
+    size_t nseqs, cap_seqs;
+    ice__seqmark *seqs;
+    bool immediate;        /* SET CONSTRAINTS ALL IMMEDIATE */
+    int64_t snapshot_at;   /* snapshot isolation: the transaction's time, 0 not yet */
+    ice__registry *snapshot_reg;
+} ice__tx;
+
+/* ---- statements ---- */
+
+typedef struct ice__sttable {
+    char *name;
+    unsigned tag;
+    ice_view view;
+} ice__sttable;
+
+/* Tables of one running statement, by name, so that all its references see one view. Reference counted: a streaming cursor keeps it. */
+typedef struct ice__stview {
+    atomic_int refs;
+    ice_session *session;  /* for resolving; NULL once the statement is over */
+    ice__registry *reg;
+    int64_t at;
+    ice_view_mode mode;
+    bool with_start;       /* the tables show _row_start (statements of ours) */
+    unsigned next_tag;
+    size_t n, cap;
+    ice__sttable **tables;
+    ice_str only_table;    /* SKIP LOCKED: this table shows only rows with ... */
+    ice_str only_where;    /* ... this condition */
+} ice__stview;
+
+struct ice_prepared {
+    struct ice_prepared *prev, *next; /* LRU list */
+    struct ice_prepared *hnext;
+    uint64_t hash;
+    bool format;
+    int refs;
+    ice_arena *arena;
+    ice_str source;         /* text as given */
+    ice_sql_text text;
+    ice_stmt stmt;
+    /* fast path, resolved for one registry version and transaction definition state */
+    bool fast_tried, fast_ok;
+    uint64_t fast_version;
+    struct ice__fastplan *fast;
+    ice_arena *fast_arena;
+};
+
+/* An engine connection of a session; busy while a cursor streams from it. */
+typedef struct ice__econn {
+    struct ice__econn *next;
+    ice_engine_conn *conn;
+    ice_session *session;
+    bool busy;
+    ice__stview *view;      /* of the running statement */
+    char timezone[64];
+} ice__econn;
+
+struct ice_session {
+    ice_warehouse *wh;
+    unsigned fork_generation;
+    ice_locker *locker;
+    ice__tx tx;
+    bool fast_path;
+    char timezone[64];
+    size_t nprelude;
+    char **prelude;
+    ice__econn *conns;
+    ice_prepared *lru_head, *lru_tail;
+    size_t nprepared;
+    ice_prepared *buckets[512];
+    ice_prepared *current;  /* handed out by the last prepare */
+    atomic_bool interrupted;
+    _Atomic(ice_engine_conn *) running;
+    size_t open_cursors;
+    size_t nzombies;        /* states that streaming cursors of ended transactions may still read through */
+    ice_tabstate **zombies;
+    ice_arena *scratch;     /* of one statement */
+};
+
+/* A statement's result: rows kept here, or an engine result. */
+struct ice_cursor {
+    ice_session *session;
+    ice_arena *arena;
+    const char *path;
+    int64_t rowcount;
+    size_t ncols;
+    ice_result_column *cols;
+    /* materialised */
+    size_t nrows, cap_rows, next_row;
+    ice_value **rows;       /* arena */
+    size_t batch_first;
+    /* streaming */
+    ice_result *result;
+    ice__econn *econn;
+    ice__stview *view;
+};
+
+/* view.c */
+ice_code ice__stview_open(ice_session *s, int64_t as_of, ice__stview **out, ice_error *err) ICE_MUST;
+void ice__stview_unref(ice__stview *v);
+/* The view of a table by name; NULL view and ICE_OK where there is none. */
+ice_code ice__stview_table(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST;
+ice_code ice__stview_need(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST; /* ICE_NO_TABLE */
+ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_source **source, ice_str *subquery, ice_error *err);
+/* An idle engine connection of the session, with the view bound. */
+ice_code ice__econn_get(ice_session *s, ice__stview *view, ice__econn **out, ice_error *err) ICE_MUST;
+void ice__econn_release(ice__econn *c);
+
+/* tx.c */
+ice__txtable *ice__tx_find(ice__tx *tx, ice_uuid id);
+ice__txtable *ice__tx_find_name(ice__tx *tx, ice_str name); /* not dropped ones */
+/* The transaction's record of a table, made if need be; takes the shared (or exclusive) table lock. Valid until the next call. */
+ice_code ice__tx_table(ice_session *s, ice_uuid id, ice_str name, bool exclusive, ice__txtable **out, ice_error *err) ICE_MUST;
+/* The table's state now: private, or the registry's. Borrowed from the table or from `reg`. ICE_NO_TABLE when it was dropped meanwhile. */
+ice_code ice__tx_state(ice_session *s, ice__txtable *t, ice__registry *reg, ice_tabstate **out, ice_error *err) ICE_MUST;
+ice_code ice__tx_overlay(ice__txtable *t, ice_tabstate *state, ice_error *err) ICE_MUST;
+/* Gives the table a private definition (taken, also on failure). */
+ice_code ice__tx_set_def(ice_session *s, ice__txtable *t, ice_tabstate *now, ice_tabledef *def, ice_error *err) ICE_MUST;
+ice_code ice__tx_lock(ice_session *s, uint64_t name, ice_lock_mode mode, bool nowait, bool *waited, ice_error *err) ICE_MUST;
+ice_code ice__tx_mark(ice_session *s, bool with_tables, ice__savepoint *out, ice_error *err) ICE_MUST;
+void ice__tx_restore(ice_session *s, const ice__savepoint *mark, bool unlock);
+void ice__savepoint_free(ice__savepoint *m);
+ice_code ice__tx_savepoint(ice_session *s, ice_str name, ice_error *err) ICE_MUST;
+ice_code ice__tx_release(ice_session *s, ice_str name, ice_error *err) ICE_MUST;
+ice_code ice__tx_rollback_to(ice_session *s, ice_str name, ice_error *err) ICE_MUST;
+ice_code ice__tx_commit(ice_session *s, ice_error *err) ICE_MUST;
+void ice__tx_clear(ice_session *s); /* forgets everything and releases locks */
+ice_code ice__tx_sequence(ice_session *s, uint64_t name, int64_t value, ice_error *err) ICE_MUST;
+
+/* constraint.c */
+uint64_t ice__lock_row(ice_uuid table, uint64_t key_hash);
+uint64_t ice__lock_key(ice_uuid table, const ice_tabledef *def, const ice_key *key, uint64_t key_hash);
+uint64_t ice__lock_table(ice_uuid table);
+uint64_t ice__lock_name(ice_str name);
+uint64_t ice__lock_parent(ice_uuid table);
+uint64_t ice__lock_constraint(ice_uuid table, ice_str name);
+void ice__row_relation(const ice_tabledef *def, ice_buf *out);
+ice_code ice__check_row(ice_session *s, const ice_tabledef *def, const ice_value *row, ice_error *err) ICE_MUST;
+ice_code ice__check_foreign_keys(ice_session *s, ice_error *err) ICE_MUST;
+/* A newest view of one table, with the transaction's own changes. */
+ice_code ice__latest_view(ice_session *s, ice__txtable *t, ice_view *out, ice_error *err) ICE_MUST;
+void ice__view_release(ice_view *v);
+
+/* dml.c, ddl.c, fast.c, lock.c */
+ice_code ice__run_insert(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
+ice_code ice__run_update(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
+ice_code ice__run_truncate(ice_session *s, ice_prepared *p, ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
+ice_code ice__run_ddl(ice_session *s, ice_prepared *p, ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
+ice_code ice__run_select_lock(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview **v, ice_cursor *c, ice_error *err) ICE_MUST;
+ice_code ice__run_select(ice_session *s, ice_prepared *p, ice_str sql, const ice_value *params, size_t n, ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
+/* *done false: the fast path does not take this statement. */
+ice_code ice__fast_select(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v, ice_cursor *c, bool *done, ice_error *err) ICE_MUST;
+
+/* rows.c: collected results */
+typedef struct ice__rowset { ice_arena *arena; size_t ncols, n, cap; ice_value **rows; } ice__rowset;
+ice_code ice__rowset_add(ice__rowset *r, const ice_value *row, ice_error *err) ICE_MUST; /* deep copy */
+/* Runs a query under a view and collects its rows. */
+ice_code ice__collect(ice_session *s, ice__stview *v, ice_str sql, const ice_value *params, size_t n, ice__rowset *out, ice_error *err) ICE_MUST;
+ice_code ice__cursor_column(ice_cursor *c, ice_str name, ice_type type, ice_str duck_type, ice_error *err) ICE_MUST;
+ice_code ice__cursor_row(ice_cursor *c, const ice_value *row, ice_error *err) ICE_MUST;
+/* Values of RETURNING for rows of a table, through plain columns or, where expressions ask for it, the engine. */
+ice_code ice__returning_open(ice_cursor *c, const ice_tabledef *def, bool star, size_t n, const ice_expr *exprs, const ice_str *names, ice_error *err) ICE_MUST;
+ice_code ice__returning_row(ice_session *s, ice_cursor *c, const ice_tabledef *def, bool star, size_t n, const ice_expr *exprs, const ice_value *row, ice_error *err) ICE_MUST;
+#endif

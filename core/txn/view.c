@@ -1,0 +1,293 @@
+/* The view of one statement: its tables, resolved for the engine, and the session's engine connections. */
+#include <stdlib.h>
+
+#include "txn/txn_int.h"
+
+/* ---- statement views ---- */
+
+static ice_code view_time(ice_session *s, ice__stview *v, int64_t as_of, ice_error *err)
+{
+    ice_warehouse *wh = s->wh;
+    ice_code rc;
+    if (as_of) {
+        uint64_t end;
+        if ((rc = ice_log_floor(wh->log, as_of, &end, err)) != ICE_OK || (rc = ice_log_sync(wh->log, end, err)) != ICE_OK)
+            return rc;
+    }
+    if ((rc = ice__wh_catchup(wh, err)) != ICE_OK)
+        return rc;
+    if (wh->config.snapshot_isolation && s->tx.open && !as_of) {
+        if (!s->tx.snapshot_reg)
+            ice__wh_view(wh, &s->tx.snapshot_reg, &s->tx.snapshot_at);
+        v->reg = ice__registry_ref(s->tx.snapshot_reg);
+        v->at = s->tx.snapshot_at;
+        return ICE_OK;
+    }
+    ice__wh_view(wh, &v->reg, &v->at);
+    if (as_of) {
+        v->at = as_of;
+        v->mode = ICE_VIEW_AS_OF;
+    }
+    return ICE_OK;
+}
+
+ice_code ice__stview_open(ice_session *s, int64_t as_of, ice__stview **out, ice_error *err)
+{
+    ice__stview *v = calloc(1, sizeof *v);
+    if (!v)
+        return ice_fail_nomem(err);
+    atomic_init(&v->refs, 1);
+    v->session = s;
+    v->mode = ICE_VIEW_CURRENT;
+    ice_code rc = view_time(s, v, as_of, err);
+    if (rc != ICE_OK) {
+        ice__stview_unref(v);
+        v = NULL;
+    }
+    *out = v;
+    return rc;
+}
+
+void ice__view_release(ice_view *v)
+{
+    if (v->state)
+        ice_tabstate_unref(v->state);
+    ice_tail_unref(v->overlay);
+    v->state = NULL;
+    v->overlay = NULL;
+}
+
+void ice__stview_unref(ice__stview *v)
+{
+    if (!v || atomic_fetch_sub(&v->refs, 1) != 1)
+        return;
+    for (size_t i = 0; i < v->n; i++) {
+        ice__view_release(&v->tables[i]->view);
+        free(v->tables[i]->name);
+        free(v->tables[i]);
+    }
+    free(v->tables);
+    ice__registry_unref(v->reg);
+    free(v);
+}
+
+/* "<table>__versions" in `name`: the table's part. */
+static bool versions_name(ice_str name, ice_str *table)
+{
+    ice_str suffix = ICE_STR("__versions");
+    if (name.len <= suffix.len || memcmp(name.ptr + name.len - suffix.len, suffix.ptr, suffix.len) != 0)
+        return false;
+    *table = (ice_str){name.ptr, name.len - suffix.len};
+    return true;
+}
+
+/* State and transaction's table of a name; both NULL where there is none. */
+static ice_code find_table(ice__stview *v, ice_str name, ice_tabstate **state, ice__txtable **tt, ice_error *err)
+{
+    ice_session *s = v->session;
+    *state = NULL;
+    *tt = ice__tx_find_name(&s->tx, name);
+    if (*tt)
+        return ice__tx_state(s, *tt, v->reg, state, err);
+    ice__entry *e = ice__registry_find(v->reg, name);
+    if (!e || ice__tx_find(&s->tx, e->uuid)) /* dropped or renamed by this transaction */
+        return ICE_OK;
+    return ice__wh_state(s->wh, e, state, err);
+}
+
+static ice_code add_table(ice__stview *v, ice_str name, ice_view_mode mode, ice_tabstate *state, const ice__txtable *tt,
+                          ice_view **out, ice_error *err)
+{
+    if (v->n == v->cap) {
+        size_t cap = v->cap ? v->cap * 2 : 8;
+        ice__sttable **grown = realloc(v->tables, cap * sizeof *grown);
+        if (!grown)
+            return ice_fail_nomem(err);
+        v->tables = grown;
+        v->cap = cap;
+    }
+    ice__sttable *t = calloc(1, sizeof *t);
+    if (!t || !(t->name = strndup(name.ptr, name.len))) {
+        free(t);
+        return ice_fail_nomem(err);
+    }
+    t->tag = ++v->next_tag;
+    t->view = (ice_view){.env = &v->session->wh->env, .state = ice_tabstate_ref(state), .at = v->at, .mode = mode};
+    if (tt && tt->overlay && mode == ICE_VIEW_CURRENT) {
+        t->view.overlay = ice_tail_ref(tt->overlay);
+        t->view.overlay_at = v->session->tx.seq;
+    }
+    v->tables[v->n++] = t;
+    *out = &t->view;
+    return ICE_OK;
+}
+
+ice_code ice__stview_table(ice__stview *v, ice_str name, ice_view **out, ice_error *err)
+{
+    ice_tabstate *state = NULL;
+    ice__txtable *tt = NULL;
+    ice_str table;
+    ice_view_mode mode = v->mode;
+    *out = NULL;
+    for (size_t i = 0; i < v->n; i++)
+        if (ice_str_eqc(name, v->tables[i]->name)) {
+            *out = &v->tables[i]->view;
+            return ICE_OK;
+        }
+    ice_code rc = find_table(v, name, &state, &tt, err);
+    if (rc == ICE_OK && !state && versions_name(name, &table)) {
+        rc = find_table(v, table, &state, &tt, err);
+        mode = ICE_VIEW_VERSIONS;
+    }
+    return rc == ICE_OK && state ? add_table(v, name, mode, state, tt, out, err) : rc;
+}
+
+ice_code ice__stview_need(ice__stview *v, ice_str name, ice_view **out, ice_error *err)
+{
+    ice_code rc = ice__stview_table(v, name, out, err);
+    if (rc == ICE_OK && !*out)
+        rc = ice_fail(err, ICE_NO_TABLE, "table \"%.*s\" does not exist", ICE_PRI(name));
+    return rc;
+}
+
+/* ---- the engine's questions ---- */
+
+static ice__sttable *by_tag(ice__stview *v, ice_str name)
+{
+    unsigned tag = 0;
+    if (name.len < 7 || memcmp(name.ptr, "__ice_", 6) != 0)
+        return NULL;
+    for (size_t i = 6; i < name.len && name.ptr[i] >= '0' && name.ptr[i] <= '9'; i++)
+        tag = tag * 10 + (unsigned)(name.ptr[i] - '0');
+    for (size_t i = 0; i < v->n; i++)
+        if (v->tables[i]->tag == tag)
+            return v->tables[i];
+    return NULL;
+}
+
+/* A table of which only some rows are to be seen (SKIP LOCKED): a query over the table itself under another name. */
+static ice_code restricted(ice__stview *v, ice_arena *a, ice_str *subquery, ice_error *err)
+{
+    char *text = ice_arena_printf(a, "SELECT * FROM __ice_all WHERE %.*s", ICE_PRI(v->only_where));
+    if (!text)
+        return ice_fail_nomem(err);
+    *subquery = ice_str_c(text);
+    return ICE_OK;
+}
+
+ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_source **source, ice_str *subquery, ice_error *err)
+{
+    ice__econn *c = arg;
+    ice__stview *v = c->view;
+    ice_view *view = NULL;
+    (void)seq;
+    *source = NULL;
+    *subquery = ICE_STR_NONE;
+    if (!v)
+        return ICE_OK;
+    ice_str table = name;
+    if (v->only_table.ptr && ice_str_eqc(name, "__ice_all"))
+        table = v->only_table;
+    else if (v->only_table.ptr && ice_str_eq(name, v->only_table))
+        return restricted(v, a, subquery, err);
+    ice__sttable *sub = by_tag(v, name);
+    if (sub)
+        return ice_view_subsource(&sub->view, name, source, err);
+    ice_code rc = ice__stview_table(v, table, &view, err);
+    if (rc != ICE_OK || !view)
+        return rc;
+    unsigned tag = 0;
+    for (size_t i = 0; i < v->n; i++)
+        if (&v->tables[i]->view == view)
+            tag = v->tables[i]->tag;
+    return ice_view_open(view, tag, v->with_start, a, source, subquery, err);
+}
+
+/* ---- engine connections ---- */
+
+static ice_code run_plain(ice_engine_conn *c, const char *sql, ice_error *err)
+{
+    ice_result *r = NULL;
+    size_t n = 1;
+    ice_code rc = ice_engine_run(c, ice_str_c(sql), NULL, 0, &r, err);
+    while (rc == ICE_OK && n > 0)
+        rc = ice_result_next(r, &n, err);
+    ice_result_close(r);
+    return rc;
+}
+
+static ice_code set_timezone(ice__econn *c, ice_error *err)
+{
+    if (strcmp(c->timezone, c->session->timezone) == 0)
+        return ICE_OK;
+    ice_buf b = {0};
+    ice_buf_puts(&b, "SET TimeZone = ");
+    ice_buf_put_quoted(&b, ice_str_c(c->session->timezone));
+    ice_buf_put_u8(&b, 0);
+    ice_code rc = ice_buf_check(&b, err);
+    if (rc == ICE_OK)
+        rc = run_plain(c->conn, b.data, err);
+    ice_buf_free(&b);
+    if (rc == ICE_OK)
+        snprintf(c->timezone, sizeof c->timezone, "%s", c->session->timezone);
+    return rc;
+}
+
+/* PostgreSQL's answers where DuckDB's defaults differ. */
+static const char *const settings[] = {
+    "SET default_null_order = 'nulls_last_on_asc_first_on_desc'",
+    "SET integer_division = true",
+};
+
+static ice_code prepare_conn(ice__econn *c, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    for (size_t i = 0; rc == ICE_OK && i < sizeof settings / sizeof *settings; i++)
+        rc = run_plain(c->conn, settings[i], err);
+    for (size_t i = 0; rc == ICE_OK && i < c->session->nprelude; i++)
+        rc = run_plain(c->conn, c->session->prelude[i], err);
+    return rc;
+}
+
+ice_code ice__econn_get(ice_session *s, ice__stview *view, ice__econn **out, ice_error *err)
+{
+    ice_engine *engine = NULL;
+    ice_code rc = ICE_OK;
+    ice__econn *c = s->conns;
+    while (c && c->busy)
+        c = c->next;
+    if (!c) {
+        if ((rc = ice__wh_engine(s->wh, &engine, err)) != ICE_OK)
+            return rc;
+        if (!(c = calloc(1, sizeof *c)))
+            return ice_fail_nomem(err);
+        c->session = s;
+        rc = ice_engine_connect(engine, ice__resolve, c, &c->conn, err);
+        if (rc == ICE_OK && (rc = prepare_conn(c, err)) != ICE_OK)
+            ice_engine_disconnect(c->conn);
+        if (rc != ICE_OK) {
+            free(c);
+            return rc;
+        }
+        c->next = s->conns;
+        s->conns = c;
+    }
+    if ((rc = set_timezone(c, err)) != ICE_OK)
+        return rc;
+    c->busy = true;
+    c->view = view;
+    if (view)
+        atomic_fetch_add(&view->refs, 1);
+    atomic_store(&s->running, c->conn);
+    *out = c;
+    return ICE_OK;
+}
+
+void ice__econn_release(ice__econn *c)
+{
+    ice_engine_conn *mine = c->conn;
+    atomic_compare_exchange_strong(&c->session->running, &mine, NULL);
+    ice__stview_unref(c->view);
+    c->view = NULL;
+    c->busy = false;
+}

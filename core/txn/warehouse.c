@@ -1,0 +1,384 @@
+/* A process's warehouse: opening, the control object, the engine, views. Keeping up with the log is in follow.c. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "txn/txn_int.h"
+
+#define FORMAT_VERSION 1
+
+static pthread_mutex_t list_mutex = PTHREAD_MUTEX_INITIALIZER;
+static ice_warehouse *list;
+static unsigned generation;
+
+unsigned ice__fork_generation(void) { return generation; }
+
+/* The child abandons what it inherited: descriptors are closed (an open-file-description lock lives as long as any
+ * copy of its descriptor), nothing else is touched; sessions open warehouses anew. */
+static void after_fork_child(void)
+{
+    generation++;
+    for (ice_warehouse *wh = list; wh; wh = wh->next) {
+        if (wh->log)
+            ice_log_after_fork(wh->log);
+        if (wh->catalog)
+            ice_catalog_after_fork(wh->catalog);
+        if (wh->engine)
+            ice_engine_after_fork(wh->engine);
+    }
+    list = NULL;
+    pthread_mutex_init(&list_mutex, NULL);
+}
+
+static void before_fork(void) { pthread_mutex_lock(&list_mutex); }
+static void after_fork_parent(void) { pthread_mutex_unlock(&list_mutex); }
+static void install_atfork(void) { pthread_atfork(before_fork, after_fork_parent, after_fork_child); }
+
+void ice_config_defaults(ice_config *c)
+{
+    *c = (ice_config){.ns = "default",
+                      .sync = true,
+                      .lock_timeout_ms = -1,
+                      .flush_interval_ms = 60 * 1000,
+                      .flush_bytes = 64 << 20,
+                      .max_skew_ms = 5 * 60 * 1000,
+                      .fast_path = true,
+                      .background_flush = true};
+}
+
+static uint64_t default_budget(void)
+{
+    uint64_t quarter = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 4;
+    uint64_t most = (uint64_t)4 << 30;
+    return quarter < most ? quarter : most;
+}
+
+/* ---- the process's list ---- */
+
+static void wh_free(ice_warehouse *wh)
+{
+    ice__registry_unref(wh->registry);
+    if (wh->engine_conn)
+        ice_engine_disconnect(wh->engine_conn);
+    if (wh->engine)
+        ice_engine_close(wh->engine);
+    if (wh->cursor)
+        ice_log_cursor_close(wh->cursor);
+    if (wh->log)
+        ice_log_close(wh->log);
+    if (wh->catalog)
+        ice_catalog_close(wh->catalog);
+    ice_store_close(wh->store);
+    free((char *)wh->config.warehouse);
+    free((char *)wh->config.catalog);
+    free((char *)wh->config.ns);
+    free((char *)wh->config.duckdb_library);
+    free(wh->dir);
+    free(wh->cache_dir);
+    free(wh->dropped);
+    free(wh);
+}
+
+static ice_warehouse *wh_new(const ice_config *c)
+{
+    ice_warehouse *wh = calloc(1, sizeof *wh);
+    if (!wh)
+        return NULL;
+    wh->config = *c;
+    wh->config.warehouse = strdup(c->warehouse);
+    wh->config.catalog = strdup(c->catalog);
+    wh->config.ns = strdup(c->ns);
+    wh->config.duckdb_library = strdup(c->duckdb_library ? c->duckdb_library : "");
+    if (!wh->config.memory_budget)
+        wh->config.memory_budget = default_budget();
+    wh->fork_generation = generation;
+    pthread_mutex_init(&wh->open_mutex, NULL);
+    pthread_mutex_init(&wh->engine_mutex, NULL);
+    pthread_mutex_init(&wh->engine_busy, NULL);
+    pthread_mutex_init(&wh->apply, NULL);
+    pthread_mutex_init(&wh->load, NULL);
+    pthread_mutex_init(&wh->reg, NULL);
+    pthread_mutex_init(&wh->flusher_mutex, NULL);
+    pthread_cond_init(&wh->flusher_wake, NULL);
+    wh->registry = ice__registry_copy(NULL);
+    if (!wh->config.warehouse || !wh->config.catalog || !wh->config.ns || !wh->config.duckdb_library || !wh->registry) {
+        wh_free(wh);
+        return NULL;
+    }
+    return wh;
+}
+
+ice_code ice__wh_get(const ice_config *c, ice_warehouse **out, ice_error *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, install_atfork);
+    pthread_mutex_lock(&list_mutex);
+    ice_warehouse *wh = list;
+    while (wh && (strcmp(wh->config.warehouse, c->warehouse) || strcmp(wh->config.catalog, c->catalog) ||
+                  strcmp(wh->config.ns, c->ns)))
+        wh = wh->next;
+    if (!wh && (wh = wh_new(c))) {
+        wh->next = list;
+        list = wh;
+    }
+    if (wh)
+        wh->refs++;
+    pthread_mutex_unlock(&list_mutex);
+    *out = wh;
+    return wh ? ICE_OK : ice_fail_nomem(err);
+}
+
+void ice__wh_put(ice_warehouse *wh)
+{
+    if (wh->fork_generation != generation)
+        return; /* inherited: abandoned */
+    pthread_mutex_lock(&list_mutex);
+    bool last = --wh->refs == 0;
+    if (last) {
+        ice_warehouse **at = &list;
+        while (*at != wh)
+            at = &(*at)->next;
+        *at = wh->next;
+    }
+    pthread_mutex_unlock(&list_mutex);
+    if (!last)
+        return;
+    ice__flusher_stop(wh);
+    wh_free(wh);
+}
+
+/* ---- control object (invariant 10) ---- */
+
+static ice_code control_text(const ice_warehouse *wh, ice_uuid id, ice_buf *out, ice_error *err)
+{
+    char uuid[37];
+    ice_uuid_text(id, uuid);
+    json_t *j = json_pack("{s:i, s:s, s:s, s:s, s:s}", "format-version", FORMAT_VERSION, "warehouse-uuid", uuid, "namespace",
+                          wh->config.ns, "log", "file", "durability", wh->config.sync ? "full" : "none");
+    char *text = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
+    json_decref(j);
+    if (!text)
+        return ice_fail_nomem(err);
+    ice_buf_puts(out, text);
+    free(text);
+    return ice_buf_check(out, err);
+}
+
+static ice_code control_check(ice_warehouse *wh, ice_str text, ice_error *err)
+{
+    json_error_t je;
+    json_t *j = json_loadb(text.ptr, text.len, 0, &je);
+    int version = 0;
+    const char *uuid = NULL, *ns = NULL, *durability = NULL;
+    ice_code rc = ICE_OK;
+    if (!j || json_unpack(j, "{s:i, s:s, s:s, s:s}", "format-version", &version, "warehouse-uuid", &uuid, "namespace", &ns,
+                          "durability", &durability) != 0)
+        rc = ice_fail(err, ICE_CORRUPT, "%s/control.json is not a control object of django-iceberg", wh->dir);
+    else if (version > FORMAT_VERSION)
+        rc = ice_fail(err, ICE_UNSUPPORTED,
+                      "the warehouse has format version %d; this version of django-iceberg reads up to %d: install a newer one",
+                      version, FORMAT_VERSION);
+    else if (!ice_uuid_parse(ice_str_c(uuid), &wh->env.warehouse) || strcmp(ns, wh->config.ns) != 0)
+        rc = ice_fail(err, ICE_CORRUPT, "%s/control.json is of another namespace or has no UUID", wh->dir);
+    else if (strcmp(durability, wh->config.sync ? "full" : "none") != 0)
+        rc = ice_fail(err, ICE_CONFIG,
+                      "the warehouse was created with durability '%s' but the settings say '%s': use the warehouse's, or create another",
+                      durability, wh->config.sync ? "full" : "none");
+    json_decref(j);
+    return rc;
+}
+
+static ice_code control_open(ice_warehouse *wh, bool create, ice_error *err)
+{
+    ice_buf buf = {0}, mine = {0};
+    char key[512];
+    snprintf(key, sizeof key, ".django-iceberg/%s/control.json", wh->config.ns);
+    ice_code rc = wh->store->m->get(wh->store, ice_str_c(key), &buf, err);
+    if (rc == ICE_NOT_FOUND && !create) {
+        rc = ice_fail(err, ICE_NOT_FOUND, "no warehouse at %s (namespace %s): run migrate to create it", wh->config.warehouse,
+                      wh->config.ns);
+    } else if (rc == ICE_NOT_FOUND) {
+        if ((rc = control_text(wh, ice_uuid_random(), &mine, err)) == ICE_OK) {
+            rc = wh->store->m->put_if_absent(wh->store, ice_str_c(key), ice_buf_str(&mine), err);
+            if (rc == ICE_OK || rc == ICE_EXISTS) {
+                ice_buf_clear(&buf);
+                rc = wh->store->m->get(wh->store, ice_str_c(key), &buf, err);
+            }
+        }
+    }
+    if (rc == ICE_OK)
+        rc = control_check(wh, ice_buf_str(&buf), err);
+    ice_buf_free(&buf);
+    ice_buf_free(&mine);
+    return rc;
+}
+
+/* ---- opening ---- */
+
+static ice_code engine_acquire(void *arg, ice_engine_conn **out, ice_error *err);
+static void engine_release(void *arg, ice_engine_conn *c);
+
+static ice_code make_dirs(ice_warehouse *wh, ice_error *err)
+{
+    char *dir = NULL, *cache = NULL;
+    if (asprintf(&dir, "%.*s/.django-iceberg/%s", ICE_PRI(wh->store->root), wh->config.ns) < 0)
+        return ice_fail_nomem(err);
+    free(wh->dir);
+    wh->dir = dir;
+    if (asprintf(&cache, "%s/cache", dir) < 0)
+        return ice_fail_nomem(err);
+    free(wh->cache_dir);
+    wh->cache_dir = cache;
+    return ICE_OK;
+}
+
+static ice_code open_parts(ice_warehouse *wh, bool create, ice_error *err)
+{
+    const ice_config *c = &wh->config;
+    ice_code rc;
+    ICE_TRY(ice_store_open(c->warehouse, create, c->read_only, &wh->store, err));
+    ICE_TRY(make_dirs(wh, err));
+    ICE_TRY(control_open(wh, create, err));
+    if (mkdir(wh->cache_dir, 0777) != 0 && errno != EEXIST) {
+        rc = ice_fail_errno(err, errno, "cannot make the cache directory %s", wh->cache_dir);
+        goto out;
+    }
+    ICE_TRY(ice_catalog_open(c->catalog, "default", c->ns, create, c->read_only, &wh->catalog, err));
+    char log_dir[4096];
+    snprintf(log_dir, sizeof log_dir, "%s/log", wh->dir);
+    ice_log_options o = {.create = true,
+                         .read_only = c->read_only,
+                         .sync = c->sync,
+                         .max_bytes = c->log_max_bytes,
+                         .max_skew_us = c->max_skew_ms * 1000};
+    ICE_TRY(ice_log_open(log_dir, &o, &wh->log, err));
+    wh->env.store = wh->store;
+    wh->env.catalog = wh->catalog;
+    wh->env.cache_dir = wh->cache_dir;
+    wh->env.ns = c->ns;
+    wh->env.memory_budget = c->memory_budget;
+    wh->env.engine_acquire = engine_acquire;
+    wh->env.engine_release = engine_release;
+    wh->env.arg = wh;
+
+    ice_log_state st;
+    ice_log_get_state(wh->log, &st);
+    atomic_store(&wh->publish_seen, st.publish_count);
+    ICE_TRY(ice__wh_list_catalog(wh, wh->registry, err));
+    ice_log_get_state(wh->log, &st);
+    ICE_TRY(ice_log_cursor_open(wh->log, st.start, &wh->cursor, err));
+    atomic_store(&wh->applied_position, st.start);
+    atomic_store(&wh->opened, true);
+out:
+    return rc;
+}
+
+static void close_parts(ice_warehouse *wh)
+{
+    if (wh->cursor)
+        ice_log_cursor_close(wh->cursor);
+    if (wh->log)
+        ice_log_close(wh->log);
+    if (wh->catalog)
+        ice_catalog_close(wh->catalog);
+    ice_store_close(wh->store);
+    wh->cursor = NULL;
+    wh->log = NULL;
+    wh->catalog = NULL;
+    wh->store = NULL;
+}
+
+ice_code ice__wh_open(ice_warehouse *wh, bool create, ice_error *err)
+{
+    if (atomic_load_explicit(&wh->opened, memory_order_acquire))
+        return ICE_OK;
+    pthread_mutex_lock(&wh->open_mutex);
+    ice_code rc = ICE_OK;
+    if (!atomic_load(&wh->opened) && (rc = open_parts(wh, create, err)) != ICE_OK)
+        close_parts(wh);
+    pthread_mutex_unlock(&wh->open_mutex);
+    if (rc == ICE_OK && wh->config.background_flush && !wh->config.read_only)
+        ice__flusher_start(wh);
+    return rc;
+}
+
+/* ---- views ---- */
+
+void ice__wh_view(ice_warehouse *wh, ice__registry **reg, int64_t *at)
+{
+    pthread_mutex_lock(&wh->reg);
+    *reg = ice__registry_ref(wh->registry);
+    *at = wh->applied;
+    pthread_mutex_unlock(&wh->reg);
+}
+
+ice_code ice__wh_state(ice_warehouse *wh, ice__entry *e, ice_tabstate **out, ice_error *err)
+{
+    ice_tabstate *s = atomic_load_explicit(&e->state, memory_order_acquire);
+    if (s) {
+        *out = s;
+        return ICE_OK;
+    }
+    ice_published *p = NULL;
+    ice_tabledef *def;
+    ice_code rc = ICE_OK;
+    pthread_mutex_lock(&wh->load);
+    if (!(s = atomic_load(&e->state))) {
+        rc = ice_published_load(&wh->env, ice_str_c(e->location), &p, err);
+        if (rc == ICE_OK && !(def = ice_tabledef_clone(ice_published_def(p), false))) {
+            ice_published_unref(p);
+            rc = ice_fail_nomem(err);
+        } else if (rc == ICE_OK && (rc = ice_tabstate_create(def, p, NULL, NULL, &s, err)) != ICE_OK) {
+            ice_tabledef_free(def);
+            ice_published_unref(p);
+        }
+        if (rc == ICE_OK)
+            atomic_store_explicit(&e->state, s, memory_order_release);
+        else
+            ice_error_prefix(err, "table %s", e->name);
+    }
+    pthread_mutex_unlock(&wh->load);
+    *out = s;
+    return rc;
+}
+
+/* ---- engine ---- */
+
+ice_code ice__wh_engine(ice_warehouse *wh, ice_engine **out, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    pthread_mutex_lock(&wh->engine_mutex);
+    if (!wh->engine)
+        rc = ice_engine_open(wh->config.duckdb_library, wh->config.threads, 0, &wh->engine, err);
+    *out = wh->engine;
+    pthread_mutex_unlock(&wh->engine_mutex);
+    return rc;
+}
+
+/* table/'s own connection: one user at a time, so that its statements need no pool. */
+static ice_code engine_acquire(void *arg, ice_engine_conn **out, ice_error *err)
+{
+    ice_warehouse *wh = arg;
+    ice_engine *engine = NULL;
+    ice_code rc = ice__wh_engine(wh, &engine, err);
+    if (rc != ICE_OK)
+        return rc;
+    pthread_mutex_lock(&wh->engine_busy);
+    if (!wh->engine_conn)
+        rc = ice_engine_connect(engine, ice_env_resolve, &wh->env, &wh->engine_conn, err);
+    if (rc != ICE_OK) {
+        pthread_mutex_unlock(&wh->engine_busy);
+        return rc;
+    }
+    *out = wh->engine_conn;
+    return ICE_OK;
+}
+
+static void engine_release(void *arg, ice_engine_conn *c)
+{
+    ice_warehouse *wh = arg;
+    (void)c;
+    pthread_mutex_unlock(&wh->engine_busy);
+}
