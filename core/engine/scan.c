@@ -339,20 +339,60 @@ static void take_comparison(const offer *o, duck_expression e, int kind)
     }
 }
 
+/* Candidates of an IN, or of an OR of equalities of one column. */
+typedef struct candidates {
+    int column; /* -1: none yet */
+    ice_value *values;
+    size_t n, cap;
+} candidates;
+
+static bool add_candidate(const offer *o, candidates *c, int column, duck_expression constant)
+{
+    if (column < 0 || (c->column >= 0 && c->column != column))
+        return false;
+    if (c->n == c->cap) {
+        size_t cap = c->cap ? c->cap * 2 : 16;
+        ice_value *v = ICE_NEW_N(o->b->arena, ice_value, cap);
+        if (!v)
+            return false;
+        if (c->n)
+            memcpy(v, c->values, c->n * sizeof *v);
+        c->values = v;
+        c->cap = cap;
+    }
+    c->column = column;
+    return value_of(o, column, constant, &c->values[c->n++]);
+}
+
+static bool collect(const offer *o, duck_expression e, candidates *c, int depth)
+{
+    int kind = kind_of(e);
+    uint64_t n = children_of(e);
+    bool ok = depth < 32;
+    if (kind == DUCK_E_OR) {
+        for (uint64_t i = 0; ok && i < n; i++)
+            ok = collect(o, child_of(e, i), c, depth + 1);
+        return ok;
+    }
+    if (kind == DUCK_E_EQ) {
+        int left = column_of(o, child_of(e, 0));
+        return left >= 0 ? add_candidate(o, c, left, child_of(e, 1))
+                         : add_candidate(o, c, column_of(o, child_of(e, 1)), child_of(e, 0));
+    }
+    if (kind != DUCK_E_IN)
+        return false;
+    for (uint64_t i = 1; ok && i < n; i++)
+        ok = add_candidate(o, c, column_of(o, child_of(e, 0)), child_of(e, i));
+    return ok && n > 1;
+}
+
 static void take_in(const offer *o, duck_expression e)
 {
-    int column = column_of(o, child_of(e, 0));
-    uint64_t n = children_of(e);
-    if (column < 0 || n < 2)
+    candidates c = {.column = -1};
+    if (!collect(o, e, &c, 0) || !c.n)
         return;
-    ice_value *v = ICE_NEW_N(o->b->arena, ice_value, n - 1);
-    if (!v)
-        return;
-    for (uint64_t i = 1; i < n; i++)
-        if (!value_of(o, column, child_of(e, i), &v[i - 1]))
-            return;
-    ice_filter_op op = n == 2 ? ICE_F_EQ : ICE_F_IN;
-    add_filter(o->b, (ice_filter){.column = column, .op = op, .nvalues = (size_t)n - 1, .values = v});
+    ice_filter_op op = c.n == 1 ? ICE_F_EQ : ICE_F_IN;
+    add_filter(o->b, (ice_filter){.column = c.column, .op = op, .nvalues = c.n, .values = c.values});
 }
 
 static void take_null_test(const offer *o, duck_expression e, ice_filter_op op)
@@ -386,6 +426,7 @@ static void take(const offer *o, duck_expression e, int depth)
     case DUCK_E_GT:
     case DUCK_E_GE:
     case DUCK_E_NOT_DISTINCT: take_comparison(o, e, kind); break;
+    case DUCK_E_OR:
     case DUCK_E_IN: take_in(o, e); break;
     case DUCK_E_BETWEEN: take_between(o, e); break;
     case DUCK_E_IS_NULL: take_null_test(o, e, ICE_F_IS_NULL); break;
