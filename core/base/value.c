@@ -307,8 +307,9 @@ static uint64_t hash_decimal(uint64_t h, ice_i128 v, uint8_t scale)
 /* m / 2^a, m odd, is m * 5^a / 10^a: the decimal it equals, if one does. */
 static bool decimal_of_double(double d, ice_i128 *unscaled, uint8_t *scale)
 {
-    int exponent;
+    int exponent, twos;
     double mantissa = frexp(d, &exponent);
+    int64_t whole;
     ice_i128 m;
 
     if (trunc(d) == d) {
@@ -316,10 +317,10 @@ static bool decimal_of_double(double d, ice_i128 *unscaled, uint8_t *scale)
         *scale = 0;
         return true;
     }
-    m = (ice_i128)ldexp(mantissa, DBL_MANT_DIG);
-    exponent -= DBL_MANT_DIG;
-    for (; m % 2 == 0; m /= 2)
-        exponent++;
+    whole = (int64_t)ldexp(mantissa, DBL_MANT_DIG);
+    twos = __builtin_ctzll((uint64_t)whole);
+    m = whole / (INT64_C(1) << twos);
+    exponent += twos - DBL_MANT_DIG;
     if (exponent < -ICE_MAX_SCALE)
         return false;
     *scale = (uint8_t)-exponent;
