@@ -6,14 +6,18 @@
  * opens the log reads records from any position at or after ice_log_start.
  *
  * Record (little-endian), 8-byte aligned:
- *   u32 magic | u32 body length | u32 crc of header (with crc fields 0) and body | u32 crc of the predecessor
+ *   u32 magic | u32 body length | u32 crc of position, header (this field 0) and body | u32 crc of the predecessor
  *   i64 commit time | u64 durable end known when written | u64 transaction id | body | padding
+ *
+ * Segment file: a header of 64 bytes (see log_int.h), then its records. A segment ends where the next one begins:
+ * bytes past that are void. Space after the last record is zeros, written ahead.
  *
  * Serial section: an exclusive lock (robust against a dying holder) held from ice_log_begin to
  * ice_log_append/ice_log_abort. fdatasync is outside it and shared by all waiting committers (group commit).
  *
- * Threads: one ice_log may be used by many threads. After fork() a child calls ice_log_after_fork and
- * reopens. */
+ * Threads: one ice_log may be used by many threads; a serial section is left by the thread that entered it.
+ * After fork() a child calls ice_log_after_fork and reopens. Lockers and cursors keep the log's memory alive:
+ * closing one after its log is fine, also in a forked child. */
 #ifndef ICE_LOG_LOG_H
 #define ICE_LOG_LOG_H
 
@@ -23,7 +27,7 @@ typedef struct ice_log ice_log;
 
 typedef struct ice_log_options {
     bool create;            /* make directory and first segment when missing */
-    bool read_only;
+    bool read_only;         /* no appends; recovery and locks still write, so the files must be writable */
     bool sync;              /* durability "full": fdatasync before acknowledging; false: only write() */
     uint64_t segment_bytes; /* 0: 64 MiB */
     uint64_t max_bytes;     /* refuse appends with ICE_DISK_FULL when start..end exceeds it; 0: 4 GiB */
@@ -51,7 +55,7 @@ void ice_log_get_state(ice_log *log, ice_log_state *out);
 /* Enters the serial section. The caller sees every record up to state.end (reads them with ice_log_read,
  * durable or not), validates, then appends or aborts. */
 ice_code ice_log_begin(ice_log *log, ice_log_state *state, ice_error *err) ICE_MUST;
-/* Writes one record and leaves the serial section. commit_time = max(clock, last + 1, as_of floor + 1). `body` is not
+/* Writes one record and leaves the serial section, also on failure. commit_time = max(clock, last + 1, as_of floor + 1). `body` is not
  * kept. The record is not durable yet. */
 ice_code ice_log_append(ice_log *log, uint64_t txid, ice_str body, int64_t *commit_time, uint64_t *end,
                         ice_error *err) ICE_MUST;
@@ -60,7 +64,8 @@ void ice_log_abort(ice_log *log);
  * ICE_OUTCOME_UNKNOWN here and ICE_IO for every later append of every process, until reopened. */
 ice_code ice_log_sync(ice_log *log, uint64_t end, ice_error *err) ICE_MUST;
 
-/* as_of(t): raises the floor that later commit times must exceed to t (ICE_FUTURE when t is later than the clock) and
+/* as_of(t): raises the floor that later commit times must exceed to t (ICE_FUTURE when t is later than both the clock
+ * and the last commit) and
  * returns the position that must be applied and durable before reading. */
 ice_code ice_log_floor(ice_log *log, int64_t t, uint64_t *end, ice_error *err) ICE_MUST;
 
@@ -97,6 +102,7 @@ ice_code ice_log_sequence_bump(ice_log *log, uint64_t name, int64_t used, ice_er
 /* A locker is one session's slot. Alive while its open-file-description lock is held: the locks of a
  * process that died are taken over. One locker is used by one thread at a time. */
 typedef struct ice_locker ice_locker;
+#define ICE_LOG_NO_PIN UINT64_MAX
 typedef enum ice_lock_mode { ICE_LOCK_SHARED = 1, ICE_LOCK_EXCLUSIVE = 2 } ice_lock_mode;
 
 ice_code ice_locker_open(ice_log *log, ice_locker **out, ice_error *err) ICE_MUST;
@@ -112,7 +118,12 @@ size_t ice_lock_mark(const ice_locker *l);
 void ice_unlock_to(ice_locker *l, size_t mark);
 void ice_unlock_all(ice_locker *l);
 
-/* A named lease, for the flusher: taken if free or its holder died; epoch counts its takings. */
+/* Keeps ice_log_trim from forgetting records at or after `position` until the next call; ICE_LOG_NO_PIN lets go.
+ * ICE_NOT_FOUND when they are forgotten already. */
+ice_code ice_locker_pin(ice_locker *l, uint64_t position, ice_error *err) ICE_MUST;
+
+/* A named lease, for the flusher: taken if free or its holder died. The epoch strictly increases from taking to
+ * taking (it is a clock reading where the shared file was lost). Taking one's own again keeps its epoch. */
 ice_code ice_lease_try(ice_locker *l, uint64_t name, bool *taken, uint64_t *epoch, ice_error *err) ICE_MUST;
 void ice_lease_release(ice_locker *l, uint64_t name);
 #endif
