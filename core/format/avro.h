@@ -48,6 +48,7 @@ struct ice_avro_type {
     ice_avro_field *fields;
     const ice_avro_type **branches;
     int32_t element_id; /* ARRAY; -1: none */
+    uint32_t weight;    /* types in it, named ones counted each time: bounded, so that walking ends */
 };
 
 typedef struct ice_avro_reader ice_avro_reader;

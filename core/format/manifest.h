@@ -50,7 +50,7 @@ typedef struct ice_data_file {
 
 typedef struct ice_manifest_entry {
     ice_entry_status status;
-    int64_t snapshot_id;          /* ICE_UNSET on write: inherited */
+    int64_t snapshot_id;          /* on write only EXISTING entries' counts: others get the writer's */
     int64_t sequence_number;      /* data sequence number; ICE_UNSET on write of ADDED: inherited */
     int64_t file_sequence_number; /* the same */
     ice_data_file file;
