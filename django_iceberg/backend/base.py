@@ -1,6 +1,7 @@
 """Apache Iceberg database backend for Django."""
 
 import datetime
+import re
 import zoneinfo
 
 from django.conf import settings
@@ -9,6 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorDebugWrapper as BaseCursorDebugWrapper
 from django.db.backends.utils import CursorWrapper as BaseCursorWrapper
 from django.utils.asyncio import async_unsafe
+from django.utils.regex_helper import _lazy_re_compile
 
 try:
     from django_iceberg import _core as Database
@@ -122,7 +124,6 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         conf.wrap_secrets(self.settings_dict)
         # Instant (commit time, µs) that the compiler wants the next SELECT read at; None: now.
         self.read_instant = None
-        self._result_zone = None
 
     def get_database_version(self):
         from django_iceberg import __version__
@@ -151,18 +152,23 @@ class DatabaseWrapper(BaseDatabaseWrapper):
     def ensure_timezone(self):
         if self.connection is None:
             return False
-        # Without USE_TZ values are naive in the time zone of the settings, as PostgreSQL's adapters make them.
-        # With it they come back in the connection's time zone, which is UTC unless TIME_ZONE is set.
-        if not settings.USE_TZ:
-            self._result_zone = (zoneinfo.ZoneInfo(self.timezone_name), True)
-        elif self.timezone is not datetime.timezone.utc:
-            self._result_zone = (self.timezone, False)
-        else:
-            self._result_zone = None
-        if self.connection.timezone != self.timezone_name:
-            self.connection.timezone = self.timezone_name
+        timezone_name = self.timezone_name
+        if timezone_name and self.connection.timezone != timezone_name:
+            self.connection.timezone = timezone_name
             return True
         return False
+
+    @property
+    def result_zone(self):
+        """Time zone of the datetimes in results and whether they are naive; None: aware and in UTC, as they come.
+
+        Without USE_TZ they are naive in the time zone of the settings, as PostgreSQL's adapters make them. With
+        it they are in the connection's time zone, which is UTC unless the database's TIME_ZONE is set.
+        """
+        if not settings.USE_TZ:
+            return zoneinfo.ZoneInfo(self.timezone_name or "UTC"), True
+        zone = self.timezone
+        return None if zone is datetime.timezone.utc else (zone, False)
 
     def init_connection_state(self):
         super().init_connection_state()
@@ -213,15 +219,20 @@ class DatabaseWrapper(BaseDatabaseWrapper):
 
 _READS = ("SELECT", "WITH", "VALUES", "FROM", "EXPLAIN")
 _WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "CREATE", "ALTER", "DROP", "COMMENT")
-_UTC = datetime.timezone.utc
+# Blanks, comments and parentheses before the first word of a statement.
+_leading_re = _lazy_re_compile(r"(?:\s+|/\*.*?\*/|--[^\n]*\n|\()*", re.DOTALL)
 
 
 class Cursor:
     """The core's cursor with what belongs to Django: the instant to read at, and the time zone of results."""
 
+    # The last statement and its parameters, for the query log.
+    statement = None
+
     def __init__(self, wrapper):
         self._wrapper = wrapper
         self._cursor = wrapper.connection.cursor()
+        self._result_zone = wrapper.result_zone
         self._convert = None
 
     def __getattr__(self, name):
@@ -250,7 +261,7 @@ class Cursor:
             instant = current_instant()
             if instant is None:
                 return None
-        word = sql.lstrip(" \t\r\n(")[:8].upper()
+        word = _leading_re.sub("", sql, count=1)[:8].upper()
         if word.startswith(_READS):
             return instant
         if word.startswith(_WRITES):
@@ -259,12 +270,13 @@ class Cursor:
 
     def execute(self, sql, params=None):
         instant = self._instant(sql)
+        self.statement = sql, params
         if instant is None:
             self._cursor.execute(sql, params)
         else:
             self._cursor.execute(sql, params, as_of=instant)
         self._convert = None
-        if self._wrapper._result_zone is not None:
+        if self._result_zone is not None:
             self._set_conversion()
         return self
 
@@ -286,7 +298,7 @@ class Cursor:
             return
         columns = [i for i, d in enumerate(description) if str(d[1]).lower().startswith("timestamp")]
         if columns:
-            zone, naive = self._wrapper._result_zone
+            zone, naive = self._result_zone
             self._convert = (columns, zone, naive)
 
     def _convert_row(self, row):

@@ -1,4 +1,5 @@
 from django.db.models.sql import compiler
+from django.utils.regex_helper import _lazy_re_compile
 
 from ..instant import current_instant, instant_of
 
@@ -43,8 +44,30 @@ class WriteMixin:
         return super().execute_sql(*args, **kwargs)
 
 
+_placeholder_re = _lazy_re_compile("%%|%s")
+
+
 class SQLCompiler(PastMixin, compiler.SQLCompiler):
-    pass
+    _group_by_has_params = False
+
+    def get_group_by(self, select, order_by):
+        expressions = super().get_group_by(select, order_by)
+        self._group_by_has_params = any(params for _, params in expressions)
+        return expressions
+
+    def as_sql(self, *args, **kwargs):
+        sql, params = super().as_sql(*args, **kwargs)
+        if self._group_by_has_params and params:
+            # Two parameters are different expressions to the engine even where their values are equal, so an
+            # expression of the select list would not be recognised in GROUP BY. Literals are.
+            values = iter(params)
+            quote = self.connection.ops.quote_value
+
+            def literal(match):
+                return "%%" if match[0] == "%%" else quote(next(values)).replace("%", "%%")
+
+            sql, params = _placeholder_re.sub(literal, sql), ()
+        return sql, params
 
 
 class SQLInsertCompiler(WriteMixin, compiler.SQLInsertCompiler):

@@ -86,7 +86,18 @@ class DatabaseFeatures(BaseDatabaseFeatures):
                 "model_fields.test_jsonfield.TestQuerying.test_key_sql_injection_escape",
             },
             "DISTINCT ON does not sort.": {
+                "distinct_on_fields.tests.DistinctOnTests.test_basic_distinct_on",
                 "model_fields.test_jsonfield.TestQuerying.test_deep_distinct",
+            },
+            "There is no server to give a password to.": {
+                "backends.tests.BackendTestCase.test_unicode_password",
+            },
+            "A unique text column has no second index for LIKE.": {
+                "indexes.tests.SchemaIndexesTests.test_alter_field_unique_false_removes_deferred_sql",
+            },
+            "There are no views.": {
+                "inspectdb.tests.InspectDBTransactionalTests.test_include_views",
+                "introspection.tests.IntrospectionTests.test_table_names_with_views",
             },
             "The engine has MD5, SHA-1 and SHA-256 only.": {
                 "db_functions.text.test_sha224.SHA224Tests.test_basic",

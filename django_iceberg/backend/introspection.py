@@ -1,16 +1,48 @@
 import json
+import re
 from collections import namedtuple
 
-from django.db.backends.base.introspection import BaseDatabaseIntrospection, TableInfo
+from django.db.backends.base.introspection import BaseDatabaseIntrospection
 from django.db.backends.base.introspection import FieldInfo as BaseFieldInfo
+from django.db.backends.base.introspection import TableInfo as BaseTableInfo
 from django.db.models import Index
 from django.db.utils import DatabaseError
+from django.utils.regex_helper import _lazy_re_compile
 
 FieldInfo = namedtuple("FieldInfo", [*BaseFieldInfo._fields, "is_autofield", "comment"])
 
 # Tables and columns that versioning adds; no model has them.
 OWN_TABLE_SUFFIXES = ("__history", "__versions")
 OWN_COLUMNS = {"_row_start", "_row_end", "_operation"}
+
+
+class TableInfo(BaseTableInfo):
+    """A table; its comment is read when asked for."""
+
+    def __new__(cls, name, type, introspection):
+        self = super().__new__(cls, name, type)
+        self._introspection = introspection
+        return self
+
+    @property
+    def comment(self):
+        return self._introspection._table_def(self.name).get("comment")
+
+
+def split_expressions(sql):
+    """Comma-separated SQL expressions, split at the commas outside parentheses and quotes."""
+    parts, depth, start = [], 0, 0
+    for match in _token_re.finditer(sql):
+        token = match[0]
+        depth += (token == "(") - (token == ")")
+        if token == "," and depth == 0:
+            parts.append(sql[start : match.start()].strip())
+            start = match.end()
+    return [*parts, sql[start:].strip()]
+
+
+_token_re = _lazy_re_compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\w+|.""", re.DOTALL)
+_order_re = _lazy_re_compile(r"\s+(ASC|DESC)$", re.IGNORECASE)
 
 
 class DatabaseIntrospection(BaseDatabaseIntrospection):
@@ -44,8 +76,6 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
     def get_field_type(self, data_type, description):
         base = data_type.split("(")[0].strip()
         field_type = super().get_field_type(base, description)
-        if field_type == "CharField" and description.internal_size is None:
-            return "TextField"
         if description.is_autofield:
             return {
                 "IntegerField": "AutoField",
@@ -69,7 +99,7 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
             if getattr(err.__cause__, "code", None) == "NOT_FOUND":
                 return []
             raise
-        return [TableInfo(name, "t") for name in names if not name.endswith(OWN_TABLE_SUFFIXES)]
+        return [TableInfo(name, "t", self) for name in names if not name.endswith(OWN_TABLE_SUFFIXES)]
 
     def get_table_description(self, cursor, table_name):
         definition = self._table_def(table_name)
@@ -129,48 +159,57 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
 
     def get_constraints(self, cursor, table_name):
         definition = self._table_def(table_name)
-        constraints = {c["name"]: self._constraint(c) for c in definition["constraints"]}
+        names = [column["name"] for column in definition["columns"]]
+        constraints = {c["name"]: self._constraint(c, names) for c in definition["constraints"]}
         for index in definition["indexes"]:
             constraints[index["name"]] = self._index(index)
         return constraints
 
-    def _constraint(self, constraint):
+    def _constraint(self, constraint, names):
         kind = constraint["kind"]
-        is_index = bool(constraint.get("is_index"))
         info = {
             "columns": list(constraint.get("columns") or []),
             "primary_key": kind == "primary",
             "unique": kind in ("primary", "unique"),
             "foreign_key": None,
             "check": kind == "check",
-            "index": is_index,
-            "definition": constraint.get("check") or constraint.get("expr"),
+            "index": False,
+            "definition": constraint.get("check"),
             "options": None,
         }
+        if kind == "check":
+            tokens = {token.strip('"') for token in _token_re.findall(constraint["check"]) if token[0] != "'"}
+            info["columns"] = [name for name in names if name in tokens]
         if kind == "foreign":
             columns = constraint.get("ref_columns") or self._primary_key(constraint["ref_table"])
             info["foreign_key"] = (constraint["ref_table"], columns[0])
-        if is_index:
-            info["columns"] = info["columns"] + list(constraint.get("include") or [])
-            info["orders"] = ["ASC"] * len(info["columns"])
-            info["type"] = Index.suffix
+        if constraint.get("is_index"):
+            info.update(self._index(constraint))
         return info
 
     def _index(self, index):
-        kind = index.get("kind") or self.index_default_access_method
-        columns = list(index.get("columns") or [])
-        descending = index.get("descending") or [False] * len(columns)
-        orders = ["DESC" if flag else "ASC" for flag in descending][: len(columns)]
+        """Also of a unique index, which is a constraint."""
+        kind = index.get("kind") or ""
         include = list(index.get("include") or [])
+        ordered = kind in (self.index_default_access_method, "unique", "")
+        columns = list(index.get("columns") or [])
+        orders = ["DESC" if flag else "ASC" for flag in index.get("descending") or [False] * len(columns)]
+        if index.get("expr"):
+            parts = split_expressions(index["expr"])
+            orders = ["DESC" if part.upper().endswith(" DESC") else "ASC" for part in parts]
+            plain = [_order_re.sub("", part).strip('"') for part in parts]
+            columns = [part if part in columns else None for part in plain]
+            if columns == [None] and not include:
+                columns = []
         return {
             "columns": columns + include,
-            "orders": orders + [None] * len(include) if kind == self.index_default_access_method else [],
+            "orders": orders + [None] * len(include) if ordered else [],
             "primary_key": False,
-            "unique": False,
+            "unique": index.get("kind") == "unique",
             "foreign_key": None,
             "check": False,
             "index": True,
-            "type": Index.suffix if kind == self.index_default_access_method else kind,
+            "type": Index.suffix if ordered else kind,
             "definition": index.get("expr"),
             "options": None,
         }

@@ -19,6 +19,8 @@ from django.db.models.fields.json import (
     KeyTransformIn,
     KeyTransformIsNull,
 )
+from django.db.models.fields.tuple_lookups import TupleExact
+from django.db.models.sql import Query
 
 from .functions import iceberg
 
@@ -45,6 +47,16 @@ def _extract(lhs, params, keys, function):
     else:
         path = json_pointer(keys)
     return f"{function}({lhs}, %s)", (*params, path)
+
+
+@iceberg(TupleExact)
+def tuple_exact(self, compiler, connection):
+    if not isinstance(self.rhs, Query):
+        return self.as_sql(compiler, connection)
+    # A scalar subquery has one column to the engine. The row is one, so IN means the same.
+    lhs, lhs_params = self.process_lhs(compiler, connection)
+    rhs, rhs_params = self.process_rhs(compiler, connection)
+    return f"{lhs} IN {rhs}", (*lhs_params, *rhs_params)
 
 
 @iceberg(KeyTransform)

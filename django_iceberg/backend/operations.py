@@ -65,13 +65,13 @@ class DatabaseOperations(BaseDatabaseOperations):
     _extract_format_re = _lazy_re_compile(r"[A-Z_]+")
     _offset_re = _lazy_re_compile(r"(?P<name>.*?)(?P<sign>[+-])(?P<h>\d\d)(?::?(?P<m>\d\d)(?::?(?P<s>\d\d))?)?")
 
-    def _check_kind(self, lookup_type):
+    def _check_kind(self, lookup_type, error=DataError):
         if not self._extract_format_re.fullmatch(lookup_type.upper()):
-            raise DataError(f"Invalid lookup type: {lookup_type!r}")
+            raise error(f"Invalid lookup type: {lookup_type!r}")
         return lookup_type.lower()
 
     def date_extract_sql(self, lookup_type, sql, params):
-        kind = self._check_kind(lookup_type)
+        kind = self._check_kind(lookup_type, ValueError)
         if kind == "week_day":
             # For consistency across backends, we return Sunday=1, Saturday=7.
             return f"(EXTRACT(DOW FROM {sql}) + 1)", params
@@ -301,6 +301,9 @@ class DatabaseOperations(BaseDatabaseOperations):
         return output
 
     def last_executed_query(self, cursor, sql, params):
+        # An execute wrapper may have changed the statement.
+        if statement := getattr(cursor, "statement", None):
+            sql, params = statement
         if params is None:
             return sql
         try:
@@ -361,7 +364,7 @@ class DatabaseOperations(BaseDatabaseOperations):
         """The time zone of naive datetimes."""
         import zoneinfo
 
-        return zoneinfo.ZoneInfo(self.connection.timezone_name)
+        return zoneinfo.ZoneInfo(self.connection.timezone_name or "UTC")
 
     def adapt_timefield_value(self, value):
         if value is None or hasattr(value, "resolve_expression"):
