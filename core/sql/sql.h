@@ -37,12 +37,15 @@ typedef enum ice_expr_kind {
     ICE_E_PARAM,           /* $n alone (maybe with a cast to the column's own type): `param` = n - 1 */
     ICE_E_CONST,           /* a literal: `value` */
     ICE_E_DEFAULT,         /* DEFAULT */
-    ICE_E_COLUMN_PLUS,     /* "col" + $n or - $n or a constant (also (t."col" + $n)): `column`, `negate`, and param or value; */
+    ICE_E_COLUMN_PLUS,     /* "col" + $n or - $n or a constant (also (t."col" + $n)): `column`, `negate`, and param (>= 0) or value */
+    ICE_E_EXCLUDED,        /* DO UPDATE SET: EXCLUDED."col" alone: `column` */
 } ice_expr_kind;
 typedef struct ice_expr {
     ice_expr_kind kind;
     ice_str text;
     int param;             /* -1: none */
+    uint8_t cast;          /* PARAM: ICE_T_NONE, or the kind it is cast to ($1::uuid). Then it is the bare parameter only where the column
+                            * is of that kind and the value is of that kind or a text; else the expression is as OTHER. Never a number's kind. */
     ice_value value;
     ice_str column;
     bool negate;
@@ -54,11 +57,12 @@ typedef struct ice_cond {
     ice_str column;        /* unquoted; the qualifier, if any, was the statement's table or alias */
     ice_cmp op;
     size_t nargs;
-    ice_expr *args;        /* PARAM or CONST only */
+    ice_expr *args;        /* PARAM or CONST only; a NULL among them never compares true */
+    bool bare;             /* written as a boolean column alone, or NOT column (EQ TRUE, EQ FALSE): only if the column is BOOL is this it */
 } ice_cond;
 
 typedef struct ice_insert {
-    ice_str table;
+    ice_str table, alias;
     size_t ncols;
     ice_str *cols;         /* empty: all columns in order */
     size_t nrows;          /* VALUES rows; 0 with select_sql set, or DEFAULT VALUES (nrows 1, ncols 0, default_values) */
@@ -67,7 +71,8 @@ typedef struct ice_insert {
     ice_str select_sql;
     bool default_values;
     bool on_conflict, do_nothing;
-    size_t nconflict_cols; ice_str *conflict_cols; ice_str conflict_constraint; ice_str conflict_where;
+    /* Target: columns, or a named constraint, or (nconflict_cols 0) only its text where it has expressions; all absent: any. */
+    size_t nconflict_cols; ice_str *conflict_cols; ice_str conflict_constraint; ice_str conflict_where; ice_str conflict_target;
     size_t nset; ice_str *set_cols; ice_expr *set_exprs; ice_str set_where; /* DO UPDATE */
     bool returning; bool returning_star; size_t nreturning; ice_expr *returning_exprs; ice_str *returning_names; /* a plain column: kind OTHER with `column` set */
 } ice_insert;
@@ -75,13 +80,18 @@ typedef struct ice_insert {
 typedef struct ice_update {
     ice_str table, alias;
     size_t nset; ice_str *set_cols; ice_expr *set_exprs;
-    ice_str from_sql;      /* FROM clause of UPDATE or USING of DELETE, else absent */
+    ice_str from_sql;      /* FROM clause of UPDATE or USING of DELETE without its keyword, else absent */
     ice_str where_sql;     /* absent: all rows */
     bool simple_where; size_t nconds; ice_cond *conds;
     bool returning; bool returning_star; size_t nreturning; ice_expr *returning_exprs; ice_str *returning_names;
 } ice_update; /* also DELETE (nset 0) */
 
-/* SELECT cols FROM one table WHERE conjunction [ORDER BY cols] [LIMIT n] [OFFSET n], where it is exactly that; else `simple` is false. */
+/* `limit` or `offset` of ice_select when it is neither a literal nor a parameter; see limit_sql. */
+#define ICE_SQL_LIMIT_EXPR INT64_MIN
+
+/* SELECT cols FROM one table WHERE conjunction [ORDER BY cols] [LIMIT n] [OFFSET n], where it is exactly that; else `simple` is false.
+ * Names compare exactly here and case-blind in DuckDB: a simple select whose table or one of whose columns is not found by its exact
+ * name is the engine's. */
 typedef struct ice_select {
     ice_str text;          /* the whole statement without its locking clause */
     bool simple;
@@ -90,7 +100,8 @@ typedef struct ice_select {
     size_t ncols; ice_str *cols; ice_str *names;  /* output columns and their names (AS) */
     size_t nconds; ice_cond *conds;
     size_t norder; ice_str *order_cols; bool *order_desc;
-    int64_t limit, offset; /* -1 / 0 */
+    int64_t limit, offset; /* -1 / 0 where absent; -2 - param for a parameter ($1 is -2); ICE_SQL_LIMIT_EXPR. Set whether simple or not */
+    ice_str with_sql, order_sql, limit_sql; /* texts at the top level with their keywords: WITH ..., ORDER BY ..., LIMIT/OFFSET/FETCH ...; absent where none */
     /* locking */
     bool lock, lock_shared, nowait, skip_locked;
     size_t nof; ice_str *of;
@@ -133,15 +144,18 @@ typedef struct ice_stmt {
         ice_insert insert;
         ice_update update;    /* UPDATE, DELETE */
         struct { ice_str name; bool if_not_exists; size_t ncols; ice_colspec *cols; size_t ncons; ice_conspec *cons; } create;
-        struct { size_t n; ice_str *names; bool if_exists, cascade; } drop; /* DROP TABLE, DROP INDEX, TRUNCATE */
+        struct { size_t n; ice_str *names; bool if_exists, cascade, restart_identity; } drop; /* DROP TABLE, DROP INDEX, TRUNCATE */
         struct { ice_str table; bool if_exists; size_t n; ice_alter *actions; } alter;
         struct { ice_str table; bool if_not_exists; ice_index index; bool unique; ice_conspec con; size_t ncols; ice_str *cols; } index;
         struct { ice_str table, column, text; } comment; /* text absent: NULL */
-        struct { ice_str name, new_name; ice_str value; bool immediate; } simple; /* savepoint names, rename index, SET */
+        /* Savepoint names; rename index (name, new_name); SET: name in lower case and value's text, absent for RESET and DEFAULT; BEGIN: its
+         * options in value; SET CONSTRAINTS: name absent for ALL. */
+        struct { ice_str name, new_name; ice_str value; bool immediate, if_exists; } simple;
     };
 } ice_stmt;
 
-/* Parses one statement (ICE_SYNTAX with the offset and the word; ICE_UNSUPPORTED for what we do not have, named). More than one statement: ICE_SYNTAX. */
+/* Everything in *out is the arena's, `sql` is copied. A constraint or index without a name gets PostgreSQL's (t_pkey, t_a_b_key, t_a_fkey,
+ * t_a_check, t_a_b_idx), unique within the statement only. Parses one statement (ICE_SYNTAX with the offset and the word; ICE_UNSUPPORTED for what we do not have, named). More than one statement: ICE_SYNTAX. */
 ice_code ice_sql_parse(ice_arena *a, ice_str sql, ice_stmt *out, ice_error *err) ICE_MUST;
 
 /* ---- small expressions ---- */
