@@ -129,14 +129,12 @@ static ice_code worker_make(const ice_tail_scan *s, void **out, ice_error *err)
     return ICE_OK;
 }
 
-static scratch *scratch_of(worker *w, size_t col, ice_error *err)
+static scratch *scratch_of(worker *w, size_t col, bool data, ice_error *err)
 {
     scratch *x = w->scratch[col];
-    if (!x) {
-        x = w->scratch[col] = ice__chunk_alloc(sizeof *x);
-        if (x) x->data = ice__chunk_alloc(ICE_BATCH_ROWS * (size_t)16);
-    }
-    if (x && x->data) return x;
+    if (!x) x = w->scratch[col] = ice__chunk_alloc(sizeof *x);
+    if (x && data && !x->data) x->data = ice__chunk_alloc(ICE_BATCH_ROWS * (size_t)16);
+    if (x && (x->data || !data)) return x;
     (void)ice_fail_nomem(err);
     return NULL;
 }
@@ -183,7 +181,7 @@ static ice_code converted(worker *w, size_t col, const ice_column *want, const i
                           ice_vec *out, ice_error *err)
 {
     ice_type from = c->shape->cols[at].type;
-    scratch *x = scratch_of(w, col, err);
+    scratch *x = scratch_of(w, col, true, err);
     if (!x) return ICE_NOMEM;
     size_t width = ice__is_string(want->type) ? sizeof(ice_strval) : ice_type_width(want->type);
     memset(x->validity, 0, sizeof x->validity);
@@ -218,7 +216,7 @@ static ice_code row_end_vec(const ice_tail_scan *s, worker *w, size_t col, const
         ice_vec_constant(s->cols[col].type, NULL, &w->null, out);
         return ICE_OK;
     }
-    scratch *x = scratch_of(w, col, err);
+    scratch *x = scratch_of(w, col, true, err);
     if (!x) return ICE_NOMEM;
     int64_t *ends = x->data;
     memset(x->validity, 0, sizeof x->validity);
@@ -236,7 +234,7 @@ static ice_code operation_vec(const ice_tail_scan *s, worker *w, size_t col, con
                               ice_vec *out, ice_error *err)
 {
     static const ice_strval names[4] = {{"", 0}, {"insert", 6}, {"update", 6}, {"delete", 6}};
-    scratch *x = scratch_of(w, col, err);
+    scratch *x = scratch_of(w, col, true, err);
     if (!x) return ICE_NOMEM;
     ice_strval *strs = x->data;
     for (size_t i = 0; i < b->count; i++) {
@@ -248,10 +246,24 @@ static ice_code operation_vec(const ice_tail_scan *s, worker *w, size_t col, con
     return ICE_OK;
 }
 
-static ice_code column_vec(const ice_tail_scan *s, worker *w, size_t col, const ice__chunk *c, const ice_batch *b,
+/* Bits of a chunk that still grows: the writer may set others of the same bytes meanwhile, so the reader gets a copy. */
+static ice_code validity_vec(worker *w, size_t col, const ice__chunk_col *k, const scan_chunk *sc, ice_vec *out, ice_error *err)
+{
+    out->validity = k->validity;
+    if (sc->nrows == sc->chunk->cap) return ICE_OK;
+    scratch *x = scratch_of(w, col, false, err);
+    if (!x) return ICE_NOMEM;
+    for (uint32_t i = 0; i < (sc->nrows + 7) / 8; i++)
+        x->validity[i] = atomic_load_explicit((_Atomic uint8_t *)&k->validity[i], memory_order_relaxed);
+    out->validity = x->validity;
+    return ICE_OK;
+}
+
+static ice_code column_vec(const ice_tail_scan *s, worker *w, size_t col, const scan_chunk *sc, const ice_batch *b,
                            ice_vec *out, ice_error *err)
 {
     const ice_column *want = &s->cols[col];
+    const ice__chunk *c = sc->chunk;
     if (want->field_id == ICE_FIELD_ROW_START) {
         *out = (ice_vec){.type = want->type, .data = (const void *)c->start};
         return ICE_OK;
@@ -267,9 +279,8 @@ static ice_code column_vec(const ice_tail_scan *s, worker *w, size_t col, const 
         return converted(w, col, want, c, (size_t)at, b, out, err);
     const ice__chunk_col *k = &c->cols[at];
     *out = (ice_vec){.type = want->type, .data = k->data};
-    if (atomic_load_explicit(&k->nulls, memory_order_relaxed)) out->validity = k->validity;
     if (ice__is_string(want->type)) out->strs = (const ice_strval *)k->data;
-    return ICE_OK;
+    return atomic_load_explicit(&k->nulls, memory_order_relaxed) ? validity_vec(w, col, k, sc, out, err) : ICE_OK;
 }
 
 static void match_shape(const ice_tail_scan *s, worker *w, const ice__shape *shape)
@@ -295,10 +306,9 @@ ice_code ice_tail_scan_next(ice_tail_scan *s, void **scan_worker, ice_batch *out
         }
         choose(s, w, &s->chunks[i], out);
         if (!out->count) continue;
-        const ice__chunk *c = s->chunks[i].chunk;
-        match_shape(s, w, c->shape);
+        match_shape(s, w, s->chunks[i].chunk->shape);
         for (size_t k = 0; k < s->ncols; k++) {
-            ice_code rc = column_vec(s, w, k, c, out, &w->vecs[k], err);
+            ice_code rc = column_vec(s, w, k, &s->chunks[i], out, &w->vecs[k], err);
             if (rc) return rc;
         }
         out->vecs = w->vecs;
