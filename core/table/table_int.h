@@ -98,13 +98,8 @@ struct ice_published {
     struct ice_published *history;
     bool history_loaded;
     int resident;             /* -1 undecided */
-    struct ice__dead *dead;   /* rows that `dead_tail` ended, up to `dead_upto` */
-    ice_tail *dead_tail;
-    int64_t dead_upto;
-    struct ice__dead *own;    /* the same for the last large overlay */
-    ice_tail *own_tail;
-    uint64_t own_changes;
-    int64_t own_at;
+    struct ice__dead_slot *slots; /* sets of ended rows, for the tails and overlays last seen */
+    uint64_t slot_clock;
 };
 
 /* The companion history table of this snapshot; *out NULL when it has none. Borrowed: lives as long as `s`. */
@@ -130,6 +125,8 @@ typedef struct ice__name {
 } ice__name;
 ice_code ice__engine_acquire(ice_env *env, ice__name *names, size_t n, ice_engine_conn **out, ice_error *err) ICE_MUST;
 void ice__engine_release(ice_env *env, ice_engine_conn *c);
+/* In a callback of the engine: whatever would need the connection fails instead of waiting for it. */
+void ice__engine_forbid(bool on);
 
 /* ---- the decoded cache ---- */
 
@@ -151,11 +148,9 @@ ice_code ice__file_key(ice_published *s, ice__file *f, const ice_tabledef *def, 
 
 /* ---- vectors ---- */
 
-/* A constant vector of `n` = any rows; memory in the arena. */
-ice_code ice__vec_constant(ice_arena *a, ice_type t, const ice_value *v, ice_vec *out, ice_error *err) ICE_MUST;
-/* Column of a file's chunk as `col`: stored, initial default, _row_start of a staged file. It may have another
- * type than col's (a promotion): ice__vec_promote. */
-ice_code ice__file_vec(const ice__file *f, const ice_chunkfile *c, const ice_column *col, ice_arena *a, ice_vec *out, ice_error *err) ICE_MUST;
+/* Column of a file's chunk as `col`: stored, else _row_start of a staged file or the initial default (in `mem`, which
+ * lives as long as `out`). It may have another type than col's (a promotion): ice__vec_promote. */
+void ice__file_vec(const ice__file *f, const ice_chunkfile *c, const ice_column *col, ice_vec_const *mem, ice_vec *out);
 /* Rows [first, first + n) of fixed-width `in` as values of type t, into `out` (n * width bytes). False: no such
  * promotion. */
 bool ice__vec_promote(const ice_vec *in, size_t first, size_t n, ice_type t, void *out);
@@ -180,14 +175,15 @@ typedef struct ice__dead_row {
 } ice__dead_row;
 /* Sets for a view (either may be NULL: nothing ended). Both hold until ice__dead_unref. */
 ice_code ice__dead_of_view(ice_view *v, ice__dead **tail, ice__dead **overlay, ice_error *err) ICE_MUST;
-void ice__dead_unref(ice__dead *d);
+void ice__dead_unref(ice__dead *d); /* NULL is fine, here and as a set in the questions below */
+void ice__dead_slots_free(ice_published *s);
 /* Rows ended at or before `at` in rows [first, first + 2048) of a file, `first` a multiple of 2048: sets their
  * bits (bit i = row first + i) and returns how many entries it saw. */
 size_t ice__dead_mask(ice__dead *d, uint32_t file, uint32_t first, int64_t at, uint8_t mask[ICE_BATCH_ROWS / 8]);
 bool ice__dead_has(ice__dead *d, uint32_t file, uint32_t pos, int64_t at);
-bool ice__dead_in_file(ice__dead *d, uint32_t file, int64_t at);
-/* Calls back for each ended row; used with the structure's read lock held. */
-ice_code ice__dead_each(ice__dead *d, int64_t at, ice_code (*fn)(void *, const ice__dead_row *, ice_error *), void *arg, ice_error *err) ICE_MUST;
+uint64_t ice__dead_in_file(ice__dead *d, uint32_t file, int64_t at); /* how many */
+/* Calls back for each ended row of a file, in no order, under the set's read lock. */
+ice_code ice__dead_each(ice__dead *d, uint32_t file, int64_t at, ice_code (*fn)(void *, const ice__dead_row *, ice_error *), void *arg, ice_error *err) ICE_MUST;
 
 /* ---- looking up in the files ---- */
 
@@ -195,46 +191,68 @@ ice_code ice__dead_each(ice__dead *d, int64_t at, ice_code (*fn)(void *, const i
  * then (0: any). A nonzero return of fn stops. */
 typedef struct ice__hit {
     uint32_t file, pos;
-    int64_t start;
+    int64_t start;            /* 0: the file does not say */
     const ice_value *primary; /* of the row: views, valid during the call */
 } ice__hit;
-ice_code ice__base_find(ice_published *s, const ice_tabledef *def, const ice_keys *keys, size_t key, const ice_value *values, int64_t start,
-                        int (*fn)(void *, const ice__hit *), void *arg, ice_error *err) ICE_MUST;
+ice_code ice__base_find(ice_published *s, const ice_tabledef *def, const ice_keys *keys, size_t key,
+                        const ice_value *values, int64_t start, int (*fn)(void *, const ice__hit *), void *arg,
+                        ice_error *err) ICE_MUST;
+/* ice_view_find without the question of the mode; `base` false: only overlay and tail. */
+ice_code ice__view_find(ice_view *v, size_t key, const ice_value *values, bool base, ice_arena *a, ice_row **rows,
+                        size_t *n, ice_error *err) ICE_MUST;
+/* Values of a row of overlay, tail or a resident file: views, valid as long as the view's references. */
+ice_code ice__view_peek(ice_view *v, const ice_row *row, const ice_column *cols, size_t ncols, ice_value *out,
+                        ice_error *err) ICE_MUST;
+/* Is a version of the tail hidden by what the overlay ended? A skip callback of tail scans; arg: the view. */
+bool ice__overlay_ended(void *view, ice_ref r);
+/* Does the view see published rows as they are now (not as of a time before they were published)? */
+static inline bool ice__view_is_present(const ice_view *v)
+{
+    return v->mode == ICE_VIEW_CURRENT || (v->mode == ICE_VIEW_AS_OF && v->at >= v->state->flushed);
+}
 
 /* ---- scans ---- */
 
 /* Chunk source of a view: base (decoded), tail and overlay, each if wanted. `which` for the tail. The columns live in `a`'s copy made here. */
-ice_code ice__source_create(ice_view *v, bool base, ice_tail_which which, const ice_column *cols, size_t ncols, ice_source **out, ice_error *err) ICE_MUST;
+ice_code ice__source_create(ice_view *v, bool base, ice_tail_which which, const ice_column *cols, size_t ncols,
+                            ice_source **out, ice_error *err) ICE_MUST;
 
 /* A source over rows made in advance: `fill` columns of n rows, all in `a`, which the source takes over. */
 ice_code ice__list_source_create(ice_arena *a, const ice_column *cols, const ice_vec *vecs, size_t ncols, uint64_t rows, ice_source **out, ice_error *err) ICE_MUST;
 
 /* ---- cold plans ---- */
 
-/* One arm of the UNION ALL: files that are read by one call. */
+/* One arm of the UNION ALL: files that one call reads. */
 typedef struct ice__branch {
-    ice_published *snapshot;   /* the table's or its history's */
+    ice_published *published; /* the table's, or its history's */
     bool history;
     size_t nfiles;
-    uint32_t *files;          /* indexes into snapshot->files */
-    bool evolved, deletes, ended; /* deletes: anti join; ended: VERSIONS, joined with the tail's tombstones */
-    bool fixed_start; int64_t start;
-    bool check_start;         /* some row may begin after `at` */
+    uint32_t *files;          /* indexes into published->files */
+    bool evolved;             /* read by field id */
+    bool deletes;             /* anti join with "__ice_<tag>_deleted_<k>" */
+    bool ended;               /* VERSIONS: joined with "__ice_<tag>_ended_<k>", what the tail ended */
+    bool has_start, fixed_start;
+    int64_t start;            /* of fixed_start */
+    bool check_start;         /* some rows may begin after `at` */
 } ice__branch;
 typedef struct ice__plan {
     size_t nbranches;
     ice__branch *branches;
-    bool tail;
-    size_t nfiles;            /* read */
-    size_t nfiles_total;
+    bool tail;                /* "__ice_<tag>_tail" is the first arm */
+    size_t nfiles, nfiles_total; /* read, and of the table (and its history where that is asked) */
 } ice__plan;
-/* Files a view has to read. `keep` (may be NULL) says which of the current files can hold wanted rows: what a probe
- * for filters will give. Deterministic: planning again gives the same branches. */
-ice_code ice__plan_view(ice_view *v, bool with_start, bool (*keep)(void *, const ice__file *), void *arg, ice_arena *a, ice__plan *out, ice_error *err) ICE_MUST;
-ice_code ice__plan_sql(ice_view *v, const ice__plan *p, unsigned tag, bool with_start, ice_arena *a, ice_str *out, ice_error *err) ICE_MUST;
-ice_code ice__plan_source(ice_view *v, ice_str name, ice_source **out, ice_error *err) ICE_MUST;
 
-/* Key columns of key number i equal, compared by value. */
-bool ice__key_has_null(const ice_value *v, size_t n);
+/* Columns that a view shows. */
+ice_code ice__view_columns(const ice_view *v, bool with_start, ice_arena *a, ice_column **out, size_t *n,
+                           ice_error *err) ICE_MUST;
+/* Files a view has to read. `keep` (NULL: all) says which of the current files can hold wanted rows: where a
+ * probe for filters comes in. Planning again gives the same branches: sub-sources count on it. */
+ice_code ice__plan_view(ice_view *v, bool with_start, bool (*keep)(void *, const ice__file *), void *arg, ice_arena *a,
+                        ice__plan *out, ice_error *err) ICE_MUST;
+ice_code ice__plan_sql(ice_view *v, const ice__plan *p, unsigned tag, bool with_start, ice_arena *a, ice_str *out,
+                       ice_error *err) ICE_MUST;
+/* The rows that a branch's deletes (or, `ended`, the tail's tombstones) take out: columns file (index in the branch), pos,
+ * and with `ended` _row_end, _operation. */
+ice_code ice__branch_source(ice_view *v, const ice__branch *b, bool ended, ice_source **out, ice_error *err) ICE_MUST;
 
 #endif

@@ -1,0 +1,418 @@
+/* Looking up rows by key, and reading rows by their place. */
+#include "table/table_int.h"
+
+#include <stdlib.h>
+
+enum { KEY_MAX = 32 };
+
+/* ---- in the files ---- */
+
+typedef struct probe {
+    ice_published *s;
+    const ice_tabledef *def;
+    const ice_keys *keys;
+    size_t number;
+    const ice_key *key, *primary;
+    const ice_value *values;
+    int64_t start; /* 0: any */
+    uint64_t hash;
+    int (*fn)(void *, const ice__hit *);
+    void *arg;
+} probe;
+
+/* Can the file hold the key, by its bounds? */
+static bool may_hold(const probe *p, const ice__file *f)
+{
+    if (p->start && f->has_start && (p->start < f->min_start || p->start > f->max_start))
+        return false;
+    for (size_t i = 0; i < p->key->ncols; i++) {
+        const ice_column *c = &p->def->cols[p->key->cols[i]];
+        const ice_value *v = &p->values[i];
+        ice_value lower, upper;
+        if (v->null || v->kind != c->type.kind || !ice__file_bounds(f, c->field_id, c->type, &lower, &upper))
+            continue;
+        if (ice_value_cmp(v, &lower) < 0 || ice_value_cmp(v, &upper) > 0)
+            return false;
+    }
+    return true;
+}
+
+static void values_at(const ice__file *f, const ice_chunkfile *c, const ice_tabledef *def, const ice_key *k,
+                      uint32_t pos, ice_vec_const *mem, ice_value *out)
+{
+    ice_vec vec;
+    for (size_t i = 0; i < k->ncols; i++) {
+        ice__file_vec(f, c, &def->cols[k->cols[i]], &mem[i], &vec);
+        ice_vec_get(&vec, pos, &out[i]);
+    }
+}
+
+static int64_t start_at(const ice__file *f, const ice_chunkfile *c, uint32_t pos)
+{
+    ice_vec vec;
+    ice_value v;
+    if (f->fixed_start || !ice_chunkfile_column(c, ICE_FIELD_ROW_START, &vec))
+        return f->fixed_start ? f->min_start : 0;
+    ice_vec_get(&vec, pos, &v);
+    return v.null ? 0 : v.i;
+}
+
+static bool values_equal(const ice_value *x, const ice_value *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!ice_value_eq(&x[i], &y[i]))
+            return false;
+    return true;
+}
+
+/* Candidates of one file: same hash, not deleted, then compared by value. Sets *stop. */
+static ice_code probe_file(const probe *p, uint32_t file, bool *stop, ice_error *err)
+{
+    ice__file *f = &p->s->files[file];
+    ice_vec_const mem[KEY_MAX], primary_mem[KEY_MAX];
+    ice_value key[KEY_MAX], primary[KEY_MAX];
+    ice_keyindex *index;
+    ice_chunkfile *values;
+    const ice_keypair *pairs;
+    const ice_dv *dv;
+    ice_code rc;
+    ICE_TRY(ice__file_key(p->s, f, p->def, p->keys, p->number, &index, &values, err));
+    ICE_TRY(ice__file_dv(p->s, f, &dv, err));
+    size_t n = ice_keyindex_find(index, p->hash, &pairs);
+    for (size_t i = 0; i < n && !*stop; i++) {
+        uint32_t pos = pairs[i].position;
+        ice__hit hit = {.file = file, .pos = pos, .primary = primary};
+        if (pos >= f->entry.file.record_count || (dv && ice_dv_contains(dv, pos)))
+            continue;
+        values_at(f, values, p->def, p->key, pos, mem, key);
+        hit.start = start_at(f, values, pos);
+        if (!values_equal(key, p->values, p->key->ncols) || (p->start && hit.start && p->start != hit.start))
+            continue;
+        values_at(f, values, p->def, p->primary, pos, primary_mem, primary);
+        *stop = p->fn(p->arg, &hit) != 0;
+    }
+out:
+    return rc;
+}
+
+ice_code ice__base_find(ice_published *s, const ice_tabledef *def, const ice_keys *keys, size_t key,
+                        const ice_value *values, int64_t start, int (*fn)(void *, const ice__hit *), void *arg,
+                        ice_error *err)
+{
+    probe p = {.s = s, .def = def, .keys = keys, .number = key, .key = &keys->keys[key], .primary = &keys->keys[0],
+               .values = values, .start = start, .fn = fn, .arg = arg};
+    bool stop = false;
+    ice_code rc = ICE_OK;
+    if (p.key->ncols > KEY_MAX || p.primary->ncols > KEY_MAX)
+        return ice_fail(err, ICE_UNSUPPORTED, "table %.*s: a key of more than %d columns", ICE_PRI(def->name), KEY_MAX);
+    p.hash = ice_key_hash(values, p.key->ncols);
+    for (size_t i = 0; i < s->nfiles && !stop && rc == ICE_OK; i++)
+        if (may_hold(&p, &s->files[i]))
+            rc = probe_file(&p, (uint32_t)i, &stop, err);
+    return rc;
+}
+
+/* ---- in a view ---- */
+
+typedef struct finding {
+    ice_view *v;
+    ice_arena *arena;
+    bool unique;
+    ice_where where;
+    ice_row *rows;
+    size_t n, cap;
+    bool nomem;
+} finding;
+
+static int add_row(finding *f, const ice_row *r)
+{
+    if (f->n == f->cap) {
+        size_t cap = f->cap ? f->cap * 2 : 4;
+        ice_row *rows = ICE_NEW_N(f->arena, ice_row, cap);
+        if (!rows)
+            return f->nomem = true;
+        if (f->n)
+            memcpy(rows, f->rows, f->n * sizeof *rows);
+        f->rows = rows;
+        f->cap = cap;
+    }
+    f->rows[f->n++] = *r;
+    return 0;
+}
+
+static bool overlay_has_ended(const ice_view *v, const ice_value *primary)
+{
+    int64_t end;
+    return v->overlay && v->mode == ICE_VIEW_CURRENT && ice_tail_ended(v->overlay, primary, v->overlay_at, &end);
+}
+
+bool ice__overlay_ended(void *view, ice_ref r)
+{
+    const ice_view *v = view;
+    const ice_key *primary = &v->state->keys.keys[0];
+    ice_value key[KEY_MAX];
+    for (size_t i = 0; i < primary->ncols && i < KEY_MAX; i++)
+        ice_ref_value(r, &v->state->def->cols[primary->cols[i]], &key[i]);
+    return overlay_has_ended(v, key);
+}
+
+static int found_in_memory(void *arg, ice_ref r)
+{
+    finding *f = arg;
+    bool overlay = f->where == ICE_IN_OVERLAY;
+    if (!overlay && f->v->overlay && ice__overlay_ended(f->v, r))
+        return 0;
+    ice_row row = {.where = f->where, .ref = r, .start = overlay ? 0 : ice_ref_start(r)};
+    return add_row(f, &row) || f->unique;
+}
+
+static int found_in_file(void *arg, const ice__hit *h)
+{
+    finding *f = arg;
+    int64_t end;
+    if (ice_tail_ended(f->v->state->tail, h->primary, f->v->at, &end) || overlay_has_ended(f->v, h->primary))
+        return 0;
+    ice_row row = {.where = ICE_IN_BASE, .file = h->file, .pos = h->pos, .start = h->start};
+    return add_row(f, &row) || f->unique;
+}
+
+static bool has_null(const ice_value *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (v[i].null)
+            return true;
+    return false;
+}
+
+ice_code ice__view_find(ice_view *v, size_t key, const ice_value *values, bool base, ice_arena *a, ice_row **rows,
+                        size_t *n, ice_error *err)
+{
+    ice_tabstate *s = v->state;
+    const ice_key *k = &s->keys.keys[key];
+    finding f = {.v = v, .arena = a, .unique = k->unique, .where = ICE_IN_OVERLAY};
+    ice_code rc = ICE_OK;
+    int done = 0;
+    *rows = NULL;
+    *n = 0;
+    if (has_null(values, k->ncols) && !k->nulls_not_distinct)
+        return ICE_OK;
+    if (v->overlay && v->mode == ICE_VIEW_CURRENT)
+        done = ice_tail_find(v->overlay, key, values, v->overlay_at, found_in_memory, &f);
+    f.where = ICE_IN_TAIL;
+    if (!done)
+        done = ice_tail_find(s->tail, key, values, v->at, found_in_memory, &f);
+    if (!done && base && s->published)
+        rc = ice__base_find(s->published, s->def, &s->keys, key, values, 0, found_in_file, &f, err);
+    if (f.nomem)
+        rc = ice_fail_nomem(err);
+    *rows = f.rows;
+    *n = f.n;
+    return rc;
+}
+
+ice_code ice_view_find(ice_view *v, size_t key, const ice_value *values, ice_arena *a, ice_row **rows, size_t *n,
+                       ice_error *err)
+{
+    if (v->mode != ICE_VIEW_CURRENT || key >= v->state->keys.n)
+        return ice_fail(err, ICE_MISUSE, "table %.*s: only a current view finds rows by one of its keys",
+                        ICE_PRI(v->state->def->name));
+    return ice__view_find(v, key, values, true, a, rows, n, err);
+}
+
+/* ---- rows by place ---- */
+
+static ice_value time_value(int64_t t)
+{
+    return (ice_value){.kind = ICE_T_TIMESTAMPTZ, .i = t};
+}
+
+static void operation_value(ice_row_op op, ice_value *out)
+{
+    *out = (ice_value){.kind = ICE_T_STRING, .s = op == ICE_OP_DELETE ? ICE_STR("delete") : ICE_STR("update")};
+}
+
+static void peek_memory(const ice_view *v, const ice_row *row, const ice_column *cols, size_t ncols, ice_value *out)
+{
+    int64_t end = ice_ref_end(row->ref), at = row->where == ICE_IN_OVERLAY ? v->overlay_at : v->at;
+    for (size_t i = 0; i < ncols; i++) {
+        out[i] = ICE_NULL;
+        if (cols[i].field_id == ICE_FIELD_ROW_START)
+            out[i] = row->where == ICE_IN_OVERLAY ? ICE_NULL : time_value(ice_ref_start(row->ref));
+        else if (cols[i].field_id == ICE_FIELD_ROW_END && end <= at)
+            out[i] = time_value(end);
+        else if (cols[i].field_id == ICE_FIELD_OPERATION && end <= at)
+            operation_value(ice_ref_end_op(row->ref), &out[i]);
+        else if (!ice__is_system(cols[i].field_id))
+            ice_ref_value(row->ref, &cols[i], &out[i]);
+    }
+}
+
+static void peek_chunk(const ice__file *f, const ice_chunkfile *c, uint32_t pos, const ice_column *cols, size_t ncols,
+                       ice_value *out)
+{
+    for (size_t i = 0; i < ncols; i++) {
+        ice_vec_const mem;
+        ice_vec vec;
+        ice__file_vec(f, c, &cols[i], &mem, &vec);
+        ice_vec_get(&vec, pos, &out[i]);
+    }
+}
+
+ice_code ice__view_peek(ice_view *v, const ice_row *row, const ice_column *cols, size_t ncols, ice_value *out,
+                        ice_error *err)
+{
+    ice_published *s = v->state->published;
+    ice_chunkfile *c;
+    ice_code rc;
+    if (row->where != ICE_IN_BASE) {
+        peek_memory(v, row, cols, ncols, out);
+        return ICE_OK;
+    }
+    ICE_TRY(ice__file_chunk(s, &s->files[row->file], cols, ncols, &c, err));
+    peek_chunk(&s->files[row->file], c, row->pos, cols, ncols, out);
+out:
+    return rc;
+}
+
+/* Values to keep: of the columns' types, strings in the arena. */
+static ice_code keep_values(ice_arena *a, const ice_column *cols, size_t ncols, ice_value *values, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    for (size_t i = 0; i < ncols && rc == ICE_OK; i++) {
+        ice_value v = values[i];
+        if (!v.null && v.kind != cols[i].type.kind)
+            rc = ice_value_cast(a, &v, cols[i].type, &v, err);
+        if (rc == ICE_OK)
+            rc = ice_value_copy(a, &v, &values[i], err);
+    }
+    return rc;
+}
+
+/* ---- rows of cold files ---- */
+
+/* One SELECT for the rows of one file: the row's number in the file, then the columns. */
+static void put_file_rows(ice_published *s, uint32_t file, const ice_row *rows, size_t nrows, const ice_column *cols,
+                          size_t ncols, const ice_column *stored, size_t nstored, ice_buf *sql)
+{
+    const ice__file *f = &s->files[file];
+    const char *comma = "";
+    ice_buf_printf(sql, "SELECT %u AS \"file\", \"file_row_number\"", file);
+    for (size_t i = 0; i < ncols; i++) {
+        ice_buf_puts(sql, ", ");
+        if (cols[i].field_id == ICE_FIELD_ROW_START && (f->fixed_start || !f->has_start)) {
+            ice_value start = time_value(f->min_start);
+            ice_value_literal(f->fixed_start ? &start : &ICE_NULL, cols[i].type, sql);
+        } else {
+            ice_buf_put_ident(sql, cols[i].name);
+        }
+    }
+    ice_buf_puts(sql, " FROM ");
+    ice_parquet_scan_sql(&f->path, 1, stored, nstored, ice__file_evolved(s, f, stored, nstored), true, sql);
+    ice_buf_puts(sql, " AS f WHERE \"file_row_number\" IN (");
+    for (size_t i = 0; i < nrows; i++)
+        if (rows[i].where == ICE_IN_BASE && rows[i].file == file) {
+            ice_buf_printf(sql, "%s%u", comma, rows[i].pos);
+            comma = ", ";
+        }
+    ice_buf_puts(sql, ")");
+}
+
+static ice_code put_rows(ice_published *s, const ice_row *rows, size_t nrows, const ice_column *cols, size_t ncols,
+                         ice_arena *a, ice_buf *sql, ice_error *err)
+{
+    ice_column *stored = ICE_NEW_N(a, ice_column, ncols + 1);
+    bool *seen = ICE_NEW_N(a, bool, s->nfiles + 1);
+    if (!stored || !seen)
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < nrows; i++) {
+        size_t nstored = 0;
+        uint32_t file = rows[i].file;
+        if (rows[i].where != ICE_IN_BASE || seen[file])
+            continue;
+        seen[file] = true;
+        const ice__file *f = &s->files[file];
+        for (size_t k = 0; k < ncols; k++)
+            if (cols[k].field_id != ICE_FIELD_ROW_START || (f->has_start && !f->fixed_start))
+                stored[nstored++] = cols[k];
+        ice_buf_puts(sql, sql->len ? " UNION ALL " : "");
+        put_file_rows(s, file, rows, nrows, cols, ncols, stored, nstored, sql);
+    }
+    return ice_buf_check(sql, err);
+}
+
+/* A result row goes to every place that asked for it. */
+static ice_code take_row(ice_result *r, size_t at, const ice_row *rows, size_t nrows, const ice_column *cols,
+                         size_t ncols, ice_arena *a, ice_value *out, size_t *taken, ice_error *err)
+{
+    ice_value file, pos;
+    ice_code rc = ICE_OK;
+    ice_result_value(r, 0, at, &file);
+    ice_result_value(r, 1, at, &pos);
+    for (size_t i = 0; i < nrows && rc == ICE_OK; i++) {
+        if (rows[i].where != ICE_IN_BASE || rows[i].file != (uint64_t)file.i || rows[i].pos != (uint64_t)pos.i)
+            continue;
+        for (size_t k = 0; k < ncols; k++)
+            ice_result_value(r, k + 2, at, &out[i * ncols + k]);
+        rc = keep_values(a, cols, ncols, &out[i * ncols], err);
+        ++*taken;
+    }
+    return rc;
+}
+
+static ice_code read_cold(ice_view *v, const ice_row *rows, size_t nrows, size_t nbase, const ice_column *cols,
+                          size_t ncols, ice_arena *a, ice_value *out, ice_error *err)
+{
+    ice_env *env = v->env;
+    ice_engine_conn *c = NULL;
+    ice_result *r = NULL;
+    ice_buf sql = {0};
+    size_t n = 0, taken = 0;
+    ice_code rc;
+    ICE_TRY(put_rows(v->state->published, rows, nrows, cols, ncols, a, &sql, err));
+    ICE_TRY(ice__engine_acquire(env, NULL, 0, &c, err));
+    ICE_TRY(ice_engine_run(c, ice_buf_str(&sql), NULL, 0, &r, err));
+    do {
+        ICE_TRY(ice_result_next(r, &n, err));
+        for (size_t i = 0; i < n; i++)
+            ICE_TRY(take_row(r, i, rows, nrows, cols, ncols, a, out, &taken, err));
+    } while (n);
+    if (taken != nbase)
+        rc = ice_fail(err, ICE_CORRUPT, "table %.*s: %zu of %zu rows are not in their data files",
+                      ICE_PRI(v->state->def->name), nbase - taken, nbase);
+out:
+    ice_result_close(r);
+    if (c)
+        ice__engine_release(env, c);
+    ice_buf_free(&sql);
+    return rc;
+}
+
+ice_code ice_view_rows(ice_view *v, const ice_row *rows, size_t nrows, const ice_column *cols, size_t ncols,
+                       ice_arena *a, ice_value *out, ice_error *err)
+{
+    ice_published *s = v->state->published;
+    bool resident = s && ice__published_resident(s);
+    size_t nbase = 0;
+    ice_code rc = ICE_OK;
+    for (size_t i = 0; i < nrows; i++) {
+        bool base = rows[i].where == ICE_IN_BASE;
+        if (base && (!s || rows[i].file >= s->nfiles || rows[i].pos >= s->files[rows[i].file].entry.file.record_count))
+            return ice_fail(err, ICE_MISUSE, "table %.*s: a row that is in none of its files",
+                            ICE_PRI(v->state->def->name));
+        nbase += base;
+        if (base && !resident)
+            continue;
+        ICE_TRY(ice__view_peek(v, &rows[i], cols, ncols, &out[i * ncols], err));
+        ICE_TRY(keep_values(a, cols, ncols, &out[i * ncols], err));
+    }
+    if (nbase && !resident)
+        ICE_TRY(read_cold(v, rows, nrows, nbase, cols, ncols, a, out, err));
+out:
+    return rc;
+}
+
+ice_code ice_view_row(ice_view *v, const ice_row *row, const ice_column *cols, size_t ncols, ice_arena *a,
+                      ice_value *out, ice_error *err)
+{
+    return ice_view_rows(v, row, 1, cols, ncols, a, out, err);
+}

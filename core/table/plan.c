@@ -1,0 +1,463 @@
+/* Cold plans: which files a view reads, and the text of the query over them.
+ *
+ * The tail's arm comes first and files newest first (a LIMIT on recent rows ends early). Files without deleted
+ * rows are read without a join, files of the present schema without a schema MAP: both cost. */
+#include "table/table_int.h"
+
+#include <stdlib.h>
+
+/* ---- grouping ---- */
+
+typedef struct planner {
+    ice_view *v;
+    ice_arena *a;
+    ice__plan *plan;
+    bool past;       /* AS_OF a time before the flush */
+    bool want_start; /* _row_start is among the columns */
+    ice_column *cols; /* of the definition, then _row_start, _row_end, _operation */
+    size_t ndef;
+    ice__dead *by_tail, *by_overlay;
+} planner;
+
+static bool same_branch(const ice__branch *x, const ice__branch *y)
+{
+    return x->published == y->published && x->evolved == y->evolved && x->deletes == y->deletes && x->ended == y->ended &&
+           x->has_start == y->has_start && x->fixed_start == y->fixed_start && x->start == y->start &&
+           x->check_start == y->check_start;
+}
+
+static ice_code add_to_branch(planner *p, const ice__branch *like, uint32_t file, ice_error *err)
+{
+    ice__plan *plan = p->plan;
+    size_t i = 0;
+    while (i < plan->nbranches && !same_branch(&plan->branches[i], like))
+        i++;
+    ice__branch *b = &plan->branches[i];
+    if (i == plan->nbranches) {
+        *b = *like;
+        b->files = ICE_NEW_N(p->a, uint32_t, like->published->nfiles + 1);
+        if (!b->files)
+            return ice_fail_nomem(err);
+        plan->nbranches++;
+    }
+    b->files[b->nfiles++] = file;
+    plan->nfiles++;
+    return ICE_OK;
+}
+
+/* Columns that a branch reads from its files. */
+static size_t stored_columns(const planner *p, const ice__branch *b, ice_column *out)
+{
+    size_t n = p->ndef;
+    memcpy(out, p->cols, n * sizeof *out);
+    if (b->has_start && !b->fixed_start)
+        out[n++] = p->cols[p->ndef];
+    if (b->history) {
+        out[n++] = p->cols[p->ndef + 1];
+        out[n++] = p->cols[p->ndef + 2];
+    }
+    return n;
+}
+
+static bool needs_start(const planner *p, const ice__branch *b)
+{
+    return p->want_start || b->check_start;
+}
+
+static void describe_file(planner *p, const ice__file *f, ice__branch *b, ice_column *scratch)
+{
+    b->check_start = p->past || p->v->mode == ICE_VIEW_VERSIONS ? f->has_start && f->max_start > p->v->at : false;
+    if (needs_start(p, b)) {
+        b->has_start = f->has_start;
+        b->fixed_start = f->fixed_start;
+        b->start = f->fixed_start ? f->min_start : 0;
+    }
+    size_t n = stored_columns(p, b, scratch);
+    b->evolved = ice__file_evolved(b->published, f, scratch, n);
+}
+
+static ice_code add_current(planner *p, uint32_t i, ice_column *scratch, ice_error *err)
+{
+    ice_published *s = p->v->state->published;
+    const ice__file *f = &s->files[i];
+    bool versions = p->v->mode == ICE_VIEW_VERSIONS;
+    ice__branch b = {.published = s};
+    if ((p->past || versions) && f->has_start && f->min_start > p->v->at)
+        return ICE_OK;
+    bool by_tail = ice__dead_in_file(p->by_tail, i, p->v->at) > 0;
+    bool by_overlay = ice__dead_in_file(p->by_overlay, i, INT64_MAX) > 0;
+    b.deletes = f->dv_entry || (!versions && by_tail) || by_overlay;
+    b.ended = versions && by_tail;
+    describe_file(p, f, &b, scratch);
+    return add_to_branch(p, &b, i, err);
+}
+
+static ice_code add_history(planner *p, ice_published *h, uint32_t i, ice_column *scratch, ice_error *err)
+{
+    const ice__file *f = &h->files[i];
+    ice__branch b = {.published = h, .history = true, .deletes = f->dv_entry != NULL};
+    if (f->has_start && f->min_start > p->v->at)
+        return ICE_OK;
+    if (p->past && f->max_end <= p->v->at)
+        return ICE_OK;
+    describe_file(p, f, &b, scratch);
+    return add_to_branch(p, &b, i, err);
+}
+
+static ice_code plan_history(planner *p, ice_column *scratch, ice_error *err)
+{
+    ice_published *h;
+    ice_code rc;
+    ICE_TRY(ice__published_history(p->v->state->published, &h, err));
+    if (!h)
+        return ICE_OK;
+    ice__branch *grown = ICE_NEW_N(p->a, ice__branch, p->plan->nbranches + h->nfiles + 1);
+    if (!grown)
+        return ice_fail_nomem(err);
+    if (p->plan->nbranches)
+        memcpy(grown, p->plan->branches, p->plan->nbranches * sizeof *grown);
+    p->plan->branches = grown;
+    p->plan->nfiles_total += h->nfiles;
+    for (size_t i = 0; i < h->nfiles; i++)
+        ICE_TRY(add_history(p, h, (uint32_t)i, scratch, err));
+out:
+    return rc;
+}
+
+static bool tail_matters(const planner *p)
+{
+    ice_tail_counts counts;
+    ice_tail_counts_get(p->v->state->tail, &counts);
+    if (counts.versions && !p->past)
+        return true;
+    return p->v->overlay && p->v->mode == ICE_VIEW_CURRENT;
+}
+
+/* Clean files first, each kind together: the order of files within a kind is kept. */
+static int by_cost(const void *x, const void *y)
+{
+    const ice__branch *b = x, *c = y;
+    int left = b->history * 8 + (b->deletes || b->ended) * 4 + b->evolved * 2 + b->fixed_start;
+    int right = c->history * 8 + (c->deletes || c->ended) * 4 + c->evolved * 2 + c->fixed_start;
+    if (left != right)
+        return left - right;
+    return b->files[0] < c->files[0] ? -1 : b->files[0] > c->files[0];
+}
+
+static ice_code plan_files(planner *p, bool (*keep)(void *, const ice__file *), void *arg, ice_error *err)
+{
+    ice_published *s = p->v->state->published;
+    ice_code rc = ICE_OK;
+    ice_column *scratch = ICE_NEW_N(p->a, ice_column, p->ndef + 4);
+    p->plan->branches = ICE_NEW_N(p->a, ice__branch, s->nfiles + 1);
+    if (!scratch || !p->plan->branches)
+        return ice_fail_nomem(err);
+    p->plan->nfiles_total = s->nfiles;
+    ICE_TRY(ice__dead_of_view(p->v, &p->by_tail, &p->by_overlay, err));
+    for (size_t i = 0; i < s->nfiles; i++)
+        if (!keep || keep(arg, &s->files[i]))
+            ICE_TRY(add_current(p, (uint32_t)i, scratch, err));
+    if (p->past || p->v->mode == ICE_VIEW_VERSIONS)
+        ICE_TRY(plan_history(p, scratch, err));
+    qsort(p->plan->branches, p->plan->nbranches, sizeof *p->plan->branches, by_cost);
+out:
+    ice__dead_unref(p->by_tail);
+    ice__dead_unref(p->by_overlay);
+    return rc;
+}
+
+static ice_code planner_init(planner *p, ice_view *v, bool with_start, ice_arena *a, ice__plan *plan, ice_error *err)
+{
+    static const int32_t all[] = {ICE_FIELD_ROW_START, ICE_FIELD_ROW_END, ICE_FIELD_OPERATION, 0};
+    size_t n;
+    *p = (planner){.v = v, .a = a, .plan = plan, .ndef = v->state->def->ncols};
+    p->past = v->mode == ICE_VIEW_AS_OF && v->at < v->state->flushed;
+    p->want_start = with_start || v->mode == ICE_VIEW_VERSIONS;
+    return ice__columns(v->state->def, all, a, &p->cols, &n, err);
+}
+
+ice_code ice__plan_view(ice_view *v, bool with_start, bool (*keep)(void *, const ice__file *), void *arg, ice_arena *a,
+                        ice__plan *out, ice_error *err)
+{
+    planner p;
+    ice_code rc;
+    *out = (ice__plan){0};
+    ICE_TRY(planner_init(&p, v, with_start, a, out, err));
+    if (v->state->published)
+        ICE_TRY(plan_files(&p, keep, arg, err));
+    out->tail = tail_matters(&p) || out->nbranches == 0;
+out:
+    return rc;
+}
+
+/* ---- text ---- */
+
+static void put_time(ice_buf *b, int64_t t)
+{
+    ice_value v = {.kind = ICE_T_TIMESTAMPTZ, .i = t};
+    ice_value_literal(&v, (ice_type){.kind = ICE_T_TIMESTAMPTZ}, b);
+}
+
+/* "CAST(NULL AS type)" */
+static void put_null(ice_buf *b, const ice_column *c)
+{
+    ice_buf_puts(b, "CAST(NULL AS ");
+    ice_duck_type(c, b);
+    ice_buf_puts(b, ")");
+}
+
+/* History knows ends that the view's time has not reached yet. */
+static void put_end(const planner *p, const ice__branch *br, const ice_column *c, ice_buf *b)
+{
+    if (br->history) {
+        ice_buf_puts(b, "CASE WHEN f.\"_row_end\" <= ");
+        put_time(b, p->v->at);
+        ice_buf_puts(b, " THEN f.");
+        ice_buf_put_ident(b, c->name);
+        ice_buf_puts(b, " END");
+    } else if (br->ended) {
+        ice_buf_puts(b, "e.");
+        ice_buf_put_ident(b, c->name);
+    } else {
+        put_null(b, c);
+    }
+}
+
+static void put_column(const planner *p, const ice__branch *br, const ice_column *c, ice_buf *b)
+{
+    if (c->field_id == ICE_FIELD_ROW_END || c->field_id == ICE_FIELD_OPERATION) {
+        put_end(p, br, c, b);
+    } else if (c->field_id == ICE_FIELD_ROW_START && br->fixed_start) {
+        put_time(b, br->start);
+    } else if (c->field_id == ICE_FIELD_ROW_START && !br->has_start) {
+        put_null(b, c);
+    } else {
+        ice_buf_puts(b, "f.");
+        ice_buf_put_ident(b, c->name);
+    }
+    ice_buf_puts(b, " AS ");
+    ice_buf_put_ident(b, c->name);
+}
+
+static void put_join(const char *join, const char *kind, unsigned tag, size_t k, bool with_start, const char *alias,
+                     ice_buf *b)
+{
+    ice_buf_printf(b, " %s JOIN \"__ice_%u_%s_%zu%s\" AS %s ON f.\"__file\" = %s.\"file\" AND f.file_row_number = %s.\"pos\"",
+                   join, tag, kind, k, with_start ? "_s" : "", alias, alias, alias);
+}
+
+static void put_where(const planner *p, const ice__branch *br, ice_buf *b)
+{
+    const char *word = " WHERE ";
+    if (br->check_start) {
+        ice_buf_puts(b, word);
+        if (br->fixed_start)
+            put_time(b, br->start);
+        else
+            ice_buf_puts(b, "f.\"_row_start\"");
+        ice_buf_puts(b, " <= ");
+        put_time(b, p->v->at);
+        word = " AND ";
+    }
+    if (br->history && p->past) {
+        ice_buf_printf(b, "%sf.\"_row_end\" > ", word);
+        put_time(b, p->v->at);
+    }
+}
+
+static ice_code put_branch(const planner *p, const ice__branch *br, size_t k, unsigned tag, bool with_start,
+                           const ice_column *shown, size_t nshown, ice_buf *b, ice_error *err)
+{
+    ice_column *stored = ICE_NEW_N(p->a, ice_column, p->ndef + 4);
+    ice_str *paths = ICE_NEW_N(p->a, ice_str, br->nfiles + 1);
+    if (!stored || !paths)
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < br->nfiles; i++)
+        paths[i] = br->published->files[br->files[i]].path;
+    ice_buf_puts(b, "SELECT ");
+    for (size_t i = 0; i < nshown; i++) {
+        ice_buf_puts(b, i ? ", " : "");
+        put_column(p, br, &shown[i], b);
+    }
+    ice_buf_puts(b, " FROM ");
+    size_t n = stored_columns(p, br, stored);
+    ice_parquet_scan_sql(paths, br->nfiles, stored, n, br->evolved, br->deletes || br->ended, b);
+    ice_buf_puts(b, " AS f");
+    if (br->deletes)
+        put_join("ANTI", "deleted", tag, k, with_start, "d", b);
+    if (br->ended)
+        put_join("LEFT", "ended", tag, k, with_start, "e", b);
+    put_where(p, br, b);
+    return ICE_OK;
+}
+
+static void put_tail(unsigned tag, bool with_start, const ice_column *shown, size_t nshown, ice_buf *b)
+{
+    ice_buf_puts(b, "SELECT ");
+    for (size_t i = 0; i < nshown; i++) {
+        ice_buf_puts(b, i ? ", " : "");
+        ice_buf_put_ident(b, shown[i].name);
+    }
+    ice_buf_printf(b, " FROM \"__ice_%u_tail%s\"", tag, with_start ? "_s" : "");
+}
+
+ice_code ice__view_columns(const ice_view *v, bool with_start, ice_arena *a, ice_column **out, size_t *n, ice_error *err)
+{
+    static const int32_t none[] = {0}, start[] = {ICE_FIELD_ROW_START, 0},
+                         all[] = {ICE_FIELD_ROW_START, ICE_FIELD_ROW_END, ICE_FIELD_OPERATION, 0};
+    const int32_t *system = v->mode == ICE_VIEW_VERSIONS ? all : with_start ? start : none;
+    return ice__columns(v->state->def, system, a, out, n, err);
+}
+
+ice_code ice__plan_sql(ice_view *v, const ice__plan *plan, unsigned tag, bool with_start, ice_arena *a, ice_str *out,
+                       ice_error *err)
+{
+    ice_buf b = {0};
+    ice_column *shown;
+    size_t n;
+    planner p;
+    ice_code rc;
+    ICE_TRY(planner_init(&p, v, with_start, a, NULL, err));
+    ICE_TRY(ice__view_columns(v, with_start, a, &shown, &n, err));
+    if (plan->tail)
+        put_tail(tag, with_start, shown, n, &b);
+    for (size_t i = 0; i < plan->nbranches; i++) {
+        ice_buf_puts(&b, b.len ? " UNION ALL " : "");
+        ICE_TRY(put_branch(&p, &plan->branches[i], i, tag, with_start, shown, n, &b, err));
+    }
+    ICE_TRY(ice_buf_check(&b, err));
+    *out = ice_arena_str(a, ice_buf_str(&b));
+    if (!out->ptr)
+        rc = ice_fail_nomem(err);
+out:
+    ice_buf_free(&b);
+    return rc;
+}
+
+/* ---- deleted rows ---- */
+
+typedef struct row_list {
+    uint64_t n, cap;
+    uint32_t file; /* index in the branch */
+    int64_t *files, *positions, *ends;
+    ice_strval *operations;
+} row_list;
+
+static void row_list_free(row_list *l)
+{
+    free(l->files), free(l->positions), free(l->ends), free(l->operations);
+}
+
+static ice_code row_list_grow(row_list *l, ice_error *err)
+{
+    uint64_t cap = l->cap ? l->cap * 2 : 1024;
+    int64_t *files = realloc(l->files, cap * sizeof *files);
+    l->files = files ? files : l->files;
+    int64_t *positions = realloc(l->positions, cap * sizeof *positions);
+    l->positions = positions ? positions : l->positions;
+    int64_t *ends = realloc(l->ends, cap * sizeof *ends);
+    l->ends = ends ? ends : l->ends;
+    ice_strval *operations = realloc(l->operations, cap * sizeof *operations);
+    l->operations = operations ? operations : l->operations;
+    if (!files || !positions || !ends || !operations)
+        return ice_fail_nomem(err);
+    l->cap = cap;
+    return ICE_OK;
+}
+
+static ice_code row_list_add(row_list *l, int64_t pos, int64_t end, uint8_t op, ice_error *err)
+{
+    if (l->n == l->cap && row_list_grow(l, err) != ICE_OK)
+        return ICE_NOMEM;
+    l->files[l->n] = l->file;
+    l->positions[l->n] = pos;
+    l->ends[l->n] = end;
+    l->operations[l->n++] = op == ICE_OP_DELETE ? (ice_strval){"delete", 6} : (ice_strval){"update", 6};
+    return ICE_OK;
+}
+
+static ice_code list_dead(void *arg, const ice__dead_row *r, ice_error *err)
+{
+    return row_list_add(arg, r->pos, r->end, r->op, err);
+}
+
+static ice_code list_vector(row_list *l, const ice_dv *dv, ice_error *err)
+{
+    uint64_t positions[256], from = 0;
+    size_t got;
+    ice_code rc = ICE_OK;
+    while (dv && rc == ICE_OK && (got = ice_dv_positions(dv, from, positions, 256)) > 0) {
+        for (size_t i = 0; i < got && rc == ICE_OK; i++)
+            rc = row_list_add(l, (int64_t)positions[i], 0, 0, err);
+        from = positions[got - 1] + 1;
+    }
+    return rc;
+}
+
+static ice_code list_rows(ice_view *v, const ice__branch *b, bool ended, row_list *l, ice_error *err)
+{
+    ice__dead *by_tail = NULL, *by_overlay = NULL;
+    const ice_dv *dv;
+    ice_code rc = ICE_OK;
+    if (!b->history)
+        ICE_TRY(ice__dead_of_view(v, &by_tail, &by_overlay, err));
+    for (size_t i = 0; i < b->nfiles; i++) {
+        uint32_t file = b->files[i];
+        l->file = (uint32_t)i;
+        if (!b->history && (ended || v->mode != ICE_VIEW_VERSIONS))
+            ICE_TRY(ice__dead_each(by_tail, file, v->at, list_dead, l, err));
+        if (ended)
+            continue;
+        if (!b->history)
+            ICE_TRY(ice__dead_each(by_overlay, file, INT64_MAX, list_dead, l, err));
+        ICE_TRY(ice__file_dv(b->published, &b->published->files[file], &dv, err));
+        ICE_TRY(list_vector(l, dv, err));
+    }
+out:
+    ice__dead_unref(by_tail);
+    ice__dead_unref(by_overlay);
+    return rc;
+}
+
+static ice_code list_source(ice_arena *a, const row_list *l, bool ended, ice_source **out, ice_error *err)
+{
+    static const ice_column cols[] = {
+        {.name = {"file", 4}, .type = {.kind = ICE_T_LONG}},
+        {.name = {"pos", 3}, .type = {.kind = ICE_T_LONG}},
+        {.name = {"_row_end", 8}, .type = {.kind = ICE_T_TIMESTAMPTZ}},
+        {.name = {"_operation", 10}, .type = {.kind = ICE_T_STRING}},
+    };
+    size_t bytes = (l->n ? l->n : 1) * sizeof(int64_t);
+    int64_t *files = ice_arena_alloc(a, bytes), *positions = ice_arena_alloc(a, bytes), *ends = ice_arena_alloc(a, bytes);
+    ice_strval *operations = ICE_NEW_N(a, ice_strval, l->n + 1);
+    ice_vec *vecs = ICE_NEW_N(a, ice_vec, 4);
+    if (!files || !positions || !ends || !operations || !vecs)
+        return ice_fail_nomem(err);
+    if (l->n) {
+        memcpy(files, l->files, bytes);
+        memcpy(positions, l->positions, bytes);
+        memcpy(ends, l->ends, bytes);
+        memcpy(operations, l->operations, l->n * sizeof *operations);
+    }
+    vecs[0] = (ice_vec){.type = cols[0].type, .data = files};
+    vecs[1] = (ice_vec){.type = cols[1].type, .data = positions};
+    vecs[2] = (ice_vec){.type = cols[2].type, .data = ends};
+    vecs[3] = (ice_vec){.type = cols[3].type, .strs = operations};
+    return ice__list_source_create(a, cols, vecs, ended ? 4 : 2, l->n, out, err);
+}
+
+ice_code ice__branch_source(ice_view *v, const ice__branch *b, bool ended, ice_source **out, ice_error *err)
+{
+    row_list l = {0};
+    ice_arena *a = ice_arena_create();
+    ice_code rc = a ? ICE_OK : ice_fail_nomem(err);
+    if (!a)
+        return rc;
+    ICE_TRY(list_rows(v, b, ended, &l, err));
+    ICE_TRY(list_source(a, &l, ended, out, err));
+    a = NULL;
+out:
+    row_list_free(&l);
+    ice_arena_free(a);
+    return rc;
+}
