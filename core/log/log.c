@@ -448,7 +448,7 @@ out:
     return rc;
 }
 
-/* Oldest first, so that what a crash leaves is without gaps. */
+/* Oldest first and each durably, so that what a crash leaves is without gaps. */
 static ice_code unlink_before(ice_log *log, const ice__segments *s, uint64_t keep, ice_error *err)
 {
     char name[32];
@@ -459,6 +459,8 @@ static ice_code unlink_before(ice_log *log, const ice__segments *s, uint64_t kee
             return ice_fail_errno(err, EIO, "log %s: cannot remove %s", log->dir, name);
         if (unlinkat(log->dir_fd, name, 0) != 0 && errno != ENOENT)
             return ice_fail_errno(err, errno, "log %s: cannot remove %s", log->dir, name);
+        if (fsync(log->dir_fd) != 0)
+            return ice_fail_errno(err, errno, "log %s: fsync of the directory", log->dir);
     }
     return ICE_OK;
 }

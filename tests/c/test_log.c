@@ -675,7 +675,8 @@ static void test_after_fork(void **state)
 
         ice_log_after_fork(log);
         ice_locker_close(l); /* must not free the parent's lock */
-        bad = ice_log_open(dir, &usual, &mine, &err) != ICE_OK || ice_locker_open(mine, &other, &err) != ICE_OK ||
+        bad = ice_log_open(dir, &usual, &mine, &err) != ICE_OK ||
+              ice_locker_open(mine, &other, &err) != ICE_OK ||
               ice_lock(other, 1, ICE_LOCK_SHARED, 0, NULL, NULL, NULL, &err) != ICE_LOCK_TIMEOUT;
         _exit(bad);
     }
