@@ -3,9 +3,26 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* Layouts as the Arrow C data and stream interfaces fix them. */
+#ifndef ARROW_C_DATA_INTERFACE
+#define ARROW_C_DATA_INTERFACE
+struct ArrowSchema {
+    const char *format, *name, *metadata;
+    int64_t flags, n_children;
+    struct ArrowSchema **children, *dictionary;
+    void (*release)(struct ArrowSchema *);
+    void *private_data;
+};
+struct ArrowArray {
+    int64_t length, null_count, offset, n_buffers, n_children;
+    const void **buffers;
+    struct ArrowArray **children, *dictionary;
+    void (*release)(struct ArrowArray *);
+    void *private_data;
+};
+#endif
 #ifndef ARROW_C_STREAM_INTERFACE
 #define ARROW_C_STREAM_INTERFACE
-/* Layout as the Arrow C stream interface fixes it. */
 struct ArrowArrayStream {
     int (*get_schema)(struct ArrowArrayStream *, struct ArrowSchema *out);
     int (*get_next)(struct ArrowArrayStream *, struct ArrowArray *out);
@@ -23,18 +40,108 @@ typedef struct held {
     void (*on_release)(void *);
     void *arg;
     ice_error err;
+    int64_t ncols; /* -1: not asked yet */
+    bool *interval; /* which columns are INTERVAL */
 } held;
+
+/* ---- INTERVAL as a duration ----
+ *
+ * Arrow's month-day-nanosecond intervals are read by few (Polars refuses them), and ours are Django's durations. */
+
+static const char interval_format[] = "tin", duration_format[] = "tDu";
+
+static ice_code learn_intervals(held *h)
+{
+    struct ArrowSchema schema;
+    if (h->ncols >= 0)
+        return ICE_OK;
+    if (h->inner.get_schema(&h->inner, &schema) != 0)
+        return ICE_ENGINE;
+    h->interval = calloc((size_t)schema.n_children + 1, sizeof *h->interval);
+    if (h->interval) {
+        h->ncols = schema.n_children;
+        for (int64_t i = 0; i < h->ncols; i++)
+            h->interval[i] = strcmp(schema.children[i]->format, interval_format) == 0;
+    }
+    schema.release(&schema);
+    return h->interval ? ICE_OK : ICE_NOMEM;
+}
+
+/* What a patched field was; given back before its own release sees it. */
+typedef struct patched {
+    const char *format;
+    void (*release)(struct ArrowSchema *);
+    void *private_data;
+} patched;
+
+static void patched_release(struct ArrowSchema *s)
+{
+    patched *p = s->private_data;
+    s->format = p->format;
+    s->release = p->release;
+    s->private_data = p->private_data;
+    free(p);
+    s->release(s);
+}
+
+static ice_code patch_field(struct ArrowSchema *s)
+{
+    patched *p = malloc(sizeof *p);
+    if (!p)
+        return ICE_NOMEM;
+    *p = (patched){s->format, s->release, s->private_data};
+    s->format = duration_format;
+    s->release = patched_release;
+    s->private_data = p;
+    return ICE_OK;
+}
+
+/* In place: the array is ours alone, and an entry never grows. */
+static void convert_intervals(struct ArrowArray *a)
+{
+    char *data = (char *)a->buffers[1];
+    for (int64_t i = 0, n = a->offset + a->length; i < n; i++) {
+        int32_t months, days;
+        int64_t nanos;
+        memcpy(&months, data + i * 16, 4);
+        memcpy(&days, data + i * 16 + 4, 4);
+        memcpy(&nanos, data + i * 16 + 8, 8);
+        ice_i128 wide = ((ice_i128)months * 30 + days) * 86400000000ll + nanos / 1000;
+        int64_t us = wide > INT64_MAX ? INT64_MAX : wide < INT64_MIN ? INT64_MIN : (int64_t)wide;
+        memcpy(data + i * 8, &us, 8);
+    }
+}
+
+/* ---- the stream ---- */
 
 static int held_schema(struct ArrowArrayStream *s, struct ArrowSchema *out)
 {
     held *h = s->private_data;
-    return h->conn->engine->abandoned ? EIO : h->inner.get_schema(&h->inner, out);
+    int rc;
+    if (h->conn->engine->abandoned || learn_intervals(h) != ICE_OK)
+        return EIO;
+    if ((rc = h->inner.get_schema(&h->inner, out)) != 0)
+        return rc;
+    for (int64_t i = 0; i < h->ncols; i++)
+        if (h->interval[i] && patch_field(out->children[i]) != ICE_OK) {
+            out->release(out);
+            return ENOMEM;
+        }
+    return 0;
 }
 
 static int held_next(struct ArrowArrayStream *s, struct ArrowArray *out)
 {
     held *h = s->private_data;
-    return h->conn->engine->abandoned ? EIO : h->inner.get_next(&h->inner, out);
+    int rc;
+    if (h->conn->engine->abandoned || learn_intervals(h) != ICE_OK)
+        return EIO;
+    if ((rc = h->inner.get_next(&h->inner, out)) != 0 || !out->release)
+        return rc;
+    for (int64_t i = 0; i < h->ncols; i++)
+        if (h->interval[i])
+            convert_intervals(out->children[i]);
+    return 0;
 }
 
 static const char *held_error(struct ArrowArrayStream *s)
@@ -56,6 +163,7 @@ static void held_release(struct ArrowArrayStream *s)
     ice__statement_end(h->conn);
     if (h->on_release)
         h->on_release(h->arg);
+    free(h->interval);
     free(h);
     s->release = NULL;
 }
@@ -91,6 +199,7 @@ ice_code ice_engine_run_arrow(ice_engine_conn *c, ice_str sql, const ice_value *
         return rc;
     }
     h->conn = c;
+    h->ncols = -1;
     h->on_release = on_release;
     h->arg = arg;
     *out = (struct ArrowArrayStream){held_schema, held_next, held_error, held_release, h};

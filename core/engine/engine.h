@@ -98,7 +98,8 @@ void ice_result_value(ice_result *r, size_t column, size_t row, ice_value *out);
 void ice_result_close(ice_result *r); /* also releases the statement's sources; NULL is fine */
 
 /* Arrow C Data Interface (https://arrow.apache.org/docs/format/CDataInterface.html): runs a statement and exports its whole result as a
- * stream. The stream owns the statement's sources until released; `on_release(arg)` is called then. */
+ * stream. The stream owns the statement's sources until released; `on_release(arg)` is called then. Strings come as views, HUGEINT as
+ * decimal(38, 0), UUID and JSON as strings, INTERVAL as a duration in microseconds (months as 30 days). */
 struct ArrowArrayStream;
 ice_code ice_engine_run_arrow(ice_engine_conn *c, ice_str sql, const ice_value *params, size_t nparams,
                               struct ArrowArrayStream *out, void (*on_release)(void *), void *arg, ice_error *err) ICE_MUST;
@@ -119,7 +120,7 @@ typedef struct ice_parquet_info {
     ice_column_stats *cols;
 } ice_parquet_info;
 
-/* COPY (sql) TO path as Parquet: zstd, v2 pages where `v2`, row groups of 40,960 rows, field ids `ids` for the query's columns in order. The query may name tables
+/* COPY (sql) TO path as Parquet: zstd, v2 pages, row groups of 40,960 rows, field ids `ids` for the query's columns in order. The query may name tables
  * that the connection's resolver knows. Statistics into the arena. The file is written under its final name; the caller fsyncs. */
 ice_code ice_parquet_write(ice_engine_conn *c, ice_str sql, const ice_value *params, size_t nparams, ice_str path,
                            const ice_column *cols, size_t ncols, ice_arena *a, ice_parquet_info *info, ice_error *err) ICE_MUST;

@@ -37,7 +37,7 @@ static ice_code code_of(int code, ice_str text)
     case DUCK_BINDER:
     case DUCK_CATALOG: return code_of_name(text);
     case DUCK_CONVERSION: return code_of_conversion(text);
-    case DUCK_INVALID:
+    case DUCK_INVALID: return has(text, "ivision by zero") ? ICE_DIV_ZERO : ICE_BAD_VALUE;
     case DUCK_TYPE_MISMATCH: return ICE_BAD_VALUE;
     case DUCK_OUT_OF_RANGE:
     case DUCK_DECIMAL_RANGE: return ICE_RANGE;

@@ -439,6 +439,8 @@ static void errors_have_codes(void **s)
     assert_int_equal(code_of("SELECT CAST(id * 1000000 AS INTEGER) FROM numbers", &e), ICE_RANGE);
     assert_int_equal(code_of("SELECT max(id) * 9223372036854775807 * 9223372036854775807 * 100 FROM numbers", &e), ICE_RANGE);
     assert_int_equal(code_of("SELECT '2020-13-45'::DATE", &e), ICE_DATETIME);
+    assert_int_equal(code_of("SELECT id // (id - id) FROM numbers", &e), ICE_DIV_ZERO);
+    assert_int_equal(code_of("SELECT rowid FROM numbers", &e), ICE_NO_COLUMN);
     assert_int_equal(code_of("SELECT * FROM broken", &e), ICE_HISTORY_EXPIRED);
     assert_string_equal(e.message, "the history of broken is gone");
     assert_int_equal(code_of("SELECT * FROM ice_scan(source := 12345)", &e), ICE_BAD_VALUE);
@@ -447,6 +449,65 @@ static void errors_have_codes(void **s)
     assert_string_equal(e.message, "page 7 of the table is gone");
     numbers.fail_at = 0;
     assert_string_equal(TEXT("SELECT 1"), "1");
+    assert_int_equal(numbers.opened, numbers.closed);
+    assert_int_equal(numbers.workers, 0);
+}
+
+static ice_code resolve_any(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_source **source, ice_str *subquery,
+                            ice_error *err)
+{
+    (void)arg;
+    (void)seq;
+    (void)a;
+    (void)subquery;
+    (void)err;
+    if (ice_str_eqc(name, "numbers"))
+        *source = &numbers.base;
+    return ICE_OK;
+}
+
+static void *sums(void *arg)
+{
+    ice_engine_conn *own;
+    ice_error err;
+    long bad = ice_engine_connect(engine, resolve_any, NULL, &own, &err) != ICE_OK;
+    for (int i = 0; !bad && i < 40; i++) {
+        ice_result *r;
+        size_t count;
+        ice_value v, p = long_value(i * 100);
+        bad |= ice_engine_run(own, ICE_STR("SELECT sum(a.id) FROM numbers a JOIN numbers b USING (id) WHERE id < $1"), &p, 1, &r, &err) != ICE_OK ||
+               ice_result_next(r, &count, &err) != ICE_OK;
+        if (bad)
+            break;
+        ice_result_value(r, 0, 0, &v);
+        bad |= i ? v.dec != (ice_i128)p.i * (p.i - 1) / 2 : !v.null;
+        ice_result_close(r);
+    }
+    ice_engine_disconnect(own);
+    *(long *)arg = bad;
+    return NULL;
+}
+
+static void many_threads(void **s)
+{
+    (void)s;
+    pthread_t t[4];
+    long bad[4];
+    for (int i = 0; i < 4; i++)
+        pthread_create(&t[i], NULL, sums, &bad[i]);
+    for (int i = 0; i < 4; i++) {
+        pthread_join(t[i], NULL);
+        assert_int_equal(bad[i], 0);
+    }
+    assert_int_equal(numbers.opened, numbers.closed);
+}
+
+static void early_ends(void **s)
+{
+    (void)s;
+    assert_string_equal(TEXT("SELECT id FROM numbers LIMIT 2"), "0\n1");
+    assert_string_equal(TEXT("SELECT id FROM numbers WHERE id > 5000 UNION ALL SELECT id FROM evens LIMIT 1"), "5001");
+    assert_string_equal(TEXT("SELECT count(*) FROM (SELECT id FROM numbers LIMIT 3000)"), "3000");
     assert_int_equal(numbers.opened, numbers.closed);
     assert_int_equal(numbers.workers, 0);
 }
@@ -582,6 +643,16 @@ static void arrow_stream(void **s)
     assert_int_equal(sum, 9000ll * 8999 / 2);
     stream.release(&stream);
     assert_int_equal(released, 1);
+    assert_int_equal(ice_engine_run_arrow(conn, ICE_STR("SELECT to_microseconds(range * 86400000001) + INTERVAL '1 month' FROM range(5)"),
+                                          NULL, 0, &stream, NULL, NULL, &err), ICE_OK);
+    assert_int_equal(stream.get_schema(&stream, &schema), 0);
+    assert_string_equal(schema.children[0]->format, "tDu");
+    schema.release(&schema);
+    assert_int_equal(stream.get_next(&stream, &array), 0);
+    for (int64_t i = 0; i < 5; i++)
+        assert_int_equal(((const int64_t *)array.children[0]->buffers[1])[i], (30 + i) * 86400000000 + i);
+    array.release(&array);
+    stream.release(&stream);
     numbers.fail_at = numbers.batches + 2;
     asked = 0;
     assert_int_equal(ice_engine_run_arrow(conn, ICE_STR("SELECT id FROM numbers"), NULL, 0, &stream, NULL, NULL, &err), ICE_OK);
@@ -632,7 +703,8 @@ int main(void)
         cmocka_unit_test(other_types),              cmocka_unit_test(errors_have_codes),
         cmocka_unit_test(one_statement_at_a_time),  cmocka_unit_test(many_statements),
         cmocka_unit_test(interrupt),                cmocka_unit_test(fork_forgets),
-        cmocka_unit_test(arrow_stream),
+        cmocka_unit_test(arrow_stream),             cmocka_unit_test(many_threads),
+        cmocka_unit_test(early_ends),
     };
     return cmocka_run_group_tests(early, NULL, NULL) + cmocka_run_group_tests(tests, setup, teardown);
 }
