@@ -7,7 +7,10 @@
 /* Sections of mapped files start at multiples of this. */
 #define ICE__ALIGN 64u
 
-static inline uint64_t ice__align(uint64_t n) { return (n + ICE__ALIGN - 1) & ~(uint64_t)(ICE__ALIGN - 1); }
+static inline uint64_t ice__align(uint64_t n)
+{
+    return (n + ICE__ALIGN - 1) & ~(uint64_t)(ICE__ALIGN - 1);
+}
 
 /* One piece of a file; each is padded with zeros to ICE__ALIGN. */
 typedef struct ice__part {
@@ -15,8 +18,8 @@ typedef struct ice__part {
     size_t len;
 } ice__part;
 
-/* Writes the parts one after another to a temporary file beside `path`, syncs it and renames it over `path`. On failure
- * nothing is left under either name. Fault points store.write, store.sync, store.rename. */
+/* Writes the parts one after another to a temporary file beside `path`, syncs it and renames it over `path`.
+ * On failure nothing is left under either name. Fault points store.write, store.sync, store.rename. */
 ice_code ice__chunk_file_write(const char *path, const ice__part *parts, size_t n, ice_error *err) ICE_MUST;
 
 /* A whole file mapped read-only. `ptr` NULL: not mapped. */
@@ -37,7 +40,8 @@ static inline bool ice__is_string(ice_type t)
 void ice__vec_fixed_get(ice_type t, const void *src, ice_value *out);
 void ice__vec_fixed_put(ice_type t, const ice_value *v, void *dst);
 
-/* malloc that a fault point (store.alloc) can fail; zeroed, aligned to ICE__ALIGN when it is at least that large. */
+/* malloc that a fault point (store.alloc) can fail; zeroed, aligned to ICE__ALIGN when it is at least that
+ * large. */
 void *ice__chunk_alloc(size_t n);
 void *ice__chunk_realloc(void *p, size_t n);
 

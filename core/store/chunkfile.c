@@ -3,8 +3,8 @@
  *   0 "ICECHUNK" | 8 version u32 | 12 ncols u32 | 16 rows u64 | 24 file size u64 | 32 CRC u32 | zeros to 64
  *   64 one entry of 64 bytes for each column:
  *      0 field id i32 | 4 kind u8 | 5 precision u8 | 6 scale u8 | 7 0 | 8 length u32 | 12 0
- *      16 validity offset (0: no nulls) | 24 data offset | 32 offsets offset | 40 heap offset | 48 heap length | 56 0
- *   then for each column its validity bitmap, its data or (rows + 1) u32 offsets, its string heap
+ *      16 validity offset (0: no nulls) | 24 data offset | 32 offsets offset | 40 heap offset | 48 heap
+ * length | 56 0 then for each column its validity bitmap, its data or (rows + 1) u32 offsets, its string heap
  *
  * The CRC is of the header and directory with the CRC field 0. */
 #include "store/chunk_int.h"
@@ -27,7 +27,8 @@ typedef struct entry {
     uint32_t length, zero2;
     uint64_t validity, data, offsets, heap, heap_len, zero3;
 } entry;
-_Static_assert(sizeof(header) == 64 && sizeof(entry) == 64, "header and directory entries are aligned blocks");
+_Static_assert(sizeof(header) == 64 && sizeof(entry) == 64,
+               "header and directory entries are aligned blocks");
 
 struct ice_chunkfile {
     ice__map map;
@@ -52,13 +53,17 @@ typedef struct writer {
     ice__part *parts;
 } writer;
 
-static size_t batch_row(const ice_batch *b, size_t i) { return b->sel ? b->sel[i] : b->first + i; }
+static size_t batch_row(const ice_batch *b, size_t i)
+{
+    return b->sel ? b->sel[i] : b->first + i;
+}
 
 static ice_code add_validity(colbuf *c, uint64_t rows, const ice_vec *v, const ice_batch *b, ice_error *err)
 {
     size_t need = (size_t)((rows + b->count + 7) / 8) - c->validity.len;
     char *p = ice_buf_reserve(&c->validity, need);
-    if (!p) return ice_fail_nomem(err);
+    if (!p)
+        return ice_fail_nomem(err);
     memset(p, 0, need);
     c->validity.len += need;
     uint8_t *bits = (uint8_t *)c->validity.data;
@@ -80,7 +85,8 @@ static ice_code add_fixed(colbuf *c, const ice_vec *v, const ice_batch *b, ice_e
 {
     size_t w = ice_type_width(v->type);
     char *p = ice_buf_reserve(&c->data, b->count * w);
-    if (!p) return ice_fail_nomem(err);
+    if (!p)
+        return ice_fail_nomem(err);
     c->data.len += b->count * w;
     if (!b->sel && !v->constant) {
         memcpy(p, (const char *)v->data + b->first * w, b->count * w);
@@ -96,9 +102,11 @@ static ice_code add_fixed(colbuf *c, const ice_vec *v, const ice_batch *b, ice_e
     return ICE_OK;
 }
 
-static ice_code add_strings(colbuf *c, const ice_column *col, const ice_vec *v, const ice_batch *b, ice_error *err)
+static ice_code add_strings(colbuf *c, const ice_column *col, const ice_vec *v, const ice_batch *b,
+                            ice_error *err)
 {
-    if (!c->offsets.len) ice_buf_put_u32(&c->offsets, 0);
+    if (!c->offsets.len)
+        ice_buf_put_u32(&c->offsets, 0);
     for (size_t i = 0; i < b->count; i++) {
         ice_value x;
         ice_vec_get(v, batch_row(b, i), &x);
@@ -124,12 +132,14 @@ static ice_code add_batch(writer *w, const ice_batch *b, ice_error *err)
         const ice_vec *v = &b->vecs[i];
         const ice_column *col = &w->cols[i];
         if (!ice_type_eq(v->type, col->type))
-            return ice_fail(err, ICE_MISUSE, "chunk file: batch has another type for column %.*s", ICE_PRI(col->name));
+            return ice_fail(err, ICE_MISUSE, "chunk file: batch has another type for column %.*s",
+                            ICE_PRI(col->name));
         ice_code rc = add_validity(&w->bufs[i], w->rows, v, b, err);
         if (!rc)
             rc = ice__is_string(v->type) ? add_strings(&w->bufs[i], col, v, b, err)
                                          : add_fixed(&w->bufs[i], v, b, err);
-        if (rc) return rc;
+        if (rc)
+            return rc;
     }
     w->rows += b->count;
     return ICE_OK;
@@ -149,22 +159,29 @@ static ice_code layout(writer *w, size_t *nparts, ice_error *err)
     size_t head_len = sizeof(header) + w->ncols * sizeof(entry);
     w->head = ice__chunk_alloc(head_len);
     w->parts = ice__chunk_alloc((1 + 3 * w->ncols) * sizeof *w->parts);
-    if (!w->head || !w->parts) return ice_fail_nomem(err);
+    if (!w->head || !w->parts)
+        return ice_fail_nomem(err);
     uint64_t size = head_len;
     w->parts[(*nparts)++] = (ice__part){w->head, head_len};
     for (size_t i = 0; i < w->ncols; i++) {
         entry *e = (entry *)(w->head + sizeof(header)) + i;
         colbuf *c = &w->bufs[i];
         ice_type t = w->cols[i].type;
-        *e = (entry){.field_id = w->cols[i].field_id, .kind = t.kind, .precision = t.precision, .scale = t.scale,
+        *e = (entry){.field_id = w->cols[i].field_id,
+                     .kind = t.kind,
+                     .precision = t.precision,
+                     .scale = t.scale,
                      .length = t.length};
-        if (c->nulls) e->validity = place(w, nparts, &size, &c->validity);
+        if (c->nulls)
+            e->validity = place(w, nparts, &size, &c->validity);
         if (!ice__is_string(t)) {
             e->data = place(w, nparts, &size, &c->data);
             continue;
         }
-        if (!c->offsets.len) ice_buf_put_u32(&c->offsets, 0);
-        if (c->offsets.failed) return ice_fail_nomem(err);
+        if (!c->offsets.len)
+            ice_buf_put_u32(&c->offsets, 0);
+        if (c->offsets.failed)
+            return ice_fail_nomem(err);
         e->offsets = place(w, nparts, &size, &c->offsets);
         e->heap = place(w, nparts, &size, &c->heap);
         e->heap_len = c->heap.len;
@@ -190,23 +207,27 @@ static void writer_free(writer *w)
 }
 
 ice_code ice_chunkfile_write(const char *path, const ice_column *cols, size_t ncols,
-                             ice_code (*next)(void *arg, ice_batch *out, ice_error *err), void *arg, ice_error *err)
+                             ice_code (*next)(void *arg, ice_batch *out, ice_error *err), void *arg,
+                             ice_error *err)
 {
     writer w = {.cols = cols, .ncols = ncols};
     ice_code rc = ICE_OK;
     size_t nparts = 0;
     w.bufs = ice__chunk_alloc((ncols + 1) * sizeof *w.bufs);
-    if (!w.bufs) return ice_fail_nomem(err);
+    if (!w.bufs)
+        return ice_fail_nomem(err);
     for (;;) {
         ice_batch b = {0};
         ICE_TRY(next(arg, &b, err));
-        if (!b.count) break;
+        if (!b.count)
+            break;
         ICE_TRY(add_batch(&w, &b, err));
     }
     ICE_TRY(layout(&w, &nparts, err));
     ICE_TRY(ice__chunk_file_write(path, w.parts, nparts, err));
 out:
-    if (rc) ice_error_prefix(err, "%s", path);
+    if (rc)
+        ice_error_prefix(err, "%s", path);
     writer_free(&w);
     return rc;
 }
@@ -225,17 +246,20 @@ static ice_type entry_type(const entry *e)
 
 static bool type_ok(ice_type t)
 {
-    if (t.kind == ICE_T_DECIMAL) return t.precision >= 1 && t.precision <= 38 && t.scale <= t.precision;
+    if (t.kind == ICE_T_DECIMAL)
+        return t.precision >= 1 && t.precision <= 38 && t.scale <= t.precision;
     return t.kind > ICE_T_NONE && t.kind <= ICE_T_BINARY;
 }
 
 /* Offsets are followed without a look later, so all of them are looked at now. */
 static bool strings_ok(const ice__map *m, const entry *e, uint64_t rows)
 {
-    if (!inside(m, e->offsets, (rows + 1) * 4) || !inside(m, e->heap, e->heap_len)) return false;
+    if (!inside(m, e->offsets, (rows + 1) * 4) || !inside(m, e->heap, e->heap_len))
+        return false;
     const uint32_t *o = (const uint32_t *)(m->ptr + e->offsets);
     bool falls = false;
-    for (uint64_t i = 0; i < rows; i++) falls |= o[i] > o[i + 1];
+    for (uint64_t i = 0; i < rows; i++)
+        falls |= o[i] > o[i + 1];
     return !falls && o[rows] <= e->heap_len;
 }
 
@@ -243,17 +267,22 @@ static bool strings_ok(const ice__map *m, const entry *e, uint64_t rows)
 static bool bools_ok(const uint8_t *p, uint64_t rows)
 {
     uint8_t all = 0;
-    for (uint64_t i = 0; i < rows; i++) all |= p[i];
+    for (uint64_t i = 0; i < rows; i++)
+        all |= p[i];
     return all <= 1;
 }
 
 static bool entry_ok(const ice__map *m, const entry *e, uint64_t rows)
 {
     ice_type t = entry_type(e);
-    if (!type_ok(t)) return false;
-    if (e->validity && !inside(m, e->validity, (rows + 7) / 8)) return false;
-    if (ice__is_string(t)) return strings_ok(m, e, rows);
-    if (!inside(m, e->data, rows * ice_type_width(t))) return false;
+    if (!type_ok(t))
+        return false;
+    if (e->validity && !inside(m, e->validity, (rows + 7) / 8))
+        return false;
+    if (ice__is_string(t))
+        return strings_ok(m, e, rows);
+    if (!inside(m, e->data, rows * ice_type_width(t)))
+        return false;
     return t.kind != ICE_T_BOOL || bools_ok(m->ptr + e->data, rows);
 }
 
@@ -268,8 +297,10 @@ static bool crc_ok(const header *h, size_t len)
 static ice_code check(const char *path, const ice__map *m, ice_error *err)
 {
     const header *h = (const header *)m->ptr;
-    if (memcmp(h->magic, MAGIC, 8)) return ice_fail(err, ICE_CORRUPT, "%s: not a chunk file", path);
-    if (h->version != VERSION) return ice_fail(err, ICE_CORRUPT, "%s: chunk file version %u", path, h->version);
+    if (memcmp(h->magic, MAGIC, 8))
+        return ice_fail(err, ICE_CORRUPT, "%s: not a chunk file", path);
+    if (h->version != VERSION)
+        return ice_fail(err, ICE_CORRUPT, "%s: chunk file version %u", path, h->version);
     if (h->ncols > (m->len - sizeof *h) / sizeof(entry) || h->size != m->len || h->rows > UINT32_MAX)
         return ice_fail(err, ICE_CORRUPT, "%s: header does not fit a file of %zu bytes", path, m->len);
     if (!crc_ok(h, sizeof *h + h->ncols * sizeof(entry)))
@@ -287,7 +318,8 @@ ice_code ice_chunkfile_open(const char *path, ice_chunkfile **out, ice_error *er
     ice__map m;
     *out = NULL;
     ice_code rc = ice__chunk_map_open(path, sizeof(header), &m, err);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     ICE_TRY(check(path, &m, err));
     ice_chunkfile *f = ice__chunk_alloc(sizeof *f);
     if (!f) {
@@ -304,19 +336,24 @@ out:
 
 void ice_chunkfile_close(ice_chunkfile *f)
 {
-    if (!f) return;
+    if (!f)
+        return;
     ice__chunk_map_close(&f->map);
     free(f);
 }
 
-uint64_t ice_chunkfile_rows(const ice_chunkfile *f) { return f->head->rows; }
+uint64_t ice_chunkfile_rows(const ice_chunkfile *f)
+{
+    return f->head->rows;
+}
 
 bool ice_chunkfile_column(const ice_chunkfile *f, int32_t field_id, ice_vec *out)
 {
     const uint8_t *base = f->map.ptr;
     for (uint32_t i = 0; i < f->head->ncols; i++) {
         const entry *e = &f->dir[i];
-        if (e->field_id != field_id) continue;
+        if (e->field_id != field_id)
+            continue;
         *out = (ice_vec){.type = entry_type(e), .validity = e->validity ? base + e->validity : NULL};
         if (ice__is_string(out->type)) {
             out->offsets = (const uint32_t *)(base + e->offsets);

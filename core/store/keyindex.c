@@ -17,7 +17,8 @@ typedef struct header {
 } header;
 _Static_assert(sizeof(header) == ICE__ALIGN, "header is one aligned block");
 _Static_assert(sizeof(ice_keypair) == 16, "pairs are stored as they are");
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files hold little-endian arrays that are mapped in place");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "files hold little-endian arrays that are mapped in place");
 
 struct ice_keyindex {
     ice__map map;
@@ -37,7 +38,8 @@ static void insertion_sort(ice_keypair *p, size_t n)
     for (size_t i = 1; i < n; i++) {
         ice_keypair x = p[i];
         size_t j = i;
-        for (; j && pair_less(&x, &p[j - 1]); j--) p[j] = p[j - 1];
+        for (; j && pair_less(&x, &p[j - 1]); j--)
+            p[j] = p[j - 1];
         p[j] = x;
     }
 }
@@ -48,7 +50,8 @@ static int cmp_position(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Radix sort in place, most significant byte first: hashes are uniform, so it is three passes for a million. */
+/* Radix sort in place, most significant byte first: hashes are uniform, so it is three passes for a million.
+ */
 static void radix_sort(ice_keypair *p, size_t n, int shift)
 {
     size_t at[256] = {0}, end[256];
@@ -60,7 +63,8 @@ static void radix_sort(ice_keypair *p, size_t n, int shift)
         qsort(p, n, sizeof *p, cmp_position);
         return;
     }
-    for (size_t i = 0; i < n; i++) at[p[i].hash >> shift & 255]++;
+    for (size_t i = 0; i < n; i++)
+        at[p[i].hash >> shift & 255]++;
     for (size_t b = 0, sum = 0; b < 256; b++) {
         sum += at[b];
         at[b] = sum - at[b];
@@ -76,7 +80,8 @@ static void radix_sort(ice_keypair *p, size_t n, int shift)
         }
     }
     for (size_t b = 0, from = 0; b < 256; from = end[b++])
-        if (end[b] - from > 1) radix_sort(p + from, end[b] - from, shift - 8);
+        if (end[b] - from > 1)
+            radix_sort(p + from, end[b] - from, shift - 8);
 }
 
 /* ---- the file ---- */
@@ -93,7 +98,8 @@ ice_code ice_keyindex_write(const char *path, ice_keypair *pairs, size_t n, ice_
     header h = {.version = VERSION, .count = n};
     memcpy(h.magic, MAGIC, 8);
     h.crc = header_crc(&h);
-    for (size_t i = 0; i < n; i++) pairs[i].pad = 0;
+    for (size_t i = 0; i < n; i++)
+        pairs[i].pad = 0;
     radix_sort(pairs, n, 56);
     ice__part parts[2] = {{&h, sizeof h}, {pairs, n * sizeof *pairs}};
     return ice__chunk_file_write(path, parts, 2, err);
@@ -104,9 +110,11 @@ static ice_code check(const char *path, const ice__map *m, ice_error *err)
     const header *h = (const header *)m->ptr;
     if (memcmp(h->magic, MAGIC, 8) || h->crc != header_crc(h))
         return ice_fail(err, ICE_CORRUPT, "%s: not a key index", path);
-    if (h->version != VERSION) return ice_fail(err, ICE_CORRUPT, "%s: key index version %u", path, h->version);
+    if (h->version != VERSION)
+        return ice_fail(err, ICE_CORRUPT, "%s: key index version %u", path, h->version);
     if (h->count > (m->len - sizeof *h) / sizeof(ice_keypair))
-        return ice_fail(err, ICE_CORRUPT, "%s: %llu keys overrun the file", path, (unsigned long long)h->count);
+        return ice_fail(err, ICE_CORRUPT, "%s: %llu keys overrun the file", path,
+                        (unsigned long long)h->count);
     return ICE_OK;
 }
 
@@ -115,7 +123,8 @@ ice_code ice_keyindex_open(const char *path, ice_keyindex **out, ice_error *err)
     ice__map m;
     *out = NULL;
     ice_code rc = ice__chunk_map_open(path, sizeof(header), &m, err);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     ice_keyindex *k = NULL;
     ICE_TRY(check(path, &m, err));
     k = ice__chunk_alloc(sizeof *k);
@@ -135,15 +144,19 @@ out:
 
 void ice_keyindex_close(ice_keyindex *k)
 {
-    if (!k) return;
+    if (!k)
+        return;
     ice__chunk_map_close(&k->map);
     free(k);
 }
 
-uint64_t ice_keyindex_count(const ice_keyindex *k) { return k->n; }
+uint64_t ice_keyindex_count(const ice_keyindex *k)
+{
+    return k->n;
+}
 
-/* First pair whose hash is not below `hash`. Hashes are uniform, so a few interpolations find the place; halving bounds
- * the steps for any other bytes. */
+/* First pair whose hash is not below `hash`. Hashes are uniform, so a few interpolations find the place;
+ * halving bounds the steps for any other bytes. */
 static size_t lower_bound(const ice_keypair *p, size_t n, uint64_t hash)
 {
     size_t lo = 0, hi = n;
@@ -153,7 +166,8 @@ static size_t lower_bound(const ice_keypair *p, size_t n, uint64_t hash)
         if (step < 8 && hi - lo > 8 && above > below) {
             double part = (double)(hash - below) / (double)(above - below);
             mid = lo + (size_t)(part * (double)(hi - lo - 1));
-            if (mid >= hi) mid = hi - 1;
+            if (mid >= hi)
+                mid = hi - 1;
         }
         if (p[mid].hash < hash) {
             lo = mid + 1;
@@ -169,7 +183,8 @@ static size_t lower_bound(const ice_keypair *p, size_t n, uint64_t hash)
 size_t ice_keyindex_find(const ice_keyindex *k, uint64_t hash, const ice_keypair **out)
 {
     size_t at = lower_bound(k->pairs, k->n, hash), n = 0;
-    while (at + n < k->n && k->pairs[at + n].hash == hash) n++;
+    while (at + n < k->n && k->pairs[at + n].hash == hash)
+        n++;
     *out = n ? k->pairs + at : NULL;
     return n;
 }

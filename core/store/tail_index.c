@@ -8,7 +8,8 @@ enum { FIRST_SLOTS = 16, FEW = 8 };
 static size_t slot_of(const ice__hash *h, uint64_t hash)
 {
     size_t i = hash & h->mask;
-    while (h->slots[i].chunk && h->slots[i].hash != hash) i = (i + 1) & h->mask;
+    while (h->slots[i].chunk && h->slots[i].hash != hash)
+        i = (i + 1) & h->mask;
     return i;
 }
 
@@ -17,10 +18,12 @@ static ice_code grow_slots(ice__hash *h, ice_error *err)
     size_t n = h->slots ? 2 * (h->mask + 1) : FIRST_SLOTS;
     ice__hash next = *h;
     next.slots = ice__chunk_alloc(n * sizeof *next.slots);
-    if (!next.slots) return ice_fail_nomem(err);
+    if (!next.slots)
+        return ice_fail_nomem(err);
     next.mask = n - 1;
     for (size_t i = 0; h->slots && i <= h->mask; i++)
-        if (h->slots[i].chunk) next.slots[slot_of(&next, h->slots[i].hash)] = h->slots[i];
+        if (h->slots[i].chunk)
+            next.slots[slot_of(&next, h->slots[i].hash)] = h->slots[i];
     next.bytes += (n - (h->slots ? n / 2 : 0)) * sizeof *next.slots;
     free(h->slots);
     *h = next;
@@ -29,10 +32,12 @@ static ice_code grow_slots(ice__hash *h, ice_error *err)
 
 static ice_code grow_links(ice__hash *h, ice_error *err)
 {
-    if (h->cap > UINT32_MAX / 2) return ice_fail(err, ICE_UNSUPPORTED, "too many versions in memory: flush the table");
+    if (h->cap > UINT32_MAX / 2)
+        return ice_fail(err, ICE_UNSUPPORTED, "too many versions in memory: flush the table");
     uint32_t cap = h->cap ? h->cap * 2 : FIRST_SLOTS;
     ice__link *p = ice__chunk_realloc(h->links, cap * sizeof *p);
-    if (!p) return ice_fail_nomem(err);
+    if (!p)
+        return ice_fail_nomem(err);
     h->bytes += (cap - h->cap) * sizeof *p;
     h->links = p;
     h->cap = cap;
@@ -42,8 +47,10 @@ static ice_code grow_links(ice__hash *h, ice_error *err)
 ice_code ice__tailhash_reserve(ice__hash *h, ice_error *err)
 {
     ice_code rc = ICE_OK;
-    if (!h->slots || h->used + 1 > (h->mask + 1) / 4 * 3) rc = grow_slots(h, err);
-    if (!rc && h->nlinks == h->cap) rc = grow_links(h, err);
+    if (!h->slots || h->used + 1 > (h->mask + 1) / 4 * 3)
+        rc = grow_slots(h, err);
+    if (!rc && h->nlinks == h->cap)
+        rc = grow_links(h, err);
     return rc;
 }
 
@@ -62,7 +69,8 @@ void ice__tailhash_add(ice__hash *h, uint64_t hash, void *chunk, uint32_t row)
 
 ice__link ice__tailhash_first(const ice__hash *h, uint64_t hash)
 {
-    if (!h->slots) return (ice__link){0};
+    if (!h->slots)
+        return (ice__link){0};
     const ice__slot *s = &h->slots[slot_of(h, hash)];
     return (ice__link){s->chunk, s->row, s->next};
 }
@@ -88,12 +96,14 @@ bool ice__tailindex_hash(const ice__index *x, const ice__chunk *c, uint32_t row,
 {
     ice_value few[FEW], *v = few;
     bool null = false;
-    if (x->ncols > FEW) v = __builtin_alloca(x->ncols * sizeof *v);
+    if (x->ncols > FEW)
+        v = __builtin_alloca(x->ncols * sizeof *v);
     for (size_t i = 0; i < x->ncols; i++) {
         key_value(x, c, row, i, &v[i]);
         null |= v[i].null;
     }
-    if (null && !x->nulls_not_distinct) return false;
+    if (null && !x->nulls_not_distinct)
+        return false;
     *out = ice_key_hash(v, x->ncols);
     return true;
 }
@@ -103,7 +113,8 @@ bool ice__tailindex_matches(const ice__index *x, const ice__chunk *c, uint32_t r
     for (size_t i = 0; i < x->ncols; i++) {
         ice_value v;
         key_value(x, c, row, i, &v);
-        if (!ice_value_eq(&v, &values[i])) return false;
+        if (!ice_value_eq(&v, &values[i]))
+            return false;
     }
     return true;
 }

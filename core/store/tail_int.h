@@ -5,11 +5,13 @@
  *        -> tombs, blocks of tombstones, and their index
  *
  * Invariants
- * 1. A row is written whole before `nrows` is stored with release; readers load it with acquire and never look past it.
- * 2. start and end change only from a value no reader's time has reached (MAX) to a commit time above every reader's, or, in
- *    an overlay, under the one thread that has it. An undone row has start = end = MAX: no time sees it.
- * 3. Chunks, shapes, strings, tombstones and retired indexes live as long as the tail. Index tables move as they grow: they are read
- *    under the lock; nothing calls out of the tail while holding it.
+ * 1. A row is written whole before `nrows` is stored with release; readers load it with acquire and never
+ * look past it.
+ * 2. start and end change only from a value no reader's time has reached (MAX) to a commit time above every
+ * reader's, or, in an overlay, under the one thread that has it. An undone row has start = end = MAX: no time
+ * sees it.
+ * 3. Chunks, shapes, strings, tombstones and retired indexes live as long as the tail. Index tables move as
+ * they grow: they are read under the lock; nothing calls out of the tail while holding it.
  * 4. A chunk whose `ended` is 0 has only rows with end = MAX; its `max_start` is at least every start. */
 #ifndef ICE_STORE_TAIL_INT_H
 #define ICE_STORE_TAIL_INT_H
@@ -77,7 +79,8 @@ ice_code ice__chunk_put(ice__chunk *c, size_t col, uint32_t row, const ice_value
 void ice__chunk_get(const ice__chunk *c, size_t col, uint32_t row, ice_value *out);
 /* Value of a definition's column in a row of any shape. */
 void ice__chunk_row_value(const ice__chunk *c, uint32_t row, const ice_column *col, ice_value *out);
-/* A stored value as a column's present type, where the schema's promotions (or their way back) allow it exactly. */
+/* A stored value as a column's present type, where the schema's promotions (or their way back) allow it
+ * exactly. */
 bool ice__vec_promote(ice_value *v, ice_type from, ice_type to);
 
 static inline int64_t ice__start(const ice__chunk *c, uint32_t row)
@@ -93,11 +96,12 @@ static inline bool ice__visible(const ice__chunk *c, uint32_t row, int64_t at)
     return ice__start(c, row) <= at && at < ice__end(c, row);
 }
 
-/* ---- hash of places: open addressing, one slot for each hash with its newest place, older ones linked behind ---- */
+/* ---- hash of places: open addressing, one slot for each hash with its newest place, older ones linked
+ * behind ---- */
 
 typedef struct ice__slot {
     uint64_t hash;
-    void *chunk; /* NULL: free */
+    void *chunk;        /* NULL: free */
     uint32_t row, next; /* next: position in links + 1, 0 at the end */
 } ice__slot;
 typedef struct ice__link {
@@ -120,6 +124,12 @@ ice__link ice__tailhash_first(const ice__hash *h, uint64_t hash);
 static inline ice__link ice__tailhash_next(const ice__hash *h, ice__link l)
 {
     return l.next ? h->links[l.next - 1] : (ice__link){0};
+}
+/* Starts the load that an add of this hash will wait for. */
+static inline void ice__tailhash_prefetch(const ice__hash *h, uint64_t hash)
+{
+    if (h->slots)
+        __builtin_prefetch(&h->slots[hash & h->mask], 1);
 }
 void ice__tailhash_free(ice__hash *h);
 
@@ -166,7 +176,7 @@ struct ice_tail {
     ice_keys keys;
     ice__index **indexes; /* keys.n of them */
     ice__index *retired;
-    uint64_t *hashes;     /* scratch of the writer: keys.n */
+    uint64_t *hashes; /* scratch of the writer: keys.n */
     bool *indexed;
     ice__shape *shapes, *shape; /* all, and the current definition's */
     ice__chunk **chunks;
@@ -179,12 +189,13 @@ struct ice_tail {
 };
 
 /* A free row of `shape` (one of the tail's). */
-ice_code ice__tail_slot(ice_tail *t, ice__shape *shape, ice__chunk **c, uint32_t *row, ice_error *err) ICE_MUST;
+ice_code ice__tail_slot(ice_tail *t, ice__shape *shape, ice__chunk **c, uint32_t *row,
+                        ice_error *err) ICE_MUST;
 /* Makes the stored row a version: indexes it, then lets readers see it. */
 ice_code ice__tail_publish(ice_tail *t, ice__chunk *c, uint32_t row, int64_t start, int64_t end, uint8_t ops,
                            ice_error *err) ICE_MUST;
-ice_code ice__tail_add_tomb(ice_tail *t, const ice_value *key, size_t ncols, uint64_t hash, int64_t base_start, int64_t end,
-                            ice_row_op op, ice_error *err) ICE_MUST;
+ice_code ice__tail_add_tomb(ice_tail *t, const ice_value *key, size_t ncols, uint64_t hash,
+                            int64_t base_start, int64_t end, ice_row_op op, ice_error *err) ICE_MUST;
 /* tail_def.c: keys, shape and indexes of a definition. */
 ice_code ice__tail_define(ice_tail *t, const ice_tabledef *def, ice_error *err) ICE_MUST;
 void ice__tail_free_indexes(ice_tail *t);

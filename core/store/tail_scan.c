@@ -46,11 +46,14 @@ static ice_code copy_cols(ice_tail_scan *s, const ice_column *cols, size_t n, ic
     s->cols = ice__chunk_alloc((n + 1) * sizeof *s->cols);
     s->mem = ice__chunk_alloc((n + 1) * sizeof *s->mem);
     s->absent = ice__chunk_alloc((n + 1) * sizeof *s->absent);
-    if (!s->cols || !s->mem || !s->absent) return ice_fail_nomem(err);
-    if (n) memcpy(s->cols, cols, n * sizeof *cols);
+    if (!s->cols || !s->mem || !s->absent)
+        return ice_fail_nomem(err);
+    if (n)
+        memcpy(s->cols, cols, n * sizeof *cols);
     s->ncols = n;
     for (size_t i = 0; i < n; i++)
-        ice_vec_constant(cols[i].type, cols[i].has_initial ? &cols[i].initial : NULL, &s->mem[i], &s->absent[i]);
+        ice_vec_constant(cols[i].type, cols[i].has_initial ? &cols[i].initial : NULL, &s->mem[i],
+                         &s->absent[i]);
     return ICE_OK;
 }
 
@@ -66,19 +69,22 @@ static ice_code copy_chunks(ice_tail_scan *s, ice_tail *t, ice_error *err)
     return s->chunks ? ICE_OK : ice_fail_nomem(err);
 }
 
-ice_code ice_tail_scan_open(ice_tail *t, int64_t at, ice_tail_which which, const ice_column *cols, size_t ncols,
-                            bool (*skip)(void *arg, ice_ref r), void *arg, ice_tail_scan **out, ice_error *err)
+ice_code ice_tail_scan_open(ice_tail *t, int64_t at, ice_tail_which which, const ice_column *cols,
+                            size_t ncols, bool (*skip)(void *arg, ice_ref r), void *arg, ice_tail_scan **out,
+                            ice_error *err)
 {
     *out = NULL;
     ice_tail_scan *s = ice__chunk_alloc(sizeof *s);
-    if (!s) return ice_fail_nomem(err);
+    if (!s)
+        return ice_fail_nomem(err);
     s->tail = ice_tail_ref(t);
     s->at = at;
     s->which = which;
     s->skip = skip;
     s->skip_arg = arg;
     ice_code rc = copy_cols(s, cols, ncols, err);
-    if (!rc) rc = copy_chunks(s, t, err);
+    if (!rc)
+        rc = copy_chunks(s, t, err);
     if (rc)
         ice_tail_scan_close(s);
     else
@@ -88,7 +94,8 @@ ice_code ice_tail_scan_open(ice_tail *t, int64_t at, ice_tail_which which, const
 
 void ice_tail_scan_close(ice_tail_scan *s)
 {
-    if (!s) return;
+    if (!s)
+        return;
     ice_tail_unref(s->tail);
     free(s->cols);
     free(s->mem);
@@ -102,9 +109,11 @@ void ice_tail_scan_close(ice_tail_scan *s)
 void ice_tail_scan_worker_free(void *p)
 {
     worker *w = p;
-    if (!w) return;
+    if (!w)
+        return;
     for (size_t i = 0; w->scratch && i < w->ncols; i++) {
-        if (w->scratch[i]) free(w->scratch[i]->data);
+        if (w->scratch[i])
+            free(w->scratch[i]->data);
         free(w->scratch[i]);
     }
     free(w->scratch);
@@ -116,7 +125,8 @@ void ice_tail_scan_worker_free(void *p)
 static ice_code worker_make(const ice_tail_scan *s, void **out, ice_error *err)
 {
     worker *w = ice__chunk_alloc(sizeof *w);
-    if (!w) return ice_fail_nomem(err);
+    if (!w)
+        return ice_fail_nomem(err);
     w->ncols = s->ncols;
     w->vecs = ice__chunk_alloc((s->ncols + 1) * sizeof *w->vecs);
     w->pos = ice__chunk_alloc((s->ncols + 1) * sizeof *w->pos);
@@ -132,9 +142,12 @@ static ice_code worker_make(const ice_tail_scan *s, void **out, ice_error *err)
 static scratch *scratch_of(worker *w, size_t col, bool data, ice_error *err)
 {
     scratch *x = w->scratch[col];
-    if (!x) x = w->scratch[col] = ice__chunk_alloc(sizeof *x);
-    if (x && data && !x->data) x->data = ice__chunk_alloc(ICE_BATCH_ROWS * (size_t)16);
-    if (x && (x->data || !data)) return x;
+    if (!x)
+        x = w->scratch[col] = ice__chunk_alloc(sizeof *x);
+    if (x && data && !x->data)
+        x->data = ice__chunk_alloc(ICE_BATCH_ROWS * (size_t)16);
+    if (x && (x->data || !data))
+        return x;
     (void)ice_fail_nomem(err);
     return NULL;
 }
@@ -145,7 +158,8 @@ static bool wanted(const ice_tail_scan *s, const ice__chunk *c, uint32_t row)
 {
     int64_t start = atomic_load_explicit(&c->start[row], memory_order_relaxed);
     int64_t end = atomic_load_explicit(&c->end[row], memory_order_relaxed);
-    if (s->which == ICE_TAIL_DEAD) return end <= s->at;
+    if (s->which == ICE_TAIL_DEAD)
+        return end <= s->at;
     return start <= s->at && (s->which == ICE_TAIL_ALL || end > s->at);
 }
 
@@ -156,7 +170,8 @@ static void choose(const ice_tail_scan *s, worker *w, const scan_chunk *sc, ice_
     bool ended = atomic_load_explicit(&c->ended, memory_order_acquire) != 0;
     uint32_t n = 0;
     *b = (ice_batch){0};
-    if (s->which == ICE_TAIL_DEAD && !ended) return;
+    if (s->which == ICE_TAIL_DEAD && !ended)
+        return;
     if (s->which != ICE_TAIL_DEAD && !ended && !s->skip &&
         atomic_load_explicit(&c->max_start, memory_order_relaxed) <= s->at) {
         b->count = sc->nrows;
@@ -173,16 +188,20 @@ static void choose(const ice_tail_scan *s, worker *w, const scan_chunk *sc, ice_
         b->sel = w->sel;
 }
 
-static uint32_t batch_row(const ice_batch *b, size_t i) { return b->sel ? b->sel[i] : b->first + (uint32_t)i; }
+static uint32_t batch_row(const ice_batch *b, size_t i)
+{
+    return b->sel ? b->sel[i] : b->first + (uint32_t)i;
+}
 
 /* ---- columns ---- */
 
-static ice_code converted(worker *w, size_t col, const ice_column *want, const ice__chunk *c, size_t at, const ice_batch *b,
-                          ice_vec *out, ice_error *err)
+static ice_code converted(worker *w, size_t col, const ice_column *want, const ice__chunk *c, size_t at,
+                          const ice_batch *b, ice_vec *out, ice_error *err)
 {
     ice_type from = c->shape->cols[at].type;
     scratch *x = scratch_of(w, col, true, err);
-    if (!x) return ICE_NOMEM;
+    if (!x)
+        return ICE_NOMEM;
     size_t width = ice__is_string(want->type) ? sizeof(ice_strval) : ice_type_width(want->type);
     memset(x->validity, 0, sizeof x->validity);
     for (size_t i = 0; i < b->count; i++) {
@@ -190,13 +209,14 @@ static ice_code converted(worker *w, size_t col, const ice_column *want, const i
         char *to = (char *)x->data + row * width;
         ice_value v;
         ice__chunk_get(c, at, row, &v);
-        if (v.null) continue;
+        if (v.null)
+            continue;
         if (!ice__vec_promote(&v, from, want->type)) {
             char a[32], z[32];
             ice_type_text(from, a);
             ice_type_text(want->type, z);
-            return ice_fail(err, ICE_UNSUPPORTED, "column %.*s: a value stored as %s does not fit %s", ICE_PRI(want->name),
-                            a, z);
+            return ice_fail(err, ICE_UNSUPPORTED, "column %.*s: a value stored as %s does not fit %s",
+                            ICE_PRI(want->name), a, z);
         }
         x->validity[row >> 3] |= (uint8_t)(1u << (row & 7));
         if (ice__is_string(want->type))
@@ -205,37 +225,41 @@ static ice_code converted(worker *w, size_t col, const ice_column *want, const i
             ice__vec_fixed_put(want->type, &v, to);
     }
     *out = (ice_vec){.type = want->type, .validity = x->validity, .data = x->data};
-    if (ice__is_string(want->type)) out->strs = x->data;
+    if (ice__is_string(want->type))
+        out->strs = x->data;
     return ICE_OK;
 }
 
-static ice_code row_end_vec(const ice_tail_scan *s, worker *w, size_t col, const ice__chunk *c, const ice_batch *b,
-                            ice_vec *out, ice_error *err)
+static ice_code row_end_vec(const ice_tail_scan *s, worker *w, size_t col, const ice__chunk *c,
+                            const ice_batch *b, ice_vec *out, ice_error *err)
 {
     if (!atomic_load_explicit(&c->ended, memory_order_acquire)) {
         ice_vec_constant(s->cols[col].type, NULL, &w->null, out);
         return ICE_OK;
     }
     scratch *x = scratch_of(w, col, true, err);
-    if (!x) return ICE_NOMEM;
+    if (!x)
+        return ICE_NOMEM;
     int64_t *ends = x->data;
     memset(x->validity, 0, sizeof x->validity);
     for (size_t i = 0; i < b->count; i++) {
         uint32_t row = batch_row(b, i);
         ends[row] = ice__end(c, row);
-        if (ends[row] <= s->at) x->validity[row >> 3] |= (uint8_t)(1u << (row & 7));
+        if (ends[row] <= s->at)
+            x->validity[row >> 3] |= (uint8_t)(1u << (row & 7));
     }
     *out = (ice_vec){.type = s->cols[col].type, .validity = x->validity, .data = ends};
     return ICE_OK;
 }
 
 /* What ended a version that is dead at the scan's time, what made one that is alive. */
-static ice_code operation_vec(const ice_tail_scan *s, worker *w, size_t col, const ice__chunk *c, const ice_batch *b,
-                              ice_vec *out, ice_error *err)
+static ice_code operation_vec(const ice_tail_scan *s, worker *w, size_t col, const ice__chunk *c,
+                              const ice_batch *b, ice_vec *out, ice_error *err)
 {
     static const ice_strval names[4] = {{"", 0}, {"insert", 6}, {"update", 6}, {"delete", 6}};
     scratch *x = scratch_of(w, col, true, err);
-    if (!x) return ICE_NOMEM;
+    if (!x)
+        return ICE_NOMEM;
     ice_strval *strs = x->data;
     for (size_t i = 0; i < b->count; i++) {
         ice_ref r = {(void *)c, batch_row(b, i)};
@@ -246,21 +270,25 @@ static ice_code operation_vec(const ice_tail_scan *s, worker *w, size_t col, con
     return ICE_OK;
 }
 
-/* Bits of a chunk that still grows: the writer may set others of the same bytes meanwhile, so the reader gets a copy. */
-static ice_code validity_vec(worker *w, size_t col, const ice__chunk_col *k, const scan_chunk *sc, ice_vec *out, ice_error *err)
+/* Bits of a chunk that still grows: the writer may set others of the same bytes meanwhile, so the reader gets
+ * a copy. */
+static ice_code validity_vec(worker *w, size_t col, const ice__chunk_col *k, const scan_chunk *sc,
+                             ice_vec *out, ice_error *err)
 {
     out->validity = k->validity;
-    if (sc->nrows == sc->chunk->cap) return ICE_OK;
+    if (sc->nrows == sc->chunk->cap)
+        return ICE_OK;
     scratch *x = scratch_of(w, col, false, err);
-    if (!x) return ICE_NOMEM;
+    if (!x)
+        return ICE_NOMEM;
     for (uint32_t i = 0; i < (sc->nrows + 7) / 8; i++)
         x->validity[i] = atomic_load_explicit((_Atomic uint8_t *)&k->validity[i], memory_order_relaxed);
     out->validity = x->validity;
     return ICE_OK;
 }
 
-static ice_code column_vec(const ice_tail_scan *s, worker *w, size_t col, const scan_chunk *sc, const ice_batch *b,
-                           ice_vec *out, ice_error *err)
+static ice_code column_vec(const ice_tail_scan *s, worker *w, size_t col, const scan_chunk *sc,
+                           const ice_batch *b, ice_vec *out, ice_error *err)
 {
     const ice_column *want = &s->cols[col];
     const ice__chunk *c = sc->chunk;
@@ -268,8 +296,10 @@ static ice_code column_vec(const ice_tail_scan *s, worker *w, size_t col, const 
         *out = (ice_vec){.type = want->type, .data = (const void *)c->start};
         return ICE_OK;
     }
-    if (want->field_id == ICE_FIELD_ROW_END) return row_end_vec(s, w, col, c, b, out, err);
-    if (want->field_id == ICE_FIELD_OPERATION) return operation_vec(s, w, col, c, b, out, err);
+    if (want->field_id == ICE_FIELD_ROW_END)
+        return row_end_vec(s, w, col, c, b, out, err);
+    if (want->field_id == ICE_FIELD_OPERATION)
+        return operation_vec(s, w, col, c, b, out, err);
     int at = w->pos[col];
     if (at < 0) {
         *out = s->absent[col];
@@ -279,14 +309,18 @@ static ice_code column_vec(const ice_tail_scan *s, worker *w, size_t col, const 
         return converted(w, col, want, c, (size_t)at, b, out, err);
     const ice__chunk_col *k = &c->cols[at];
     *out = (ice_vec){.type = want->type, .data = k->data};
-    if (ice__is_string(want->type)) out->strs = (const ice_strval *)k->data;
-    return atomic_load_explicit(&k->nulls, memory_order_relaxed) ? validity_vec(w, col, k, sc, out, err) : ICE_OK;
+    if (ice__is_string(want->type))
+        out->strs = (const ice_strval *)k->data;
+    return atomic_load_explicit(&k->nulls, memory_order_relaxed) ? validity_vec(w, col, k, sc, out, err)
+                                                                 : ICE_OK;
 }
 
 static void match_shape(const ice_tail_scan *s, worker *w, const ice__shape *shape)
 {
-    if (w->shape == shape) return;
-    for (size_t i = 0; i < s->ncols; i++) w->pos[i] = ice__tailshape_find(shape, s->cols[i].field_id);
+    if (w->shape == shape)
+        return;
+    for (size_t i = 0; i < s->ncols; i++)
+        w->pos[i] = ice__tailshape_find(shape, s->cols[i].field_id);
     w->shape = shape;
 }
 
@@ -295,7 +329,8 @@ ice_code ice_tail_scan_next(ice_tail_scan *s, void **scan_worker, ice_batch *out
     *out = (ice_batch){0};
     if (!*scan_worker) {
         ice_code rc = worker_make(s, scan_worker, err);
-        if (rc) return rc;
+        if (rc)
+            return rc;
     }
     worker *w = *scan_worker;
     for (;;) {
@@ -305,11 +340,13 @@ ice_code ice_tail_scan_next(ice_tail_scan *s, void **scan_worker, ice_batch *out
             return ICE_OK;
         }
         choose(s, w, &s->chunks[i], out);
-        if (!out->count) continue;
+        if (!out->count)
+            continue;
         match_shape(s, w, s->chunks[i].chunk->shape);
         for (size_t k = 0; k < s->ncols; k++) {
             ice_code rc = column_vec(s, w, k, &s->chunks[i], out, &w->vecs[k], err);
-            if (rc) return rc;
+            if (rc)
+                return rc;
         }
         out->vecs = w->vecs;
         out->nvecs = s->ncols;

@@ -84,7 +84,8 @@ void ice__vec_fixed_put(ice_type t, const ice_value *v, void *dst)
 
 void ice_vec_get(const ice_vec *v, size_t i, ice_value *out)
 {
-    if (v->constant) i = 0;
+    if (v->constant)
+        i = 0;
     if (!ice_vec_valid(v, i)) {
         *out = (ice_value){.kind = v->type.kind, .null = true};
         return;
@@ -104,9 +105,11 @@ void ice_vec_constant(ice_type t, const ice_value *v, ice_vec_const *mem, ice_ve
 {
     *mem = (ice_vec_const){0};
     *out = (ice_vec){.type = t, .constant = true, .data = mem->bytes, .validity = &mem->validity};
-    if (ice__is_string(t)) out->strs = &mem->str;
+    if (ice__is_string(t))
+        out->strs = &mem->str;
     mem->str.ptr = "";
-    if (!v || v->null) return;
+    if (!v || v->null)
+        return;
     out->validity = NULL;
     if (ice__is_string(t))
         mem->str = (ice_strval){v->s.ptr ? v->s.ptr : "", (uint32_t)v->s.len};

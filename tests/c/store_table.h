@@ -14,15 +14,20 @@ static inline ice_code add_col(ice_tabledef *d, const char *name, const char *ty
     return rc ? rc : ice_tabledef_add_column(d, &c, err);
 }
 
-static inline ice_code add_con(ice_tabledef *d, ice_constraint_kind kind, const char *name, int32_t field, ice_error *err)
+static inline ice_code add_con(ice_tabledef *d, ice_constraint_kind kind, const char *name, int32_t field,
+                               ice_error *err)
 {
     ice_constraint c = {.kind = kind, .name = ice_str_c(name), .ncols = 1, .field_ids = &field};
     return ice_tabledef_add_constraint(d, &c, err);
 }
 
-static inline ice_code add_index(ice_tabledef *d, const char *name, int32_t field, const char *kind, ice_error *err)
+static inline ice_code add_index(ice_tabledef *d, const char *name, int32_t field, const char *kind,
+                                 ice_error *err)
 {
-    ice_index x = {.name = ice_str_c(name), .ncols = 1, .field_ids = &field, .descending = (uint8_t[1]){0},
+    ice_index x = {.name = ice_str_c(name),
+                   .ncols = 1,
+                   .field_ids = &field,
+                   .descending = (uint8_t[1]){0},
                    .kind = ice_str_c(kind)};
     return ice_tabledef_add_index(d, &x, err);
 }
@@ -31,7 +36,8 @@ static inline ice_tabledef *table_def(ice_error *err)
 {
     ice_code rc = ICE_OK;
     ice_tabledef *d = ice_tabledef_create(ICE_STR("people"));
-    if (!d) return NULL;
+    if (!d)
+        return NULL;
     ICE_TRY(add_col(d, "id", "long", err));
     ICE_TRY(add_col(d, "email", "string", err));
     ICE_TRY(add_col(d, "team", "int", err));
@@ -41,14 +47,24 @@ static inline ice_tabledef *table_def(ice_error *err)
     ICE_TRY(add_con(d, ICE_CON_UNIQUE, "people_email_key", d->cols[EMAIL].field_id, err));
     ICE_TRY(add_index(d, "people_team_idx", d->cols[TEAM].field_id, "btree", err));
 out:
-    if (!rc) return d;
+    if (!rc)
+        return d;
     ice_tabledef_free(d);
     return NULL;
 }
 
-static inline ice_value v_int(int64_t i) { return (ice_value){.kind = ICE_T_LONG, .i = i}; }
-static inline ice_value v_str(const char *s) { return (ice_value){.kind = ICE_T_STRING, .s = ice_str_c(s)}; }
-static inline ice_value v_null(void) { return (ice_value){.null = true}; }
+static inline ice_value v_int(int64_t i)
+{
+    return (ice_value){.kind = ICE_T_LONG, .i = i};
+}
+static inline ice_value v_str(const char *s)
+{
+    return (ice_value){.kind = ICE_T_STRING, .s = ice_str_c(s)};
+}
+static inline ice_value v_null(void)
+{
+    return (ice_value){.null = true};
+}
 
 /* NULL texts and a negative team are NULL. */
 static inline void row_of(ice_value row[NCOLS], int64_t id, const char *email, int64_t team, const char *note)

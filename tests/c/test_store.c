@@ -19,7 +19,8 @@ static int make(void **state)
     fixture *f = calloc(1, sizeof *f);
     ice_error err = {0};
     f->def = table_def(&err);
-    if (!f->def || ice_tail_create(f->def, &f->t, &err)) return -1;
+    if (!f->def || ice_tail_create(f->def, &f->t, &err))
+        return -1;
     *state = f;
     return 0;
 }
@@ -75,7 +76,8 @@ static const char *text_of(ice_ref r, const ice_column *c)
     static char text[64];
     ice_value v;
     ice_ref_value(r, c, &v);
-    if (v.null) return "NULL";
+    if (v.null)
+        return "NULL";
     ice_buf b = {0};
     ice_value_text(&v, &b);
     snprintf(text, sizeof text, "%.*s", (int)b.len, b.data);
@@ -100,7 +102,8 @@ static const char *scan_text(ice_tail *t, int64_t at, ice_tail_which which, cons
             for (size_t c = 0; c < n; c++) {
                 ice_value v;
                 ice_vec_get(&batch.vecs[c], batch.sel ? batch.sel[i] : batch.first + i, &v);
-                if (c) ice_buf_puts(&b, "|");
+                if (c)
+                    ice_buf_puts(&b, "|");
                 if (v.null)
                     ice_buf_puts(&b, "-");
                 else if (v.kind == ICE_T_TIMESTAMPTZ)
@@ -216,23 +219,29 @@ static void versions_and_times(void **state)
 static void non_unique_keys_and_nulls(void **state)
 {
     fixture *f = *state;
-    for (int i = 0; i < 1000; i++) insert(f->t, i, NULL, i % 3 ? i % 3 : -1, "n", 10 + i);
+    for (int i = 0; i < 1000; i++)
+        insert(f->t, i, NULL, i % 3 ? i % 3 : -1, "n", 10 + i);
     assert_int_equal(find(f->t, 2, v_int(1), 5000), 333);
-    for (size_t i = 1; i < found.n; i++) assert_true(ice_ref_start(found.r[i]) < ice_ref_start(found.r[i - 1]));
+    for (size_t i = 1; i < found.n; i++)
+        assert_true(ice_ref_start(found.r[i]) < ice_ref_start(found.r[i - 1]));
     assert_int_equal(find(f->t, 2, v_int(1), 100), 30);
     assert_int_equal(find(f->t, 2, v_null(), 5000), 0);
     assert_int_equal(find(f->t, 1, v_null(), 5000), 0);
     assert_int_equal(find(f->t, 2, v_int(77), 5000), 0);
 }
 
-static int stop_at_three(void *arg, ice_ref r) { return ++*(int *)arg == 3 ? 42 : 0; }
+static int stop_at_three(void *arg, ice_ref r)
+{
+    return ++*(int *)arg == 3 ? 42 : 0;
+}
 
 static void a_callback_stops_the_search(void **state)
 {
     fixture *f = *state;
     int n = 0;
     ice_value team = v_int(5);
-    for (int i = 0; i < 100; i++) insert(f->t, i, NULL, 5, NULL, 1);
+    for (int i = 0; i < 100; i++)
+        insert(f->t, i, NULL, 5, NULL, 1);
     assert_int_equal(ice_tail_find(f->t, 2, &team, 1, stop_at_three, &n), 42);
     assert_int_equal(n, 3);
 }
@@ -263,7 +272,8 @@ static void values_are_converted_or_refused(void **state)
 
 static int print_tomb(void *arg, const ice_tombstone *x)
 {
-    ice_buf_printf(arg, "%lld:%lld-%lld/%d ", (long long)x->key->i, (long long)x->base_start, (long long)x->end, x->op);
+    ice_buf_printf(arg, "%lld:%lld-%lld/%d ", (long long)x->key->i, (long long)x->base_start,
+                   (long long)x->end, x->op);
     return 0;
 }
 
@@ -292,7 +302,8 @@ static void tombstones_of_published_rows(void **state)
     assert_false(ice_tail_ended(f->t, &key, 99, NULL));
     assert_string_equal(tombs_text(f->t, 0, 100), "7:3-50/2 8:4-60/3 ");
     assert_string_equal(tombs_text(f->t, 50, 60), "8:4-60/3 ");
-    for (int i = 100; i < 3000; i++) end(f->t, i, 1, 70, ICE_OP_DELETE);
+    for (int i = 100; i < 3000; i++)
+        end(f->t, i, 1, 70, ICE_OP_DELETE);
     for (int i = 100; i < 3000; i++) {
         key = v_int(i);
         assert_true(ice_tail_ended(f->t, &key, 70, &at));
@@ -331,7 +342,8 @@ static void scans_by_time(void **state)
     assert_string_equal(scan_text(f->t, 14, ICE_TAIL_ALL, cols, 4, NULL, NULL),
                         "1|@10|-|insert\n2|@11|-|insert\n3|@12|-|insert\n");
     assert_string_equal(scan_text(f->t, 11, ICE_TAIL_ALL, cols, 1, NULL, NULL), "1\n2\n");
-    assert_string_equal(scan_text(f->t, 20, ICE_TAIL_ALL, cols, 3, NULL, NULL), "1|@10|-\n2|@11|@15\n3|@12|-\n");
+    assert_string_equal(scan_text(f->t, 20, ICE_TAIL_ALL, cols, 3, NULL, NULL),
+                        "1|@10|-\n2|@11|@15\n3|@12|-\n");
     assert_string_equal(scan_text(f->t, 20, ICE_TAIL_ALL, cols, 1, skip_odd, (void *)cols), "2\n");
     assert_string_equal(scan_text(f->t, 5, ICE_TAIL_ALL, cols, 1, NULL, NULL), "");
 }
@@ -343,8 +355,10 @@ static void full_chunks_are_not_copied(void **state)
     void *worker = NULL;
     ice_batch b;
     size_t rows = 0, largest = 0;
-    for (int i = 0; i < 10000; i++) insert(f->t, i, NULL, 1, "note", i);
-    assert_int_equal(ice_tail_scan_open(f->t, 20000, ICE_TAIL_VISIBLE, f->def->cols, NCOLS, NULL, NULL, &s, NULL), 0);
+    for (int i = 0; i < 10000; i++)
+        insert(f->t, i, NULL, 1, "note", i);
+    assert_int_equal(
+        ice_tail_scan_open(f->t, 20000, ICE_TAIL_VISIBLE, f->def->cols, NCOLS, NULL, NULL, &s, NULL), 0);
     insert(f->t, 10000, NULL, 1, "later", 10000); /* not in a scan opened before */
     while (!ice_tail_scan_next(s, &worker, &b, NULL) && b.count) {
         assert_null(b.sel);
@@ -352,7 +366,8 @@ static void full_chunks_are_not_copied(void **state)
         assert_null(b.vecs[NOTE].validity);
         assert_non_null(b.vecs[EMAIL].validity);
         rows += b.count;
-        if (b.count > largest) largest = b.count;
+        if (b.count > largest)
+            largest = b.count;
     }
     assert_int_equal(rows, 10000);
     assert_int_equal(largest, ICE_BATCH_ROWS);
@@ -384,7 +399,8 @@ static void savepoints_of_an_overlay(void **state)
     insert(f->t, 3, "c", 1, "three", 5);
     end(f->t, 3, 0, 6, ICE_OP_DELETE);
     ice_tail_undo(f->t, 2);
-    assert_string_equal(scan_text(f->t, 100, ICE_TAIL_VISIBLE, &f->def->cols[NOTE], 1, NULL, NULL), "one\ntwo\n");
+    assert_string_equal(scan_text(f->t, 100, ICE_TAIL_VISIBLE, &f->def->cols[NOTE], 1, NULL, NULL),
+                        "one\ntwo\n");
     assert_string_equal(scan_text(f->t, 100, ICE_TAIL_DEAD, &f->def->cols[NOTE], 1, NULL, NULL), "");
     assert_string_equal(scan_text(f->t, 100, ICE_TAIL_ALL, &f->def->cols[NOTE], 1, NULL, NULL), "one\ntwo\n");
     assert_false(ice_tail_ended(f->t, &key, 100, NULL));
@@ -412,17 +428,23 @@ static void a_new_column_and_a_new_key(void **state)
     ice_error err = {0};
     insert(f->t, 1, "a", 1, "old", 10);
     ice_tabledef *d = ice_tabledef_clone(f->def, true);
-    ice_column added = {.name = ICE_STR("city"), .sql_type = ICE_STR("text"), .type = {.kind = ICE_T_STRING},
-                        .has_initial = true, .initial = v_str("Bonn")};
+    ice_column added = {.name = ICE_STR("city"),
+                        .sql_type = ICE_STR("text"),
+                        .type = {.kind = ICE_T_STRING},
+                        .has_initial = true,
+                        .initial = v_str("Bonn")};
     assert_int_equal(ice_tabledef_add_column(d, &added, &err), ICE_OK);
     assert_int_equal(ice_tabledef_drop_column(d, ICE_STR("note"), &err), ICE_OK);
     assert_int_equal(add_index(d, "city_idx", d->cols[4].field_id, "btree", &err), ICE_OK);
     assert_int_equal(ice_tail_set_def(f->t, d, &err), ICE_OK);
 
-    ice_value row[5] = {v_int(2), v_str("b"), v_null(), {.kind = ICE_T_DECIMAL, .scale = 2, .dec = 1}, v_str("Ulm")};
+    ice_value row[5] = {
+        v_int(2), v_str("b"), v_null(), {.kind = ICE_T_DECIMAL, .scale = 2, .dec = 1}, v_str("Ulm")};
     assert_int_equal(ice_tail_insert(f->t, row, 20, ICE_OP_INSERT, NULL, &err), ICE_OK);
-    assert_string_equal(scan_text(f->t, 20, ICE_TAIL_VISIBLE, d->cols, 5, NULL, NULL), "1|a|1|1.05|Bonn\n2|b|-|0.01|Ulm\n");
-    assert_string_equal(scan_text(f->t, 20, ICE_TAIL_VISIBLE, &f->def->cols[NOTE], 1, NULL, NULL), "old\n-\n");
+    assert_string_equal(scan_text(f->t, 20, ICE_TAIL_VISIBLE, d->cols, 5, NULL, NULL),
+                        "1|a|1|1.05|Bonn\n2|b|-|0.01|Ulm\n");
+    assert_string_equal(scan_text(f->t, 20, ICE_TAIL_VISIBLE, &f->def->cols[NOTE], 1, NULL, NULL),
+                        "old\n-\n");
     assert_int_equal(find(f->t, 3, v_str("Bonn"), 20), 1);
     assert_string_equal(text_of(found.r[0], &d->cols[ID]), "1");
     assert_string_equal(text_of(found.r[0], &d->cols[4]), "Bonn");
@@ -487,7 +509,8 @@ static void trimming_after_a_flush(void **state)
     end(f->t, 4, 0, 34, ICE_OP_DELETE);
     assert_int_equal(ice_tail_trim(f->t, 30, &t, NULL), ICE_OK);
     assert_string_equal(scan_text(t, 40, ICE_TAIL_VISIBLE, &f->def->cols[NOTE], 1, NULL, NULL), "second\n");
-    assert_string_equal(scan_text(t, 40, ICE_TAIL_DEAD, &f->def->cols[NOTE], 1, NULL, NULL), "new and dead\n");
+    assert_string_equal(scan_text(t, 40, ICE_TAIL_DEAD, &f->def->cols[NOTE], 1, NULL, NULL),
+                        "new and dead\n");
     assert_string_equal(tombs_text(t, 0, 100), "2:11-32/2 91:6-31/2 ");
     ice_value key = v_int(2);
     int64_t at;
@@ -523,13 +546,20 @@ static void references(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_TAIL(keys_of_a_definition),       cmocka_unit_test(a_table_needs_a_key),
-        WITH_TAIL(versions_and_times),         WITH_TAIL(non_unique_keys_and_nulls),
-        WITH_TAIL(a_callback_stops_the_search), WITH_TAIL(values_are_converted_or_refused),
-        WITH_TAIL(tombstones_of_published_rows), WITH_TAIL(scans_by_time),
-        WITH_TAIL(full_chunks_are_not_copied), WITH_TAIL(empty_scans),
-        WITH_TAIL(savepoints_of_an_overlay),   WITH_TAIL(a_new_column_and_a_new_key),
-        WITH_TAIL(promoted_columns),           WITH_TAIL(trimming_after_a_flush),
+        WITH_TAIL(keys_of_a_definition),
+        cmocka_unit_test(a_table_needs_a_key),
+        WITH_TAIL(versions_and_times),
+        WITH_TAIL(non_unique_keys_and_nulls),
+        WITH_TAIL(a_callback_stops_the_search),
+        WITH_TAIL(values_are_converted_or_refused),
+        WITH_TAIL(tombstones_of_published_rows),
+        WITH_TAIL(scans_by_time),
+        WITH_TAIL(full_chunks_are_not_copied),
+        WITH_TAIL(empty_scans),
+        WITH_TAIL(savepoints_of_an_overlay),
+        WITH_TAIL(a_new_column_and_a_new_key),
+        WITH_TAIL(promoted_columns),
+        WITH_TAIL(trimming_after_a_flush),
         WITH_TAIL(references),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,8 @@ static char path[96];
 static int make_dir(void **state)
 {
     snprintf(dir, sizeof dir, "%s/ice_store_XXXXXX", P_tmpdir);
-    if (!mkdtemp(dir)) return -1;
+    if (!mkdtemp(dir))
+        return -1;
     snprintf(path, sizeof path, "%s/file", dir);
     return 0;
 }
@@ -26,7 +27,8 @@ static int files_in_dir(void)
 {
     int n = 0;
     DIR *d = opendir(dir);
-    for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
+    for (struct dirent *e; (e = readdir(d));)
+        n += e->d_name[0] != '.';
     closedir(d);
     return n;
 }
@@ -44,8 +46,9 @@ static ice_column columns[NTYPES];
 
 static void make_columns(void)
 {
-    const char *types[NTYPES] = {"boolean", "int",  "long",      "float",       "double", "decimal(9, 2)", "decimal(38, 4)", "date",
-                                 "time",    "uuid", "timestamp", "timestamptz", "string", "fixed[3]",      "binary"};
+    const char *types[NTYPES] = {"boolean",        "int",      "long",  "float", "double",    "decimal(9, 2)",
+                                 "decimal(38, 4)", "date",     "time",  "uuid",  "timestamp", "timestamptz",
+                                 "string",         "fixed[3]", "binary"};
     for (int i = 0; i < NTYPES; i++) {
         columns[i] = (ice_column){.field_id = 10 + i, .name = ice_str_c(types[i])};
         assert_int_equal(ice_type_parse(ice_str_c(types[i]), &columns[i].type, NULL), ICE_OK);
@@ -56,7 +59,8 @@ static void make_columns(void)
 static ice_value cell(int c, uint64_t row, char text[32])
 {
     ice_value v = {.kind = columns[c].type.kind, .scale = columns[c].type.scale};
-    if (c % 2 && row % 5 == 0) return (ice_value){.kind = v.kind, .null = true};
+    if (c % 2 && row % 5 == 0)
+        return (ice_value){.kind = v.kind, .null = true};
     switch (v.kind) {
     case ICE_T_BOOL:
         v.b = row % 3 == 0;
@@ -67,14 +71,16 @@ static ice_value cell(int c, uint64_t row, char text[32])
         break;
     case ICE_T_DECIMAL:
         v.dec = (ice_i128)row - 7;
-        if (columns[c].type.precision > 18) v.dec *= (ice_i128)1 << 60;
+        if (columns[c].type.precision > 18)
+            v.dec *= (ice_i128)1 << 60;
         break;
     case ICE_T_UUID:
         memset(v.uuid, (int)(row & 255), 16);
         break;
     case ICE_T_STRING:
     case ICE_T_BINARY:
-        v.s = (ice_str){text, (size_t)snprintf(text, 32, "row %llu", (unsigned long long)row) * (row % 4 != 0)};
+        v.s =
+            (ice_str){text, (size_t)snprintf(text, 32, "row %llu", (unsigned long long)row) * (row % 4 != 0)};
         break;
     case ICE_T_FIXED:
         memcpy(text, "abc", 3);
@@ -99,7 +105,8 @@ typedef struct feed {
 
 static void put_cell(feed *f, int c, size_t at, const ice_value *v)
 {
-    if (v->null) return;
+    if (v->null)
+        return;
     f->validity[c][at >> 3] |= (uint8_t)(1u << (at & 7));
     char *to = (char *)f->data[c] + at * ice_type_width(columns[c].type);
     switch (v->kind) {
@@ -146,10 +153,13 @@ static ice_code next_batch(void *arg, ice_batch *out, ice_error *err)
             put_cell(f, c, slot, &v);
             f->sel[i] = (uint32_t)slot;
         }
-        f->vecs[c] = (ice_vec){.type = columns[c].type, .data = f->data[c], .validity = c % 2 ? f->validity[c] : NULL};
-        if (!ice_type_width(columns[c].type)) f->vecs[c].strs = f->strs[c];
+        f->vecs[c] =
+            (ice_vec){.type = columns[c].type, .data = f->data[c], .validity = c % 2 ? f->validity[c] : NULL};
+        if (!ice_type_width(columns[c].type))
+            f->vecs[c].strs = f->strs[c];
     }
-    *out = (ice_batch){.count = n, .first = first, .sel = selected ? f->sel : NULL, .vecs = f->vecs, .nvecs = NTYPES};
+    *out = (ice_batch){
+        .count = n, .first = first, .sel = selected ? f->sel : NULL, .vecs = f->vecs, .nvecs = NTYPES};
     f->at += n;
     return ICE_OK;
 }
@@ -160,9 +170,11 @@ static ice_code write_table(uint64_t rows, uint64_t step, ice_error *err)
     feed *f = calloc(1, sizeof *f);
     f->rows = rows;
     f->step = step;
-    for (int c = 0; c < NTYPES; c++) f->data[c] = calloc(ICE_BATCH_ROWS, 16);
+    for (int c = 0; c < NTYPES; c++)
+        f->data[c] = calloc(ICE_BATCH_ROWS, 16);
     ice_code rc = ice_chunkfile_write(path, columns, NTYPES, next_batch, f, err);
-    for (int c = 0; c < NTYPES; c++) free(f->data[c]);
+    for (int c = 0; c < NTYPES; c++)
+        free(f->data[c]);
     free(f);
     return rc;
 }
@@ -183,7 +195,8 @@ static void check_table(uint64_t rows)
             ice_value want = cell(c, r, text), got;
             ice_vec_get(&v, r, &got);
             assert_int_equal(want.null, got.null);
-            if (!want.null) assert_true(ice_value_eq(&want, &got));
+            if (!want.null)
+                assert_true(ice_value_eq(&want, &got));
         }
     }
     ice_vec v;
@@ -254,7 +267,8 @@ static void chunk_file_faults(void **state)
             ice_code rc = write_table(100, 64, &err);
             bool fired = ice_fault_hits() >= k;
             ice_fault_disarm();
-            if (!fired) break;
+            if (!fired)
+                break;
             assert_int_not_equal(rc, ICE_OK);
             assert_string_not_equal(err.message, "");
             assert_int_equal(files_in_dir(), 0);
@@ -303,11 +317,13 @@ static uint64_t read_all(void)
     }
     for (int c = 0; c < NTYPES; c++) {
         ice_vec v;
-        if (!ice_chunkfile_column(f, 10 + c, &v)) continue;
+        if (!ice_chunkfile_column(f, 10 + c, &v))
+            continue;
         for (uint64_t r = 0; r < ice_chunkfile_rows(f); r++) {
             ice_value x;
             ice_vec_get(&v, r, &x);
-            if (x.null) continue;
+            if (x.null)
+                continue;
             sum += ice_key_hash(&x, 1);
         }
     }
@@ -321,7 +337,8 @@ static void fix_crc(char *p, size_t n)
     uint32_t ncols, zero = 0;
     memcpy(&ncols, p + 12, 4);
     memcpy(p + 32, &zero, 4);
-    if (n < 64 || ncols > (n - 64) / 64) return;
+    if (n < 64 || ncols > (n - 64) / 64)
+        return;
     uint32_t crc = ice_crc32(0, p, 64 + ncols * 64);
     memcpy(p + 32, &crc, 4);
 }
@@ -347,7 +364,8 @@ static void hostile_chunk_files(void **state)
             size_t at = (size_t)(rnd(2) ? rnd(len) : rnd(len < 1100 ? len : 1100));
             bad[at] = (char)(rnd(2) ? (int)rnd(256) : bad[at] ^ (1 << rnd(8)));
         }
-        if (i % 2 && len >= 64) fix_crc(bad, len);
+        if (i % 2 && len >= 64)
+            fix_crc(bad, len);
         spill(bad, len);
         read_all();
     }
@@ -422,7 +440,10 @@ static void key_index_skewed(void **state)
     const ice_keypair *found;
     ice_keyindex *k;
     for (uint32_t i = 0; i < 300; i++)
-        pairs[i] = (ice_keypair){.hash = i < 100 ? i : i < 200 ? UINT64_MAX - (i - 100) : 5000, .position = 299 - i};
+        pairs[i] = (ice_keypair){.hash = i < 100   ? i
+                                         : i < 200 ? UINT64_MAX - (i - 100)
+                                                   : 5000,
+                                 .position = 299 - i};
     assert_int_equal(ice_keyindex_write(path, pairs, 300, NULL), ICE_OK);
     assert_int_equal(ice_keyindex_open(path, &k, NULL), ICE_OK);
     for (uint64_t h = 0; h < 100; h++) {
@@ -431,7 +452,8 @@ static void key_index_skewed(void **state)
         assert_int_equal(ice_keyindex_find(k, 5001 + h, &found), 0);
     }
     assert_int_equal(ice_keyindex_find(k, 5000, &found), 100);
-    for (uint32_t i = 1; i < 100; i++) assert_true(found[i - 1].position < found[i].position);
+    for (uint32_t i = 1; i < 100; i++)
+        assert_true(found[i - 1].position < found[i].position);
     ice_keyindex_close(k);
 }
 
@@ -444,7 +466,8 @@ static void hostile_key_indexes(void **state)
     for (int i = 0; i < 1000; i++) {
         memcpy(bad, good, n);
         size_t len = i % 4 ? n : (size_t)rnd(n);
-        for (uint64_t c = 1 + rnd(5); c && len; c--) bad[rnd(rnd(2) || len < 64 ? len : 64)] ^= (char)(1 << rnd(8));
+        for (uint64_t c = 1 + rnd(5); c && len; c--)
+            bad[rnd(rnd(2) || len < 64 ? len : 64)] ^= (char)(1 << rnd(8));
         if (i % 2 && len >= 64) { /* a right checksum over wrong fields */
             memset(bad + 12, 0, 4);
             uint32_t crc = ice_crc32(0, bad, 64);
@@ -461,7 +484,8 @@ static void hostile_key_indexes(void **state)
             const ice_keypair *found;
             uint64_t h = pairs[rnd(500)].hash;
             size_t m = ice_keyindex_find(k, h, &found);
-            for (size_t x = 0; x < m; x++) assert_true(found[x].hash == h);
+            for (size_t x = 0; x < m; x++)
+                assert_true(found[x].hash == h);
         }
         ice_keyindex_close(k);
     }
@@ -473,10 +497,10 @@ static void hostile_key_indexes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(chunk_file_round_trip),  cmocka_unit_test(vector_constants),
+        cmocka_unit_test(chunk_file_round_trip),    cmocka_unit_test(vector_constants),
         cmocka_unit_test(chunk_file_writer_errors), cmocka_unit_test(chunk_file_faults),
-        cmocka_unit_test(hostile_chunk_files),    cmocka_unit_test(key_index_round_trip),
-        cmocka_unit_test(key_index_skewed),       cmocka_unit_test(hostile_key_indexes),
+        cmocka_unit_test(hostile_chunk_files),      cmocka_unit_test(key_index_round_trip),
+        cmocka_unit_test(key_index_skewed),         cmocka_unit_test(hostile_key_indexes),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -46,12 +46,16 @@ typedef struct model {
 
 static void make_defs(model *m)
 {
-    ice_column city = {.name = ICE_STR("city"), .sql_type = ICE_STR("text"), .type = {.kind = ICE_T_STRING},
-                       .has_initial = true, .initial = v_str("Bonn")};
+    ice_column city = {.name = ICE_STR("city"),
+                       .sql_type = ICE_STR("text"),
+                       .type = {.kind = ICE_T_STRING},
+                       .has_initial = true,
+                       .initial = v_str("Bonn")};
     m->defs[0] = table_def(NULL);
     m->defs[1] = ice_tabledef_clone(m->defs[0], true);
     assert_int_equal(ice_tabledef_add_column(m->defs[1], &city, NULL), ICE_OK);
-    assert_int_equal(add_index(m->defs[1], "city_idx", m->defs[1]->cols[NCOLS].field_id, "btree", NULL), ICE_OK);
+    assert_int_equal(add_index(m->defs[1], "city_idx", m->defs[1]->cols[NCOLS].field_id, "btree", NULL),
+                     ICE_OK);
     m->defs[2] = ice_tabledef_clone(m->defs[1], true);
     m->defs[2]->cols[TEAM].type = (ice_type){.kind = ICE_T_LONG};
     m->defs[3] = ice_tabledef_clone(m->defs[2], true);
@@ -62,7 +66,8 @@ static void make_defs(model *m)
 static mrow *live(model *m, int64_t id)
 {
     for (size_t i = m->n; i--;)
-        if (m->rows[i].id == id && m->rows[i].end == ICE_TIME_MAX) return &m->rows[i];
+        if (m->rows[i].id == id && m->rows[i].end == ICE_TIME_MAX)
+            return &m->rows[i];
     return NULL;
 }
 
@@ -81,7 +86,8 @@ static ice_str word(int n, const char *what)
 
 static ice_value word_value(int n, const char *what)
 {
-    if (n == -2) return v_str("Bonn");
+    if (n == -2)
+        return v_str("Bonn");
     return n < 0 ? v_null() : (ice_value){.kind = ICE_T_STRING, .s = word(n, what)};
 }
 
@@ -90,12 +96,18 @@ static void model_values(const mrow *r, const ice_tabledef *d, ice_value *out)
 {
     for (size_t i = 0; i < d->ncols; i++) {
         ice_str name = d->cols[i].name;
-        if (ice_str_eqc(name, "id")) out[i] = v_int(r->id);
-        if (ice_str_eqc(name, "email")) out[i] = word_value(r->email, "email");
-        if (ice_str_eqc(name, "team")) out[i] = r->team < 0 ? v_null() : (ice_value){.kind = d->cols[i].type.kind, .i = r->team};
-        if (ice_str_eqc(name, "note")) out[i] = word_value(r->note, "note");
-        if (ice_str_eqc(name, "price")) out[i] = (ice_value){.kind = ICE_T_DECIMAL, .scale = 2, .dec = r->id * 3};
-        if (ice_str_eqc(name, "city")) out[i] = word_value(r->city, "city");
+        if (ice_str_eqc(name, "id"))
+            out[i] = v_int(r->id);
+        if (ice_str_eqc(name, "email"))
+            out[i] = word_value(r->email, "email");
+        if (ice_str_eqc(name, "team"))
+            out[i] = r->team < 0 ? v_null() : (ice_value){.kind = d->cols[i].type.kind, .i = r->team};
+        if (ice_str_eqc(name, "note"))
+            out[i] = word_value(r->note, "note");
+        if (ice_str_eqc(name, "price"))
+            out[i] = (ice_value){.kind = ICE_T_DECIMAL, .scale = 2, .dec = r->id * 3};
+        if (ice_str_eqc(name, "city"))
+            out[i] = word_value(r->city, "city");
     }
 }
 
@@ -103,19 +115,28 @@ static void model_values(const mrow *r, const ice_tabledef *d, ice_value *out)
 
 static bool nomem(ice_code rc)
 {
-    if (rc) assert_int_equal(rc, ICE_NOMEM);
+    if (rc)
+        assert_int_equal(rc, ICE_NOMEM);
     return rc != ICE_OK;
 }
 
 static void step_insert(model *m, int64_t id, ice_row_op op)
 {
-    if (live(m, id)) return;
-    mrow r = {.id = id, .team = rnd(6) - 1, .email = (int)rnd(40) - 1, .note = m->def == 3 ? -1 : (int)rnd(30) - 1,
-              .city = m->def ? (int)rnd(10) - 1 : -2, .start = m->now, .end = ICE_TIME_MAX, .op = op};
+    if (live(m, id))
+        return;
+    mrow r = {.id = id,
+              .team = rnd(6) - 1,
+              .email = (int)rnd(40) - 1,
+              .note = m->def == 3 ? -1 : (int)rnd(30) - 1,
+              .city = m->def ? (int)rnd(10) - 1 : -2,
+              .start = m->now,
+              .end = ICE_TIME_MAX,
+              .op = op};
     ice_value values[NCOLS + 1];
     ice_ref ref;
     model_values(&r, m->defs[m->def], values);
-    if (nomem(ice_tail_insert(m->t, values, m->now, op, &ref, NULL))) return;
+    if (nomem(ice_tail_insert(m->t, values, m->now, op, &ref, NULL)))
+        return;
     assert_int_equal(ice_ref_start(ref), r.start);
     m->rows[m->n++] = r;
 }
@@ -126,7 +147,8 @@ static bool step_end(model *m, int64_t id, ice_row_op op)
     ice_ref was;
     mrow *r = live(m, id);
     int64_t base = rnd(100);
-    if (nomem(ice_tail_end(m->t, &key, base, m->now, op, &was, NULL))) return false;
+    if (nomem(ice_tail_end(m->t, &key, base, m->now, op, &was, NULL)))
+        return false;
     assert_int_equal(was.chunk != NULL, r != NULL);
     if (r) {
         assert_int_equal(ice_ref_start(was), r->start);
@@ -145,12 +167,15 @@ static void step_undo(model *m)
     ice_tail_undo(m->t, mark);
     for (size_t i = 0; i < m->n; i++) {
         mrow r = m->rows[i];
-        if (r.start > mark) continue;
-        if (r.end > mark) r.end = ICE_TIME_MAX, r.end_op = 0;
+        if (r.start > mark)
+            continue;
+        if (r.end > mark)
+            r.end = ICE_TIME_MAX, r.end_op = 0;
         m->rows[n++] = r;
     }
     for (size_t i = 0; i < m->ntombs; i++)
-        if (m->tombs[i].end <= mark) m->tombs[k++] = m->tombs[i];
+        if (m->tombs[i].end <= mark)
+            m->tombs[k++] = m->tombs[i];
     m->n = n;
     m->ntombs = k;
     m->now = mark + 1;
@@ -160,7 +185,8 @@ static void step_trim(model *m)
 {
     int64_t f = m->now - rnd(40);
     ice_tail *t;
-    if (nomem(ice_tail_trim(m->t, f, &t, NULL))) return;
+    if (nomem(ice_tail_trim(m->t, f, &t, NULL)))
+        return;
     ice_tail_unref(m->t);
     m->t = t;
     size_t n = 0, k = 0;
@@ -173,7 +199,8 @@ static void step_trim(model *m)
             tombs[k++] = (mtomb){r.id, r.start, r.end, r.end_op};
     }
     for (size_t i = 0; i < m->ntombs; i++)
-        if (m->tombs[i].end > f) tombs[k++] = m->tombs[i];
+        if (m->tombs[i].end > f)
+            tombs[k++] = m->tombs[i];
     memcpy(m->tombs, tombs, k * sizeof *tombs);
     m->n = n;
     m->ntombs = k;
@@ -183,11 +210,13 @@ static void step_trim(model *m)
 
 static bool in_scan(const mrow *r, int64_t at, ice_tail_which which)
 {
-    if (which == ICE_TAIL_DEAD) return r->end <= at;
+    if (which == ICE_TAIL_DEAD)
+        return r->end <= at;
     return r->start <= at && (which == ICE_TAIL_ALL || r->end > at);
 }
 
-static void check_row(model *m, const mrow *r, const ice_batch *b, size_t row, int64_t at, const ice_tabledef *d)
+static void check_row(model *m, const mrow *r, const ice_batch *b, size_t row, int64_t at,
+                      const ice_tabledef *d)
 {
     ice_value want[NCOLS + 4], got;
     model_values(r, d, want);
@@ -199,7 +228,8 @@ static void check_row(model *m, const mrow *r, const ice_batch *b, size_t row, i
     for (size_t i = 0; i < b->nvecs; i++) {
         ice_vec_get(&b->vecs[i], row, &got);
         assert_int_equal(got.null, want[i].null);
-        if (!got.null) assert_true(ice_value_eq(&got, &want[i]));
+        if (!got.null)
+            assert_true(ice_value_eq(&got, &want[i]));
     }
 }
 
@@ -214,16 +244,21 @@ static void check_scan(model *m, int64_t at, ice_tail_which which, const ice_tab
     cols[d->ncols] = (ice_column){.field_id = ICE_FIELD_ROW_START, .type = {.kind = ICE_T_TIMESTAMPTZ}};
     cols[d->ncols + 1] = (ice_column){.field_id = ICE_FIELD_ROW_END, .type = {.kind = ICE_T_TIMESTAMPTZ}};
     cols[d->ncols + 2] = (ice_column){.field_id = ICE_FIELD_OPERATION, .type = {.kind = ICE_T_STRING}};
-    if (nomem(ice_tail_scan_open(m->t, at, which, cols, d->ncols + 3, NULL, NULL, &s, NULL))) return;
+    if (nomem(ice_tail_scan_open(m->t, at, which, cols, d->ncols + 3, NULL, NULL, &s, NULL)))
+        return;
     for (;;) {
-        if (nomem(ice_tail_scan_next(s, &worker, &b, NULL))) break;
+        if (nomem(ice_tail_scan_next(s, &worker, &b, NULL)))
+            break;
         for (size_t k = 0; k < b.count; k++, i++) {
-            while (i < m->n && !in_scan(&m->rows[i], at, which)) i++;
+            while (i < m->n && !in_scan(&m->rows[i], at, which))
+                i++;
             assert_true(i < m->n);
             check_row(m, &m->rows[i], &b, b.sel ? b.sel[k] : b.first + k, at, d);
         }
-        if (b.count) continue;
-        for (; i < m->n; i++) assert_false(in_scan(&m->rows[i], at, which));
+        if (b.count)
+            continue;
+        for (; i < m->n; i++)
+            assert_false(in_scan(&m->rows[i], at, which));
         break;
     }
     ice_tail_scan_worker_free(worker);
@@ -246,13 +281,16 @@ static void check_find(model *m, size_t key, const char *column, ice_value v, in
 {
     hits got = {0}, want = {0};
     char text[256];
-    if (v.kind == ICE_T_STRING) v.s.ptr = memcpy(text, v.s.ptr, v.s.len); /* word() reuses its own */
+    if (v.kind == ICE_T_STRING)
+        v.s.ptr = memcpy(text, v.s.ptr, v.s.len); /* word() reuses its own */
     int col = ice_tabledef_find(m->defs[m->def], ice_str_c(column));
     for (size_t i = 0; i < m->n; i++) {
         ice_value values[NCOLS + 1];
-        if (!in_scan(&m->rows[i], at, ICE_TAIL_VISIBLE)) continue;
+        if (!in_scan(&m->rows[i], at, ICE_TAIL_VISIBLE))
+            continue;
         model_values(&m->rows[i], m->defs[m->def], values);
-        if (v.null || !ice_value_eq(&values[col], &v)) continue;
+        if (v.null || !ice_value_eq(&values[col], &v))
+            continue;
         want.n++;
         want.sum += m->rows[i].start * 31 + m->rows[i].op;
     }
@@ -269,7 +307,8 @@ typedef struct tomb_walk {
 static int check_tomb(void *arg, const ice_tombstone *x)
 {
     tomb_walk *w = arg;
-    while (w->i < w->m->ntombs && !(w->m->tombs[w->i].end > w->from && w->m->tombs[w->i].end <= w->to)) w->i++;
+    while (w->i < w->m->ntombs && !(w->m->tombs[w->i].end > w->from && w->m->tombs[w->i].end <= w->to))
+        w->i++;
     assert_true(w->i < w->m->ntombs);
     mtomb *t = &w->m->tombs[w->i++];
     assert_int_equal(x->key->i, t->id);
@@ -284,12 +323,14 @@ static void check_tombs(model *m, int64_t at)
 {
     tomb_walk w = {m, 0, at - rnd(50), at};
     assert_int_equal(ice_tail_tombstones(m->t, w.from, w.to, check_tomb, &w), 0);
-    for (; w.i < m->ntombs; w.i++) assert_false(m->tombs[w.i].end > w.from && m->tombs[w.i].end <= w.to);
+    for (; w.i < m->ntombs; w.i++)
+        assert_false(m->tombs[w.i].end > w.from && m->tombs[w.i].end <= w.to);
     for (int k = 0; k < 10; k++) {
         ice_value key = v_int(rnd(60));
         int64_t want = -1, end = -1;
         for (size_t i = 0; i < m->ntombs; i++)
-            if (m->tombs[i].id == key.i && m->tombs[i].end <= at && m->tombs[i].end > want) want = m->tombs[i].end;
+            if (m->tombs[i].id == key.i && m->tombs[i].end <= at && m->tombs[i].end > want)
+                want = m->tombs[i].end;
         assert_int_equal(ice_tail_ended(m->t, &key, at, &end), want >= 0);
         assert_int_equal(end, want);
     }
@@ -299,7 +340,8 @@ static void check_counts(model *m)
 {
     ice_tail_counts c;
     size_t alive = 0;
-    for (size_t i = 0; i < m->n; i++) alive += m->rows[i].end == ICE_TIME_MAX;
+    for (size_t i = 0; i < m->n; i++)
+        alive += m->rows[i].end == ICE_TIME_MAX;
     ice_tail_counts_get(m->t, &c);
     assert_int_equal(c.versions, m->n);
     assert_int_equal(c.live, alive);
@@ -310,13 +352,17 @@ static void check_all(model *m)
 {
     int64_t at = m->now - rnd(60);
     check_counts(m);
-    for (int w = ICE_TAIL_VISIBLE; w <= ICE_TAIL_DEAD; w++) check_scan(m, at, (ice_tail_which)w, m->defs[m->def]);
-    check_scan(m, at, ICE_TAIL_VISIBLE, m->defs[0]->ncols == NCOLS && m->def == 1 ? m->defs[2] : m->defs[m->def]);
+    for (int w = ICE_TAIL_VISIBLE; w <= ICE_TAIL_DEAD; w++)
+        check_scan(m, at, (ice_tail_which)w, m->defs[m->def]);
+    check_scan(m, at, ICE_TAIL_VISIBLE,
+               m->defs[0]->ncols == NCOLS && m->def == 1 ? m->defs[2] : m->defs[m->def]);
     for (int k = 0; k < 5; k++) {
         check_find(m, 0, "id", v_int(rnd(60)), at);
         check_find(m, 1, "email", word_value((int)rnd(40) - 1, "email"), at);
-        if (m->def < 3) check_find(m, 2, "team", rnd(5) ? v_int(rnd(6)) : v_null(), at);
-        if (m->def) check_find(m, m->def < 3 ? 3 : 2, "city", word_value((int)rnd(10) - 2, "city"), at);
+        if (m->def < 3)
+            check_find(m, 2, "team", rnd(5) ? v_int(rnd(6)) : v_null(), at);
+        if (m->def)
+            check_find(m, m->def < 3 ? 3 : 2, "city", word_value((int)rnd(10) - 2, "city"), at);
     }
     check_tombs(m, at);
 }
@@ -330,11 +376,13 @@ static void one_step(model *m)
     if (what < 45) {
         step_insert(m, id, ICE_OP_INSERT);
     } else if (what < 75) {
-        if (step_end(m, id, ICE_OP_UPDATE)) step_insert(m, id, ICE_OP_UPDATE);
+        if (step_end(m, id, ICE_OP_UPDATE))
+            step_insert(m, id, ICE_OP_UPDATE);
     } else if (what < 97) {
         step_end(m, id, ICE_OP_DELETE);
     } else if (what < 99) {
-        if (rnd(3) == 0) step_undo(m);
+        if (rnd(3) == 0)
+            step_undo(m);
     } else if (rnd(2) == 0) {
         step_trim(m);
     } else if (m->def < 3 && !nomem(ice_tail_set_def(m->t, m->defs[m->def + 1], NULL))) {
@@ -351,26 +399,32 @@ static void run_model(uint64_t seed, int steps, bool fail)
     make_defs(m);
     assert_int_equal(ice_tail_create(m->defs[0], &m->t, NULL), ICE_OK);
     for (int i = 0; i < steps; i++) {
-        if (fail) ice_fault_arm("*", 1 + rnd(4), false);
+        if (fail)
+            ice_fault_arm("*", 1 + rnd(4), false);
         one_step(m);
-        if (fail && i % 20 == 0) check_all(m); /* under fault too */
+        if (fail && i % 20 == 0)
+            check_all(m); /* under fault too */
         ice_fault_disarm();
-        if (i % 20 == 0) check_all(m);
+        if (i % 20 == 0)
+            check_all(m);
     }
     check_all(m);
     ice_tail_unref(m->t);
-    for (int i = 0; i < 4; i++) ice_tabledef_free(m->defs[i]);
+    for (int i = 0; i < 4; i++)
+        ice_tabledef_free(m->defs[i]);
     free(m);
 }
 
 static void random_operations_against_the_model(void **state)
 {
-    for (uint64_t seed = 1; seed <= 12; seed++) run_model(seed, 3000, false);
+    for (uint64_t seed = 1; seed <= 12; seed++)
+        run_model(seed, 3000, false);
 }
 
 static void random_operations_with_failing_memory(void **state)
 {
-    for (uint64_t seed = 100; seed < 112; seed++) run_model(seed, 3000, true);
+    for (uint64_t seed = 100; seed < 112; seed++)
+        run_model(seed, 3000, true);
 }
 
 /* A fixed scenario with each of its allocations failing once. */
@@ -390,8 +444,10 @@ static ice_code scenario(model *m, ice_error *err)
     }
     ICE_TRY(ice_tail_set_def(t, m->defs[2], err));
     ICE_TRY(ice_tail_trim(t, 50, &trimmed, err));
-    ICE_TRY(ice_tail_scan_open(trimmed, 200, ICE_TAIL_ALL, m->defs[2]->cols, m->defs[2]->ncols, NULL, NULL, &s, err));
-    while (b.count) ICE_TRY(ice_tail_scan_next(s, &worker, &b, err));
+    ICE_TRY(ice_tail_scan_open(trimmed, 200, ICE_TAIL_ALL, m->defs[2]->cols, m->defs[2]->ncols, NULL, NULL,
+                               &s, err));
+    while (b.count)
+        ICE_TRY(ice_tail_scan_next(s, &worker, &b, err));
 out:
     ice_tail_scan_worker_free(worker);
     ice_tail_scan_close(s);
@@ -413,13 +469,15 @@ static void every_allocation_fails_once(void **state)
         ice_fault_disarm();
         assert_int_equal(rc, fired ? ICE_NOMEM : ICE_OK);
     }
-    for (int i = 0; i < 4; i++) ice_tabledef_free(m->defs[i]);
+    for (int i = 0; i < 4; i++)
+        ice_tabledef_free(m->defs[i]);
     free(m);
 }
 
 /* ---- readers beside a writer ---- */
 
-/* Every commit moves an amount between two rows: at any published time the teams' sum and the row count are the same. */
+/* Every commit moves an amount between two rows: at any published time the teams' sum and the row count are
+ * the same. */
 enum { ACCOUNTS = 200, COMMITS = 6000, READERS = 3, START_SUM = 100 };
 
 typedef struct bank {
@@ -437,7 +495,8 @@ static void put_account(bank *k, int64_t id, int64_t amount, int64_t at, ice_row
     char email[32];
     snprintf(email, sizeof email, "account %lld", (long long)id);
     row_of(row, id, email, amount, amount % 2 ? "odd" : NULL);
-    if (ice_tail_insert(k->t, row, at, op, NULL, NULL)) k->wrong++;
+    if (ice_tail_insert(k->t, row, at, op, NULL, NULL))
+        k->wrong++;
 }
 
 static void *write_bank(void *arg)
@@ -445,17 +504,21 @@ static void *write_bank(void *arg)
     bank *k = arg;
     static int64_t amounts[ACCOUNTS];
     uint64_t x = 99;
-    for (int i = 0; i < ACCOUNTS; i++) amounts[i] = START_SUM;
+    for (int i = 0; i < ACCOUNTS; i++)
+        amounts[i] = START_SUM;
     for (int64_t at = 2; at < COMMITS; at++) {
         x = x * 6364136223846793005ull + 1442695040888963407ull;
-        int64_t from = (int64_t)(x >> 33) % ACCOUNTS, to = (from + 1 + (int64_t)(x >> 50) % (ACCOUNTS - 1)) % ACCOUNTS;
-        if (!amounts[from]) continue;
+        int64_t from = (int64_t)(x >> 33) % ACCOUNTS,
+                to = (from + 1 + (int64_t)(x >> 50) % (ACCOUNTS - 1)) % ACCOUNTS;
+        if (!amounts[from])
+            continue;
         amounts[from]--;
         amounts[to]++;
         for (int side = 0; side < 2; side++) {
             int64_t id = side ? to : from;
             ice_value key = v_int(id);
-            if (ice_tail_end(k->t, &key, 0, at, ICE_OP_UPDATE, NULL, NULL)) k->wrong++;
+            if (ice_tail_end(k->t, &key, 0, at, ICE_OP_UPDATE, NULL, NULL))
+                k->wrong++;
             put_account(k, id, amounts[id], at, ICE_OP_UPDATE);
         }
         atomic_store_explicit(&k->published, at, memory_order_release);
@@ -480,10 +543,12 @@ static void read_whole(bank *k, int64_t at)
             size_t row = b.sel ? b.sel[i] : b.first + i;
             ice_vec_get(&b.vecs[TEAM], row, &team);
             ice_vec_get(&b.vecs[NOTE], row, &note);
-            if (note.null == (team.i % 2 == 1)) k->wrong++;
+            if (note.null == (team.i % 2 == 1))
+                k->wrong++;
             sum += team.i;
         }
-    if (rows != ACCOUNTS || sum != ACCOUNTS * START_SUM) k->wrong++;
+    if (rows != ACCOUNTS || sum != ACCOUNTS * START_SUM)
+        k->wrong++;
     ice_tail_scan_worker_free(worker);
     ice_tail_scan_close(s);
 }
@@ -494,7 +559,8 @@ static int same_email(void *arg, ice_ref r)
     ice_value got;
     ice_column email = {.field_id = 2, .type = {.kind = ICE_T_STRING}};
     ice_ref_value(r, &email, &got);
-    if (!ice_value_eq(v, &got)) return -1;
+    if (!ice_value_eq(v, &got))
+        return -1;
     v[1].i++;
     return 0;
 }
@@ -505,8 +571,10 @@ static void read_keys(bank *k, int64_t at)
         char text[32];
         int n = snprintf(text, sizeof text, "account %lld", (long long)id);
         ice_value email[2] = {{.kind = ICE_T_STRING, .s = {text, (size_t)n}}, v_int(0)}, key = v_int(id);
-        if (ice_tail_find(k->t, 0, &key, at, same_email, email) || email[1].i != 1) k->wrong++;
-        if (ice_tail_find(k->t, 1, email, at, same_email, email) || email[1].i != 2) k->wrong++;
+        if (ice_tail_find(k->t, 0, &key, at, same_email, email) || email[1].i != 1)
+            k->wrong++;
+        if (ice_tail_find(k->t, 1, email, at, same_email, email) || email[1].i != 2)
+            k->wrong++;
     }
 }
 
@@ -533,11 +601,14 @@ static void readers_beside_a_writer(void **state)
     k.def = def;
     assert_int_equal(def->cols[EMAIL].field_id, 2);
     assert_int_equal(ice_tail_create(def, &k.t, NULL), ICE_OK);
-    for (int64_t i = 0; i < ACCOUNTS; i++) put_account(&k, i, START_SUM, 1, ICE_OP_INSERT);
+    for (int64_t i = 0; i < ACCOUNTS; i++)
+        put_account(&k, i, START_SUM, 1, ICE_OP_INSERT);
     assert_int_equal(pthread_create(&writer, NULL, write_bank, &k), 0);
-    for (int i = 0; i < READERS; i++) assert_int_equal(pthread_create(&readers[i], NULL, read_bank, &k), 0);
+    for (int i = 0; i < READERS; i++)
+        assert_int_equal(pthread_create(&readers[i], NULL, read_bank, &k), 0);
     pthread_join(writer, NULL);
-    for (int i = 0; i < READERS; i++) pthread_join(readers[i], NULL);
+    for (int i = 0; i < READERS; i++)
+        pthread_join(readers[i], NULL);
     assert_int_equal(k.wrong, 0);
     assert_true(k.reads >= READERS);
     ice_tail_unref(k.t);
@@ -578,9 +649,12 @@ static void one_scan_by_several_workers(void **state)
         row_of(row, i, NULL, 1, NULL);
         assert_int_equal(ice_tail_insert(t, row, 1 + i % 2, ICE_OP_INSERT, NULL, NULL), ICE_OK);
     }
-    assert_int_equal(ice_tail_scan_open(t, 1, ICE_TAIL_VISIBLE, def->cols, 1, NULL, NULL, &x.s, NULL), ICE_OK);
-    for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, scan_part, &x), 0);
-    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+    assert_int_equal(ice_tail_scan_open(t, 1, ICE_TAIL_VISIBLE, def->cols, 1, NULL, NULL, &x.s, NULL),
+                     ICE_OK);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, scan_part, &x), 0);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
     assert_int_equal(x.rows, ROWS / 2);
     assert_int_equal(x.sum, (int64_t)ROWS / 2 * (ROWS - 2) / 2);
     ice_tail_scan_close(x.s);
