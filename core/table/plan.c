@@ -295,8 +295,12 @@ static void put_tail(unsigned tag, bool with_start, const ice_column *shown, siz
 {
     ice_buf_puts(b, "SELECT ");
     for (size_t i = 0; i < nshown; i++) {
+        bool operation = shown[i].field_id == ICE_FIELD_OPERATION;
         ice_buf_puts(b, i ? ", " : "");
+        /* Of a live version the tail tells what made it. */
+        ice_buf_puts(b, operation ? "CASE WHEN \"_row_end\" IS NOT NULL THEN " : "");
         ice_buf_put_ident(b, shown[i].name);
+        ice_buf_puts(b, operation ? " END AS \"_operation\"" : "");
     }
     ice_buf_printf(b, " FROM \"__ice_%u_tail%s\"", tag, with_start ? "_s" : "");
 }

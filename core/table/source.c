@@ -358,7 +358,7 @@ static ice_code run_column(hot_scan *scan, hot_worker *w, const hot_file *f, siz
     *out = from_row(whole, first);
     if (!same_layout(whole->type, c->type)) {
         ICE_TRY(fills_of(scan, w, err));
-        if (!w->fills[at].data || !ice__vec_promote(whole, first, n, c->type, w->fills[at].data))
+        if (!w->fills[at].data || !ice__promote_rows(whole, first, n, c->type, w->fills[at].data))
             return ice_fail(err, ICE_CORRUPT, "column %.*s: file %.*s has it in a type it was never promoted from",
                             ICE_PRI(c->name), ICE_PRI(f->file->key));
         out->data = w->fills[at].data;
@@ -588,7 +588,7 @@ ice_code ice__source_create(ice_view *v, bool base, ice_tail_which which, const 
     s->base.m = &hot_methods;
     s->v = *v;
     ice_tabstate_ref(s->v.state);
-    s->v.overlay = ice_tail_ref(v->overlay);
+    s->v.overlay = v->overlay ? ice_tail_ref(v->overlay) : NULL;
     s->which = which;
     s->files_in = base && p;
     if (!(s->arena = ice_arena_create())) {

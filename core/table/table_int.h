@@ -149,11 +149,11 @@ ice_code ice__file_key(ice_published *s, ice__file *f, const ice_tabledef *def, 
 /* ---- vectors ---- */
 
 /* Column of a file's chunk as `col`: stored, else _row_start of a staged file or the initial default (in `mem`, which
- * lives as long as `out`). It may have another type than col's (a promotion): ice__vec_promote. */
+ * lives as long as `out`). It may have another type than col's (a promotion): ice__promote_rows. */
 void ice__file_vec(const ice__file *f, const ice_chunkfile *c, const ice_column *col, ice_vec_const *mem, ice_vec *out);
 /* Rows [first, first + n) of fixed-width `in` as values of type t, into `out` (n * width bytes). False: no such
  * promotion. */
-bool ice__vec_promote(const ice_vec *in, size_t first, size_t n, ice_type t, void *out);
+bool ice__promote_rows(const ice_vec *in, size_t first, size_t n, ice_type t, void *out);
 /* Room for rows of one column: heap vectors that are filled value by value. */
 typedef struct ice__fill {
     ice_type type;

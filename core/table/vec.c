@@ -103,7 +103,7 @@ void ice__file_vec(const ice__file *f, const ice_chunkfile *c, const ice_column 
 }
 
 /* The promotions of Iceberg's schema evolution between fixed-width types. */
-bool ice__vec_promote(const ice_vec *in, size_t first, size_t n, ice_type t, void *out)
+bool ice__promote_rows(const ice_vec *in, size_t first, size_t n, ice_type t, void *out)
 {
     uint8_t from = in->type.kind, to = t.kind;
     bool whole_number = from == ICE_T_INT && to == ICE_T_LONG;
