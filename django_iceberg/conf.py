@@ -43,16 +43,24 @@ TEST_KEYS = OUR_KEYS | {
 
 # OPTIONS of our own. name: (kind, default, meaning)
 CORE_OPTIONS = {
-    "flush.interval-ms": (int, 60_000, "age in ms at which committed rows are published as Iceberg snapshots"),
+    "flush.interval-ms": (
+        int,
+        60_000,
+        "age in ms at which committed rows are published as Iceberg snapshots",
+    ),
     "flush.bytes": (int, 67_108_864, "size in bytes of unpublished rows that starts a flush"),
     "memory.budget": (str, None, "memory of this host for cache and engine: bytes, or '4GB', or '50%'"),
     "threads": (int, None, "worker threads of the query engine on this host"),
-    "durability": (str, "full", "'full': a commit is acknowledged once it is on stable storage; 'os': once written"),
+    "durability": (str, "full", "'full': acknowledged once on stable storage; 'none': once written"),
     "isolation-level": (str, "read committed", "'read committed' or 'snapshot'"),
     "lock.timeout-ms": (int, 0, "wait in ms for a row lock; 0 waits until a deadlock or the holder's end"),
     "clock.max-skew-ms": (int, 300_000, "how far in ms commit times may be ahead of this host's clock"),
     "log.max-bytes": (int, None, "size in bytes of the unpublished log at which writers fail"),
-    "history.retention": (str, None, "how long old row versions are kept: '90d', '12h', seconds; none keeps all"),
+    "history.retention": (
+        str,
+        None,
+        "how long old row versions are kept: '90d', '12h', seconds; none keeps all",
+    ),
     "max-staleness-ms": (int, 1_000, "age in ms up to which other hosts' commits may be unseen"),
     "read-only": (bool, False, "refuse every write"),
 }
@@ -147,7 +155,9 @@ def check_settings(settings_dict, alias="default"):
                 f"Where the data lives is {_server_hint(key)}."
             )
     if (settings_dict.get("NAME") or settings_dict.get("WAREHOUSE")) != settings_dict.get("WAREHOUSE"):
-        raise ImproperlyConfigured(f"{where} sets 'NAME', which an Iceberg database does not use. Use 'NAMESPACE'.")
+        raise ImproperlyConfigured(
+            f"{where} sets 'NAME', which an Iceberg database does not use. Use 'NAMESPACE'."
+        )
     known = DJANGO_KEYS | OUR_KEYS
     for key in settings_dict:
         if key not in known and key not in SERVER_KEYS and key != "NAME":
@@ -176,7 +186,9 @@ def check_options(options, where="DATABASES"):
             continue
         if key not in CORE_OPTIONS:
             known = _nearest(key, CORE_OPTIONS.keys() | STORE_OPTIONS)
-            raise ImproperlyConfigured(f"{where}['OPTIONS'] has the unknown key {key!r}. Did you mean {known!r}?")
+            raise ImproperlyConfigured(
+                f"{where}['OPTIONS'] has the unknown key {key!r}. Did you mean {known!r}?"
+            )
         kind = CORE_OPTIONS[key][0]
         if value is None or isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
             continue
@@ -198,7 +210,9 @@ def resolve_warehouse(location):
     elif scheme in ("s3", "s3a", "gs", "abfs", "abfss"):
         return location.rstrip("/")
     elif scheme:
-        raise ImproperlyConfigured(f"WAREHOUSE {mask(location)!r}: use a path, file://, s3://, gs:// or abfss://.")
+        raise ImproperlyConfigured(
+            f"WAREHOUSE {mask(location)!r}: use a path, file://, s3://, gs:// or abfss://."
+        )
     return str(base_dir() / Path(location).expanduser())
 
 
@@ -235,7 +249,9 @@ def duckdb_library():
     except importlib.metadata.PackageNotFoundError:
         raise ImproperlyConfigured(f"django-iceberg needs the duckdb package. {_INSTALL}") from None
     if version.split(".")[:2] != DUCKDB_SERIES.split("."):
-        raise ImproperlyConfigured(f"django-iceberg needs duckdb {DUCKDB_SERIES}.x, not {version}. {_INSTALL}")
+        raise ImproperlyConfigured(
+            f"django-iceberg needs duckdb {DUCKDB_SERIES}.x, not {version}. {_INSTALL}"
+        )
     spec = importlib.util.find_spec("_duckdb")
     if spec is None or not spec.origin or not os.path.exists(spec.origin):
         raise ImproperlyConfigured(f"The installed duckdb {version} has no _duckdb library. {_INSTALL}")

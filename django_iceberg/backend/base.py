@@ -135,7 +135,9 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         conf.check_settings(settings_dict, self.alias)
         warehouse = conf.resolve_warehouse(settings_dict["WAREHOUSE"])
         catalog = conf.resolve_catalog(settings_dict.get("CATALOG_URI"), warehouse)
-        options = {k: str(v) if isinstance(v, conf.Secret) else v for k, v in settings_dict["OPTIONS"].items()}
+        options = {
+            k: str(v) if isinstance(v, conf.Secret) else v for k, v in settings_dict["OPTIONS"].items()
+        }
         return {
             "warehouse": warehouse,
             "catalog": catalog,

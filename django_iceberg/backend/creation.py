@@ -34,7 +34,9 @@ class DatabaseCreation(BaseDatabaseCreation):
         test = self.connection.settings_dict["TEST"]
         if test.get("WAREHOUSE"):
             keys = {key: test.get(key) or "" for key in IDENTITY}
-            keys["NAMESPACE"] = keys["NAMESPACE"] or self.connection.settings_dict.get("NAMESPACE") or "default"
+            keys["NAMESPACE"] = (
+                keys["NAMESPACE"] or self.connection.settings_dict.get("NAMESPACE") or "default"
+            )
             return keys
         name = f"{TEST_DATABASE_PREFIX}{self.connection.alias}_{os.getpid()}"
         warehouse = os.path.join(temporary_root(), "django-iceberg-tests", name)
@@ -72,7 +74,9 @@ class DatabaseCreation(BaseDatabaseCreation):
     def _confirm_clobber(self, warehouse, autoclobber):
         if autoclobber:
             return
-        answer = input(f"Type 'yes' if you would like to try deleting the test warehouse '{warehouse}', or 'no' to cancel: ")
+        answer = input(
+            f"Type 'yes' if you would like to try deleting the test warehouse '{warehouse}', or 'no' to cancel: "
+        )
         if answer != "yes":
             self.log("Tests cancelled.")
             sys.exit(1)

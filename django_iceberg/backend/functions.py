@@ -43,7 +43,11 @@ def cast(self, compiler, connection, **extra_context):
     source = getattr(self.get_source_expressions()[0], "_output_field_or_none", None)
     if isinstance(field, fields.TimeField) and isinstance(source, fields.DateTimeField):
         template = "CAST(CAST(%(expressions)s AS TIMESTAMP) AS TIME)"
-    elif isinstance(field, fields.CharField) and field.max_length is not None and type(field).__name__ != "UUIDField":
+    elif (
+        isinstance(field, fields.CharField)
+        and field.max_length is not None
+        and type(field).__name__ != "UUIDField"
+    ):
         # The engine ignores the length of varchar(n).
         template = f"LEFT(CAST(%(expressions)s AS VARCHAR), {int(field.max_length)})"
     return self.as_sql(compiler, connection, template=template, **extra_context)
@@ -88,7 +92,9 @@ def duration_expression(self, compiler, connection):
 
 @iceberg(SHA224, SHA384, SHA512)
 def sha(self, compiler, connection, **extra_context):
-    raise NotSupportedError(f"{self.function} is not supported by this database: it has MD5, SHA1 and SHA256.")
+    raise NotSupportedError(
+        f"{self.function} is not supported by this database: it has MD5, SHA1 and SHA256."
+    )
 
 
 @iceberg(JSONObject, JSONArray)

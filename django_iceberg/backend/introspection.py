@@ -87,7 +87,15 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
     def _table_def(self, table_name):
         self.connection.ensure_connection()
         with self.connection.wrap_database_errors:
-            return json.loads(self.connection.connection.table_def(table_name))
+            definition = json.loads(self.connection.connection.table_def(table_name))
+        names = {column["id"]: column["name"] for column in definition["columns"]}
+        for part in (*definition["constraints"], *definition["indexes"]):
+            for key in ("columns", "include"):
+                # Field ids become names; names stay.
+                part[key] = [names.get(column, column) for column in part.get(key) or []]
+            if "ref_table_name" in part:
+                part["ref_table"] = part["ref_table_name"]
+        return definition
 
     def get_table_list(self, cursor):
         self.connection.ensure_connection()
@@ -194,8 +202,8 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
         ordered = kind in (self.index_default_access_method, "unique", "")
         columns = list(index.get("columns") or [])
         orders = ["DESC" if flag else "ASC" for flag in index.get("descending") or [False] * len(columns)]
-        if index.get("expr"):
-            parts = split_expressions(index["expr"])
+        if index.get("expressions"):
+            parts = split_expressions(index["expressions"])
             orders = ["DESC" if part.upper().endswith(" DESC") else "ASC" for part in parts]
             plain = [_order_re.sub("", part).strip('"') for part in parts]
             columns = [part if part in columns else None for part in plain]
@@ -210,6 +218,6 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
             "check": False,
             "index": True,
             "type": Index.suffix if ordered else kind,
-            "definition": index.get("expr"),
+            "definition": index.get("expressions"),
             "options": None,
         }

@@ -41,7 +41,11 @@ def _extract(lhs, params, keys, function):
     """SQL for the value at `keys` of a JSON expression; negative array indexes need a path of their own."""
     if any(_is_index(key) and int(key) < 0 for key in keys):
         path = "$" + "".join(
-            f"[#{int(k)}]" if _is_index(k) and int(k) < 0 else f"[{int(k)}]" if _is_index(k) else "." + json.dumps(k, ensure_ascii=False)
+            f"[#{int(k)}]"
+            if _is_index(k) and int(k) < 0
+            else f"[{int(k)}]"
+            if _is_index(k)
+            else "." + json.dumps(k, ensure_ascii=False)
             for k in keys
         )
     else:
@@ -98,7 +102,9 @@ def _has_key(lhs, lhs_params, keys, by_index):
     if by_index or not _is_index(keys[-1]):
         sql, params = _extract(lhs, lhs_params, keys, "json_type")
         return f"{sql} IS NOT NULL", params
-    parent, params = _extract(lhs, lhs_params, keys[:-1], "json_keys") if keys[:-1] else (f"json_keys({lhs})", lhs_params)
+    parent, params = (
+        _extract(lhs, lhs_params, keys[:-1], "json_keys") if keys[:-1] else (f"json_keys({lhs})", lhs_params)
+    )
     return f"list_contains({parent}, %s)", (*params, str(keys[-1]))
 
 
@@ -162,7 +168,9 @@ def _contains_value(sql, value, depth=0, top=False):
         return equal, [json.dumps(value)]
     # An array contains a bare scalar that is one of its elements.
     name = f"ice_j{depth}"
-    element = f"len([1 for {name} in json_extract({sql}, '$[*]') if ice_json_key({name}) = ice_json_key(%s)]) > 0"
+    element = (
+        f"len([1 for {name} in json_extract({sql}, '$[*]') if ice_json_key({name}) = ice_json_key(%s)]) > 0"
+    )
     return f"({equal} OR {element})", [json.dumps(value)] * 2
 
 

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.exceptions import FieldError
 from django.db import DataError, NotSupportedError
 from django.db.backends.base.operations import BaseDatabaseOperations
-from django.db.models import Aggregate, fields
+from django.db.models import Aggregate
 from django.db.models.constants import OnConflict
 from django.db.models.expressions import Col
 from django.db.models.functions import Cast
@@ -63,7 +63,9 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     # EXTRACT format cannot be passed in parameters.
     _extract_format_re = _lazy_re_compile(r"[A-Z_]+")
-    _offset_re = _lazy_re_compile(r"(?P<name>.*?)(?P<sign>[+-])(?P<h>\d\d)(?::?(?P<m>\d\d)(?::?(?P<s>\d\d))?)?")
+    _offset_re = _lazy_re_compile(
+        r"(?P<name>.*?)(?P<sign>[+-])(?P<h>\d\d)(?::?(?P<m>\d\d)(?::?(?P<s>\d\d))?)?"
+    )
 
     def _check_kind(self, lookup_type, error=DataError):
         if not self._extract_format_re.fullmatch(lookup_type.upper()):
@@ -116,7 +118,10 @@ class DatabaseOperations(BaseDatabaseOperations):
         sql, params = self._convert_sql_to_tz(sql, params, tzname)
         kind = self._check_kind(lookup_type)
         # The engine truncates timestamps, not times.
-        return f"CAST(DATE_TRUNC('{kind}', DATE '1970-01-01' + CAST(CAST({sql} AS TIMETZ) AS TIME)) AS TIME)", params
+        return (
+            f"CAST(DATE_TRUNC('{kind}', DATE '1970-01-01' + CAST(CAST({sql} AS TIMETZ) AS TIME)) AS TIME)",
+            params,
+        )
 
     def format_for_duration_arithmetic(self, sql):
         return f"ice_interval({sql})"
@@ -225,7 +230,9 @@ class DatabaseOperations(BaseDatabaseOperations):
     def return_insert_columns(self, fields):
         if not fields:
             return "", ()
-        return "RETURNING %s" % ", ".join(self.quote_name(field.column) for field in fields), ()
+        qn = self.quote_name
+        columns = [f"{qn(field.model._meta.db_table)}.{qn(field.column)}" for field in fields]
+        return "RETURNING %s" % ", ".join(columns), ()
 
     def returning_columns(self, fields):
         return self.return_insert_columns(fields)
@@ -247,16 +254,10 @@ class DatabaseOperations(BaseDatabaseOperations):
         if allow_cascade:
             tables += self._referencing_tables(tables)
         quoted = ", ".join(style.SQL_FIELD(self.quote_name(table)) for table in tables)
-        sql = ["%s %s;" % (style.SQL_KEYWORD("TRUNCATE"), quoted)]
+        sql = "%s %s" % (style.SQL_KEYWORD("TRUNCATE"), quoted)
         if reset_sequences:
-            sequences = [s for s in self._sequences() if s["table"] in tables]
-            sql += self.sequence_reset_by_name_sql(style, sequences)
-        return sql
-
-    def _sequences(self):
-        introspection = self.connection.introspection
-        with self.connection.cursor() as cursor:
-            return [s for t in introspection.table_names(cursor) for s in introspection.get_sequences(cursor, t)]
+            sql += " " + style.SQL_KEYWORD("RESTART IDENTITY")
+        return [sql + ";"]
 
     def _referencing_tables(self, tables):
         """Tables that refer to one of `tables`, directly or through others, and are not among them."""

@@ -1,0 +1,34 @@
+import json
+
+from ._base import IcebergCommand
+
+
+class Command(IcebergCommand):
+    help = "Shows what the warehouse holds: published snapshots, unpublished commits, budgets."
+
+    def add_arguments(self, parser):
+        super().add_arguments(parser)
+        parser.add_argument("--json", action="store_true", help="Print JSON.")
+
+    def run(self, connection, options):
+        status = connection.connection.status()
+        if options["json"]:
+            self.stdout.write(json.dumps(status, indent=2, sort_keys=True, default=str))
+            return
+        self.show(status, "")
+
+    def show(self, value, indent):
+        for key, item in value.items():
+            if isinstance(item, dict):
+                self.stdout.write(f"{indent}{key}:")
+                self.show(item, indent + "  ")
+            elif isinstance(item, (list, tuple)):
+                self.stdout.write(f"{indent}{key}:")
+                for entry in item:
+                    if isinstance(entry, dict):
+                        line = ", ".join(f"{k} {v}" for k, v in entry.items())
+                        self.stdout.write(f"{indent}  {line}")
+                    else:
+                        self.stdout.write(f"{indent}  {entry}")
+            else:
+                self.stdout.write(f"{indent}{key}: {item}")

@@ -1,0 +1,42 @@
+"""The management commands."""
+
+import io
+import json
+
+import pytest
+from django.core.management import CommandError, call_command
+from iceapp.models import Tag
+
+
+def run(*args, **kwargs):
+    out = io.StringIO()
+    call_command(*args, stdout=out, **kwargs)
+    return out.getvalue()
+
+
+def test_status(db):
+    Tag.objects.create(name="a")
+    assert run("iceberg_status")
+    assert json.loads(run("iceberg_status", "--json"))
+
+
+def test_flush_compact_and_check(db):
+    Tag.objects.create(name="a")
+    assert "published" in run("iceberg_flush")
+    assert "compacted" in run("iceberg_compact")
+    assert "No problems" in run("iceberg_check")
+    assert Tag.objects.get().name == "a"
+
+
+def test_wrong_names(db):
+    with pytest.raises(CommandError, match="no table 'nothing'"):
+        run("iceberg_flush", "nothing")
+    with pytest.raises(CommandError, match="no database"):
+        run("iceberg_status", "--database", "nowhere")
+    with pytest.raises(CommandError, match="SQLite"):
+        run("iceberg_status", "--database", "elsewhere")
+
+
+def test_checks_and_nothing_to_migrate(db):
+    run("check", "--database", "default")
+    assert "No changes detected" in run("makemigrations", "--check", "--dry-run", "contenttypes", "auth")

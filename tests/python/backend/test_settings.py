@@ -1,0 +1,75 @@
+"""What a DATABASES entry may say, and what its errors say."""
+
+import os
+import pathlib
+
+import pytest
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+
+from django_iceberg import conf
+
+GOOD = {"ENGINE": "polars_iceberg.backend", "WAREHOUSE": "w", "OPTIONS": {}, "TEST": {}}
+
+
+def refuse(match, **entry):
+    with pytest.raises(ImproperlyConfigured, match=match):
+        conf.check_settings({**GOOD, **entry})
+
+
+def test_good_settings_pass():
+    conf.check_settings({**GOOD, "CATALOG_URI": "sqlite:///c.db", "NAMESPACE": "n", "HOST": "", "NAME": ""})
+
+
+@pytest.mark.parametrize("key", ["HOST", "PORT", "USER", "PASSWORD"])
+def test_server_keys_are_refused(key):
+    refuse(key, **{key: "x"})
+
+
+def test_an_unknown_key_names_the_nearest():
+    refuse("Did you mean 'WAREHOUSE'", WAREHOSE="x")
+    refuse("Did you mean 'flush.interval-ms'", OPTIONS={"flush.intervall-ms": 5})
+    refuse("Did you mean 's3.endpoint'", OPTIONS={"s3.endpont": "x"})
+    refuse("Did you mean 'NAMESPACE'", TEST={"NAMESPCE": "x"})
+
+
+def test_options_have_types():
+    refuse("must be int", OPTIONS={"flush.bytes": "many"})
+    refuse("must be bool", OPTIONS={"read-only": 1})
+    conf.check_settings({**GOOD, "OPTIONS": {"memory.budget": "4GB", "threads": 2, "s3.region": "eu"}})
+
+
+def test_a_warehouse_is_needed():
+    refuse("WAREHOUSE", WAREHOUSE="")
+    refuse("NAMESPACE", NAME="mydb")
+
+
+def test_relative_paths_are_below_base_dir(migrated):
+    params = connection.get_connection_params()
+    assert params["warehouse"] == os.path.join(settings.BASE_DIR, "warehouse")
+    assert params["catalog"] == os.path.join(settings.BASE_DIR, "catalog.db")
+    assert params["namespace"] == "shop"
+
+
+def test_locations():
+    base = str(settings.BASE_DIR)
+    assert conf.resolve_warehouse("/abs") == "/abs"
+    assert conf.resolve_warehouse(pathlib.Path("rel")) == base + "/rel"
+    assert conf.resolve_warehouse("file:///a%20b") == "/a b"
+    assert conf.resolve_warehouse("s3://bucket/x/") == "s3://bucket/x"
+    assert conf.resolve_catalog("sqlite:////abs/c.db", "/w") == "/abs/c.db"
+    assert conf.resolve_catalog("", "/w") == "/w/catalog.db"
+    with pytest.raises(ImproperlyConfigured, match="sqlite:///"):
+        conf.resolve_catalog("sqlite://x", "/w")
+    with pytest.raises(ImproperlyConfigured, match="CATALOG_URI"):
+        conf.resolve_catalog("postgres://u:secret@h/d", "/w")
+
+
+def test_secrets_show_as_stars():
+    entry = {**GOOD, "OPTIONS": {"s3.secret-access-key": "hunter2", "credential": "a:b", "s3.region": "eu"}}
+    conf.wrap_secrets(entry)
+    assert "hunter2" not in repr(entry) and "a:b" not in repr(entry) and "'eu'" in repr(entry)
+    assert entry["OPTIONS"]["s3.secret-access-key"] == "hunter2"
+    assert conf.mask("postgres://u:secret@h/d") == "postgres://********@h/d"
+    assert conf.mask({"token": "t", "s3.region": "eu"}) == {"token": "********", "s3.region": "eu"}
