@@ -11,6 +11,14 @@ static bool is_dropped(const ice_warehouse *wh, ice_uuid id)
     return false;
 }
 
+bool ice__wh_dropped(ice_warehouse *wh, ice_uuid id)
+{
+    pthread_mutex_lock(&wh->apply);
+    bool dropped = is_dropped(wh, id);
+    pthread_mutex_unlock(&wh->apply);
+    return dropped;
+}
+
 /* ---- the catalog ---- */
 
 /* Uuid of a catalog entry: from our directory names; a table of another engine gets one made of its name, for ever the same. */
@@ -24,7 +32,7 @@ static ice_uuid entry_uuid(const ice_catalog_entry *e)
     return id;
 }
 
-static bool is_history(ice_str name)
+bool ice__is_history_name(ice_str name)
 {
     ice_str suffix = ICE_STR("__history");
     return name.len > suffix.len && memcmp(name.ptr + name.len - suffix.len, suffix.ptr, suffix.len) == 0;
@@ -37,7 +45,7 @@ ice_code ice__wh_list_catalog(ice_warehouse *wh, ice__registry *reg, ice_error *
     size_t n = 0;
     ice_code rc = a ? ice_catalog_list(wh->catalog, a, &list_, &n, err) : ice_fail_nomem(err);
     for (size_t i = 0; rc == ICE_OK && i < n; i++) {
-        if (is_history(list_[i].name))
+        if (ice__is_history_name(list_[i].name))
             continue;
         ice__entry *e = ice__entry_create(entry_uuid(&list_[i]), list_[i].name, list_[i].name, list_[i].metadata_location, NULL);
         rc = e ? ice__registry_put(reg, e, err) : ice_fail_nomem(err);
@@ -341,7 +349,7 @@ static ice_code refresh_locked(ice_warehouse *wh, ice_error *err)
     if (rc == ICE_OK)
         rc = building(wh, err);
     for (size_t i = 0; rc == ICE_OK && i < n; i++)
-        if (!is_history(entries[i].name) && !is_dropped(wh, entry_uuid(&entries[i])))
+        if (!ice__is_history_name(entries[i].name) && !is_dropped(wh, entry_uuid(&entries[i])))
             rc = refresh_entry(wh, wh->building, &entries[i], err);
     if (rc == ICE_OK) {
         share(wh, 0, atomic_load(&wh->applied_position));

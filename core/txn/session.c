@@ -1,4 +1,5 @@
 /* Sessions: the plan cache, running a statement, transactions as the driver sees them. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "txn/txn_int.h"
@@ -31,7 +32,6 @@ bool ice_session_is_foreign(const ice_session *s) { return s->fork_generation !=
 
 static void prepared_free(ice_prepared *p)
 {
-    ice_arena_free(p->fast_arena);
     ice_arena_free(p->arena);
     free(p);
 }
@@ -54,6 +54,7 @@ void ice_session_close(ice_session *s)
         free(s->prelude[i]);
     free(s->prelude);
     free(s->zombies);
+    free(s->floors);
     free(s->tx.tables);
     free(s->tx.saves);
     free(s->tx.seqs);
@@ -104,6 +105,8 @@ static ice_code need_open(ice_session *s, bool create, ice_error *err)
     ice_code rc = ice__wh_open(s->wh, create, err);
     return rc == ICE_OK ? ice_locker_open(s->wh->log, &s->locker, err) : rc;
 }
+
+ice_code ice__session_need(ice_session *s, ice_error *err) { return need_open(s, false, err); }
 
 /* ---- plan cache ---- */
 
@@ -304,10 +307,8 @@ static ice_code run_checked(ice_session *s, ice_prepared *p, const ice_value *pa
 {
     const ice_stmt *st = &p->stmt;
     bool done = false, change = writes(st->kind) || is_ddl(st->kind);
-    ice_code rc = need_open(s, st->kind == ICE_S_CREATE_TABLE, err);
-    if (rc != ICE_OK)
-        return rc;
-    if ((rc = run_control(s, st, &done, err)) != ICE_OK || done)
+    ice_code rc = run_control(s, st, &done, err);
+    if (rc != ICE_OK || done || (rc = need_open(s, st->kind == ICE_S_CREATE_TABLE, err)) != ICE_OK)
         return rc;
     if (s->tx.aborted)
         return ice_fail(err, ICE_TX_ABORTED, "the transaction has lost a conflict; roll it back");

@@ -157,7 +157,7 @@ void ice__savepoint_free(ice__savepoint *m)
 ice_code ice__tx_mark(ice_session *s, bool with_tables, ice__savepoint *out, ice_error *err)
 {
     ice__tx *tx = &s->tx;
-    *out = (ice__savepoint){.seq = tx->seq, .lock_mark = ice_lock_mark(s->locker), .nseqs = tx->nseqs, .ntables = tx->ntables};
+    *out = (ice__savepoint){.seq = tx->seq, .lock_mark = s->locker ? ice_lock_mark(s->locker) : 0, .nseqs = tx->nseqs, .ntables = tx->ntables};
     if (!with_tables)
         return ICE_OK;
     if (!(out->tables = calloc(tx->ntables + 1, sizeof *out->tables)))
@@ -214,7 +214,7 @@ void ice__tx_restore(ice_session *s, const ice__savepoint *mark, bool unlock)
         }
     }
     tx->nseqs = mark->nseqs < tx->nseqs ? mark->nseqs : tx->nseqs;
-    if (unlock)
+    if (unlock && s->locker)
         ice_unlock_to(s->locker, mark->lock_mark);
 }
 

@@ -94,13 +94,13 @@ struct ice_warehouse {
 
     /* background flusher */
     pthread_t flusher;
-    bool flusher_running;       /* under the list's mutex */
+    bool flusher_running;       /* under flusher_mutex */
     pthread_mutex_t flusher_mutex;
     pthread_cond_t flusher_wake;
     bool flusher_stop;
     _Atomic int64_t oldest_unflushed; /* commit time of the oldest applied, unpublished record; 0 none */
     _Atomic uint64_t unflushed_bytes;
-    char flusher_error[256];    /* under flusher_mutex: last failure, for status */
+    char flusher_error[1024];    /* under flusher_mutex: last failure, for status */
     uint64_t flushes, compactions; /* under flusher_mutex */
 };
 
@@ -124,7 +124,12 @@ ice_code ice__state_with_def(ice_tabstate *old, ice_tabledef *def, bool committe
 void ice__flusher_start(ice_warehouse *wh);
 void ice__flusher_stop(ice_warehouse *wh);
 ice_code ice__flush_all(ice_warehouse *wh, ice_locker *locker, ice_str table, size_t *published, ice_error *err) ICE_MUST;
-ice_code ice__compact_all(ice_warehouse *wh, ice_locker *locker, ice_str table, size_t *done, ice_error *err) ICE_MUST;
+/* Compacts (or, else, expires history before a time) one table, or all. */
+ice_code ice__compact_all(ice_warehouse *wh, ice_locker *locker, ice_str table, bool compact, int64_t before, size_t *done, ice_error *err) ICE_MUST;
+bool ice__is_history_name(ice_str name);
+bool ice__wh_dropped(ice_warehouse *wh, ice_uuid id);
+/* Warehouse and locker of a session, on first need; not created. */
+ice_code ice__session_need(ice_session *s, ice_error *err) ICE_MUST;
 
 /* ---- transactions ---- */
 
@@ -195,16 +200,10 @@ struct ice_prepared {
     struct ice_prepared *hnext;
     uint64_t hash;
     bool format;
-    int refs;
     ice_arena *arena;
     ice_str source;         /* text as given */
     ice_sql_text text;
     ice_stmt stmt;
-    /* fast path, resolved for one registry version and transaction definition state */
-    bool fast_tried, fast_ok;
-    uint64_t fast_version;
-    struct ice__fastplan *fast;
-    ice_arena *fast_arena;
 };
 
 /* An engine connection of a session; busy while a cursor streams from it. */
@@ -234,6 +233,8 @@ struct ice_session {
     atomic_bool interrupted;
     _Atomic(ice_engine_conn *) running;
     size_t open_cursors;
+    size_t nfloors;         /* sequences whose lowest unused value this session has looked up */
+    ice__seqmark *floors;
     size_t nzombies;        /* states that streaming cursors of ended transactions may still read through */
     ice_tabstate **zombies;
     ice_arena *scratch;     /* of one statement */
@@ -312,6 +313,16 @@ ice_code ice__run_select_lock(ice_session *s, ice_prepared *p, const ice_value *
 ice_code ice__run_select(ice_session *s, ice_prepared *p, ice_str sql, const ice_value *params, size_t n, ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
 /* *done false: the fast path does not take this statement. */
 ice_code ice__fast_select(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v, ice_cursor *c, bool *done, ice_error *err) ICE_MUST;
+
+/* A parameter or literal of a statement as it stands; false: the engine has to say. */
+bool ice__expr_value(const ice_expr *e, const ice_column *col, const ice_value *params, ice_value *out);
+/* Rows of a view that meet simple conditions, found by a key; all their values, in the session's scratch. *ok false: no key fits. */
+typedef struct ice__rows {
+    size_t n, cap;
+    ice_row *rows;
+    ice_value **values;
+} ice__rows;
+ice_code ice__fast_rows(ice_session *s, ice_view *view, const ice_cond *conds, size_t n, const ice_value *params, ice__rows *out, bool *ok, ice_error *err) ICE_MUST;
 
 /* rows.c: collected results */
 typedef struct ice__rowset { ice_arena *arena; size_t ncols, n, cap; ice_value **rows; } ice__rowset;

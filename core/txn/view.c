@@ -1,4 +1,5 @@
 /* The view of one statement: its tables, resolved for the engine, and the session's engine connections. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "txn/txn_int.h"

@@ -1,6 +1,7 @@
 /* A process's warehouse: opening, the control object, the engine, views. Keeping up with the log is in follow.c. */
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>

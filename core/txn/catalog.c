@@ -1,0 +1,289 @@
+/* What introspection and upkeep ask: tables, definitions, snapshots, status, flush and compaction by hand. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "txn/txn_int.h"
+
+static ice_code open_view(ice_session *s, ice__stview **v, ice_error *err)
+{
+    ice_code rc = ice__session_need(s, err);
+    return rc == ICE_OK ? ice__stview_open(s, 0, v, err) : rc;
+}
+
+static int by_text(const void *a, const void *b) { return ice_str_cmp(*(const ice_str *)a, *(const ice_str *)b); }
+
+ice_code ice_session_tables(ice_session *s, ice_arena *a, ice_str **names, size_t *n, ice_error *err)
+{
+    ice__stview *v = NULL;
+    *n = 0;
+    *names = NULL;
+    ice_code rc = open_view(s, &v, err);
+    if (rc == ICE_NOT_FOUND) /* no warehouse yet: no tables */
+        return ICE_OK;
+    if (rc != ICE_OK)
+        return rc;
+    ice_str *out = ice_arena_array(a, v->reg->n + s->tx.ntables + 1, sizeof *out);
+    if (!out) {
+        ice__stview_unref(v);
+        return ice_fail_nomem(err);
+    }
+    for (size_t i = 0; i < v->reg->n; i++)
+        if (!ice__tx_find(&s->tx, v->reg->entries[i]->uuid))
+            out[(*n)++] = ice_arena_str(a, ice_str_c(v->reg->entries[i]->name));
+    for (size_t i = 0; i < s->tx.ntables; i++)
+        if (!s->tx.tables[i].dropped)
+            out[(*n)++] = ice_arena_str(a, ice_str_c(s->tx.tables[i].name));
+    qsort(out, *n, sizeof *out, by_text);
+    *names = out;
+    ice__stview_unref(v);
+    return ICE_OK;
+}
+
+/* ---- definitions ---- */
+
+static json_t *text_or_null(ice_str s) { return s.ptr ? json_stringn(s.ptr, s.len) : json_null(); }
+
+static json_t *column_names(const ice_tabledef *def, const int32_t *ids, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        int at = def ? ice_tabledef_find_id(def, ids[i]) : -1;
+        json_array_append_new(list, at < 0 ? json_null() : text_or_null(def->cols[at].name));
+    }
+    return list;
+}
+
+static json_t *column_json(const ice_column *c)
+{
+    char type[32];
+    ice_type_text(c->type, type);
+    return json_pack("{s:i, s:o, s:s, s:o, s:b, s:b, s:o, s:o, s:I, s:o, s:o}", "id", (int)c->field_id, "name", text_or_null(c->name), "type", type,
+                     "sql_type", text_or_null(c->sql_type), "not_null", (int)c->not_null, "identity", (int)c->identity, "default",
+                     text_or_null(c->default_sql), "generated", text_or_null(c->generated_sql), "max_length", (json_int_t)c->max_length, "collation",
+                     text_or_null(c->collation), "comment", text_or_null(c->comment));
+}
+
+static json_t *constraint_json(const ice_tabledef *def, const ice_constraint *c, const ice_tabledef *parent)
+{
+    static const char *const kinds[] = {"", "primary", "unique", "foreign", "check"};
+    json_t *j = json_pack("{s:s, s:o, s:o, s:b, s:b, s:b, s:b, s:o, s:o, s:o, s:o}", "kind", kinds[c->kind], "name", text_or_null(c->name), "columns",
+                          column_names(def, c->field_ids, c->ncols), "is_index", (int)c->is_index, "nulls_not_distinct", (int)c->nulls_not_distinct,
+                          "deferrable", (int)c->deferrable, "initially_deferred", (int)c->initially_deferred, "where", text_or_null(c->where_sql),
+                          "expr", text_or_null(c->expr_sql), "check", text_or_null(c->check_sql), "include",
+                          column_names(def, c->include_ids, c->ninclude));
+    if (j && c->kind == ICE_CON_FOREIGN) {
+        json_object_set_new(j, "ref_table", parent ? text_or_null(parent->name) : json_null());
+        json_object_set_new(j, "ref_columns", column_names(parent, c->ref_field_ids, c->ncols));
+    }
+    return j;
+}
+
+static json_t *index_json(const ice_tabledef *def, const ice_index *i)
+{
+    json_t *desc = json_array();
+    for (size_t k = 0; k < i->ncols; k++)
+        json_array_append_new(desc, json_boolean(i->descending && i->descending[k]));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", text_or_null(i->name), "columns", column_names(def, i->field_ids, i->ncols),
+                     "descending", desc, "where", text_or_null(i->where_sql), "expr", text_or_null(i->expr_sql), "kind", text_or_null(i->kind), "params",
+                     text_or_null(i->params));
+}
+
+/* A parent's definition by uuid, through the statement's view. */
+static ice_code parent_def(ice_session *s, ice__stview *v, ice_uuid id, const ice_tabledef **out, ice_error *err)
+{
+    ice__txtable *t = ice__tx_find(&s->tx, id);
+    ice__entry *e = ice__registry_find_uuid(v->reg, id);
+    ice_tabstate *state = NULL;
+    *out = NULL;
+    ice_code rc = ICE_OK;
+    if (t && !t->dropped)
+        rc = ice__tx_state(s, t, v->reg, &state, err);
+    else if (e && !t)
+        rc = ice__wh_state(s->wh, e, &state, err);
+    *out = state ? state->def : NULL;
+    return rc;
+}
+
+static ice_code dump(json_t *j, ice_buf *out, ice_error *err)
+{
+    char *text = j ? json_dumps(j, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    json_decref(j);
+    if (!text)
+        return ice_fail_nomem(err);
+    ice_buf_puts(out, text);
+    free(text);
+    return ice_buf_check(out, err);
+}
+
+ice_code ice_session_table_json(ice_session *s, ice_str name, ice_buf *out, ice_error *err)
+{
+    ice__stview *v = NULL;
+    ice_view *view = NULL;
+    char uuid[37];
+    ice_code rc = open_view(s, &v, err);
+    if (rc != ICE_OK || (rc = ice__stview_need(v, name, &view, err)) != ICE_OK) {
+        ice__stview_unref(v);
+        return rc;
+    }
+    const ice_tabledef *def = view->state->def;
+    json_t *cols = json_array(), *cons = json_array(), *indexes = json_array();
+    for (size_t i = 0; i < def->ncols; i++)
+        if (!ice_str_eqc(def->cols[i].name, "_row_key"))
+            json_array_append_new(cols, column_json(&def->cols[i]));
+    for (size_t i = 0; i < def->ncons && rc == ICE_OK; i++) {
+        const ice_tabledef *parent = NULL;
+        if (ice_str_eqc(def->cons[i].name, "_row_key_pkey"))
+            continue;
+        if (def->cons[i].kind == ICE_CON_FOREIGN)
+            rc = parent_def(s, v, def->cons[i].ref_table, &parent, err);
+        json_array_append_new(cons, constraint_json(def, &def->cons[i], parent));
+    }
+    for (size_t i = 0; i < def->nindexes; i++)
+        json_array_append_new(indexes, index_json(def, &def->indexes[i]));
+    ice_uuid_text(def->uuid, uuid);
+    json_t *j = json_pack("{s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o}", "name", text_or_null(def->name), "uuid", uuid, "schema_id", (int)def->schema_id,
+                          "last_field_id", (int)def->last_field_id, "comment", text_or_null(def->comment), "columns", cols, "constraints", cons,
+                          "indexes", indexes);
+    if (rc == ICE_OK)
+        rc = dump(j, out, err);
+    else
+        json_decref(j);
+    ice__stview_unref(v);
+    return rc;
+}
+
+/* ---- snapshots ---- */
+
+/* The unflushed tail as one entry: what a flush now would publish. */
+static json_t *pending_json(const ice_view *view)
+{
+    ice_tail_counts n;
+    ice_tail_counts_get(view->state->tail, &n);
+    if (n.versions + n.tombstones == 0)
+        return NULL;
+    json_t *summary = json_pack("{s:I, s:I, s:I}", "versions", (json_int_t)n.versions, "live", (json_int_t)n.live, "ended-base-rows",
+                                (json_int_t)n.tombstones);
+    return json_pack("{s:n, s:I, s:I, s:s, s:o}", "snapshot_id", "committed_at_us", (json_int_t)view->at, "commit_time", (json_int_t)view->at,
+                     "operation", "pending", "summary", summary);
+}
+
+static json_t *snapshot_json(const ice_snapshot_info *i)
+{
+    json_t *summary = json_object();
+    for (size_t k = 0; k < i->nsummary; k++) {
+        char key[256];
+        snprintf(key, sizeof key, "%.*s", ICE_PRI(i->summary_keys[k]));
+        json_object_set_new(summary, key, text_or_null(i->summary_values[k]));
+    }
+    return json_pack("{s:I, s:I, s:I, s:s%, s:o}", "snapshot_id", (json_int_t)i->snapshot_id, "committed_at_us", (json_int_t)i->timestamp_ms * 1000,
+                     "commit_time", (json_int_t)i->commit_time, "operation", i->operation.ptr ? i->operation.ptr : "", i->operation.len, "summary",
+                     summary);
+}
+
+ice_code ice_session_snapshots_json(ice_session *s, ice_str table, ice_buf *out, ice_error *err)
+{
+    ice__stview *v = NULL;
+    ice_view *view = NULL;
+    ice_snapshot_info *list = NULL;
+    size_t n = 0;
+    json_t *all = json_array();
+    ice_arena *a = ice_arena_create();
+    ice_code rc = a && all ? open_view(s, &v, err) : ice_fail_nomem(err);
+    if (rc == ICE_OK)
+        rc = ice__stview_need(v, table, &view, err);
+    if (rc == ICE_OK && view->state->published)
+        rc = ice_published_list(view->state->published, a, &list, &n, err);
+    if (rc == ICE_OK) {
+        json_t *pending = pending_json(view);
+        if (pending)
+            json_array_append_new(all, pending);
+        for (size_t i = 0; i < n; i++)
+            json_array_append_new(all, snapshot_json(&list[i]));
+        rc = dump(json_incref(all), out, err);
+    }
+    json_decref(all);
+    ice_arena_free(a);
+    ice__stview_unref(v);
+    return rc;
+}
+
+/* ---- status, upkeep ---- */
+
+static json_t *table_status(ice_view *view, const char *name)
+{
+    ice_view_cost cost = {0};
+    ice_tail_counts n;
+    ice_view_cost_get(view, &cost);
+    ice_tail_counts_get(view->state->tail, &n);
+    return json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:I, s:I}", "name", name, "rows", (json_int_t)cost.rows, "files", (json_int_t)cost.files_total,
+                     "resident", (int)cost.resident, "flushed_commit_time", (json_int_t)view->state->flushed, "tail_versions", (json_int_t)n.versions,
+                     "tail_tombstones", (json_int_t)n.tombstones, "tail_bytes", (json_int_t)n.bytes);
+}
+
+ice_code ice_session_status_json(ice_session *s, ice_buf *out, ice_error *err)
+{
+    ice__stview *v = NULL;
+    ice_log_state st;
+    char uuid[37];
+    json_t *tables = json_array();
+    ice_code rc = open_view(s, &v, err);
+    for (size_t i = 0; rc == ICE_OK && i < v->reg->n; i++) {
+        ice_view *view = NULL;
+        rc = ice__stview_table(v, ice_str_c(v->reg->entries[i]->name), &view, err);
+        if (rc == ICE_OK && view)
+            json_array_append_new(tables, table_status(view, v->reg->entries[i]->name));
+    }
+    if (rc != ICE_OK) {
+        json_decref(tables);
+        ice__stview_unref(v);
+        return rc;
+    }
+    ice_warehouse *wh = s->wh;
+    ice_log_get_state(wh->log, &st);
+    ice_uuid_text(wh->env.warehouse, uuid);
+    pthread_mutex_lock(&wh->flusher_mutex);
+    json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o}", "warehouse", wh->config.warehouse, "warehouse_uuid", uuid,
+                          "namespace", wh->config.ns, "log_start", (json_int_t)st.start, "log_end", (json_int_t)st.end, "last_commit",
+                          (json_int_t)st.last_commit, "oldest_unflushed", (json_int_t)atomic_load(&wh->oldest_unflushed), "unflushed_bytes",
+                          (json_int_t)atomic_load(&wh->unflushed_bytes), "flushes", (json_int_t)wh->flushes, "compactions",
+                          (json_int_t)wh->compactions, "flusher_error", wh->flusher_error, "tables", tables);
+    pthread_mutex_unlock(&wh->flusher_mutex);
+    ice__stview_unref(v);
+    return dump(j, out, err);
+}
+
+ice_code ice_session_flush(ice_session *s, ice_str table, size_t *published, ice_error *err)
+{
+    *published = 0;
+    ice_code rc = ice__session_need(s, err);
+    return rc == ICE_OK ? ice__flush_all(s->wh, s->locker, table, published, err) : rc;
+}
+
+ice_code ice_session_compact(ice_session *s, ice_str table, size_t *done, ice_error *err)
+{
+    *done = 0;
+    ice_code rc = ice__session_need(s, err);
+    return rc == ICE_OK ? ice__compact_all(s->wh, s->locker, table, true, 0, done, err) : rc;
+}
+
+ice_code ice_session_expire(ice_session *s, ice_str table, int64_t before, size_t *done, ice_error *err)
+{
+    *done = 0;
+    ice_code rc = ice__session_need(s, err);
+    return rc == ICE_OK ? ice__compact_all(s->wh, s->locker, table, false, before, done, err) : rc;
+}
+
+ice_code ice_session_check(ice_session *s, void (*report)(void *, const char *), void *arg, ice_error *err)
+{
+    ice__stview *v = NULL;
+    ice_code rc = open_view(s, &v, err);
+    for (size_t i = 0; rc == ICE_OK && i < v->reg->n; i++) {
+        ice_view *view = NULL;
+        rc = ice__stview_table(v, ice_str_c(v->reg->entries[i]->name), &view, err);
+        if (rc == ICE_OK && view && view->state->published)
+            rc = ice_published_check(&s->wh->env, view->state->published, report, arg, err);
+    }
+    ice__stview_unref(v);
+    return rc;
+}

@@ -1,0 +1,164 @@
+/* SELECT ... FOR UPDATE: the rows it would return are found and locked, looked at again, and then read. */
+#include <stdlib.h>
+
+#include "txn/txn_int.h"
+
+/* Tables to lock, with the name they have in the statement. Django gives tables their own names as aliases unless one is joined
+ * twice; an alias in OF that is no table's name is refused. */
+static ice_code lock_tables(const ice_stmt *st, const ice_str **names, size_t *n, ice_error *err)
+{
+    const ice_select *sel = &st->select;
+    if (sel->nof) {
+        *names = sel->of;
+        *n = sel->nof;
+    } else if (sel->simple) {
+        *names = &sel->table;
+        *n = 1;
+    } else if (st->tables_known) {
+        *names = st->tables;
+        *n = st->ntables;
+    } else {
+        return ice_fail(err, ICE_UNSUPPORTED, "FOR UPDATE is not supported on this query: name the tables with OF");
+    }
+    return ICE_OK;
+}
+
+static ice_code keys_sql(const ice_stmt *st, const ice_tabledef *def, const ice_keys *keys, ice_str alias, ice_buf *sql, ice_error *err)
+{
+    const ice_select *sel = &st->select;
+    if (!sel->from_sql.ptr)
+        return ice_fail(err, ICE_UNSUPPORTED, "FOR UPDATE is not allowed with GROUP BY, DISTINCT, aggregates or set operations");
+    if (sel->with_sql.ptr)
+        ice_buf_printf(sql, "%.*s ", ICE_PRI(sel->with_sql));
+    ice_buf_puts(sql, "SELECT ");
+    for (size_t i = 0; i < keys->keys[0].ncols; i++) {
+        ice_buf_put_ident(sql, alias);
+        ice_buf_puts(sql, ".");
+        ice_buf_put_ident(sql, def->cols[keys->keys[0].cols[i]].name);
+        ice_buf_puts(sql, ", ");
+    }
+    ice_buf_put_ident(sql, alias);
+    ice_buf_printf(sql, ".\"_row_start\" %.*s", ICE_PRI(sel->from_sql));
+    if (sel->order_sql.ptr && sel->simple)
+        ice_buf_printf(sql, " %.*s", ICE_PRI(sel->order_sql));
+    return ice_buf_check(sql, err);
+}
+
+/* Condition "primary key is one of these rows". */
+static ice_code only_rows(ice_arena *a, const ice_tabledef *def, const ice_key *pk, ice_value **rows, size_t n, ice_str *out, ice_error *err)
+{
+    ice_buf b = {0};
+    ice_buf_puts(&b, "(");
+    for (size_t i = 0; i < pk->ncols; i++) {
+        ice_buf_puts(&b, i ? ", " : "");
+        ice_buf_put_ident(&b, def->cols[pk->cols[i]].name);
+    }
+    ice_buf_puts(&b, n ? ") IN (" : ") IS NULL");
+    for (size_t r = 0; r < n; r++) {
+        ice_buf_puts(&b, r ? ", (" : "(");
+        for (size_t i = 0; i < pk->ncols; i++) {
+            ice_buf_puts(&b, i ? ", " : "");
+            ice_value_literal(&rows[r][i], def->cols[pk->cols[i]].type, &b);
+        }
+        ice_buf_puts(&b, ")");
+    }
+    ice_buf_puts(&b, n ? ")" : " AND FALSE");
+    ice_code rc = ice_buf_check(&b, err);
+    if (rc == ICE_OK)
+        *out = ice_arena_str(a, ice_buf_str(&b));
+    ice_buf_free(&b);
+    return rc;
+}
+
+typedef struct locking {
+    ice_session *s;
+    const ice_stmt *st;
+    int64_t limit; /* SKIP LOCKED: how many rows are wanted; -1 all */
+    size_t nkept;
+    ice_value **kept;
+} locking;
+
+static ice_code lock_rows(locking *l, const ice_tabledef *def, const ice_key *pk, const ice__rowset *rows, ice_error *err)
+{
+    const ice_select *sel = &l->st->select;
+    if (!(l->kept = ice_arena_array(l->s->scratch, rows->n + 1, sizeof *l->kept)))
+        return ice_fail_nomem(err);
+    for (size_t r = 0; r < rows->n && (l->limit < 0 || (int64_t)l->nkept < l->limit); r++) {
+        uint64_t name = ice__lock_row(def->uuid, ice_key_hash(rows->rows[r], pk->ncols));
+        ice_code rc = ice__tx_lock(l->s, name, sel->lock_shared ? ICE_LOCK_SHARED : ICE_LOCK_EXCLUSIVE, sel->nowait || sel->skip_locked, NULL, err);
+        if (rc == ICE_LOCK_TIMEOUT && sel->skip_locked)
+            continue;
+        if (rc != ICE_OK)
+            return rc;
+        ice_value *key = ice_arena_array(l->s->scratch, pk->ncols, sizeof *key);
+        for (size_t i = 0; key && i < pk->ncols; i++)
+            if (ice_value_copy(l->s->scratch, &rows->rows[r][i], &key[i], err) != ICE_OK)
+                key = NULL;
+        if (!key)
+            return ice_fail_nomem(err);
+        l->kept[l->nkept++] = key;
+    }
+    return ICE_OK;
+}
+
+/* Locks the rows of one table that the query reads. */
+static ice_code lock_table(locking *l, ice__stview *v, ice_str name, const ice_value *params, size_t n, ice_str *only, ice_error *err)
+{
+    ice_view *view = NULL;
+    ice_buf sql = {0};
+    ice__rowset rows = {0};
+    ice__txtable *t;
+    ice_code rc;
+    ICE_TRY(ice__stview_need(v, name, &view, err));
+    const ice_tabledef *def = view->state->def;
+    const ice_key *pk = &view->state->keys.keys[0];
+    ICE_TRY(ice__tx_table(l->s, def->uuid, def->name, false, &t, err));
+    ICE_TRY(keys_sql(l->st, def, &view->state->keys, name, &sql, err));
+    v->with_start = true;
+    ICE_TRY(ice__collect(l->s, v, ice_buf_str(&sql), params, n, &rows, err));
+    l->nkept = 0;
+    ICE_TRY(lock_rows(l, def, pk, &rows, err));
+    if (l->st->select.skip_locked)
+        ICE_TRY(only_rows(l->s->scratch, def, pk, l->kept, l->nkept, only, err));
+out:
+    ice_buf_free(&sql);
+    ice_arena_free(rows.arena);
+    return rc;
+}
+
+ice_code ice__run_select_lock(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview **v, ice_cursor *c, ice_error *err)
+{
+    const ice_stmt *st = &p->stmt;
+    const ice_str *names = NULL;
+    size_t ntables = 0;
+    locking l = {.s = s, .st = st, .limit = st->select.skip_locked && st->select.simple ? st->select.limit : -1};
+    ice_code rc;
+    if (!s->tx.open)
+        return ice_fail(err, ICE_MISUSE, "FOR UPDATE needs a transaction: rows stay locked until its end");
+    ice_str only = ICE_STR_NONE;
+    ICE_TRY(lock_tables(st, &names, &ntables, err));
+    if (l.limit <= -2)
+        l.limit = l.limit == ICE_SQL_LIMIT_EXPR || params[-2 - l.limit].null ? -1 : params[-2 - l.limit].i;
+    /* Rows are read on a view in which every one of them was locked before the view was taken: so the statement looks again, with its
+     * locks, until it meets no row that it had not locked. */
+    for (bool again = true; again;) {
+        size_t mark = ice_lock_mark(s->locker);
+        ice__stview *fresh = NULL;
+        for (size_t i = 0; i < ntables; i++)
+            ICE_TRY(lock_table(&l, *v, names[i], params, n, &only, err));
+        if (ice_lock_mark(s->locker) == mark)
+            break;
+        ICE_TRY(ice__stview_open(s, 0, &fresh, err));
+        again = fresh->at != (*v)->at;
+        ice__stview_unref(*v);
+        *v = fresh;
+    }
+    if (only.ptr) {
+        (*v)->only_table = names[0];
+        (*v)->only_where = only;
+    }
+    (*v)->with_start = false;
+    rc = ice__run_select(s, p, st->select.text, params, n, *v, c, err);
+out:
+    return rc;
+}
