@@ -463,6 +463,88 @@ static void test_poison_outlives_the_processes(void **state)
     ice_log_close(a);
 }
 
+/* A process that appends one record of `size` bytes and is killed at a fault point. */
+static void die_appending(const char *point, const ice_log_options *o, ice_log *inherited, size_t size)
+{
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0) {
+        static char body[4096];
+        ice_log_state s;
+        ice_log *log;
+
+        ice_log_after_fork(inherited);
+        ok(ice_log_open(dir, o, &log, &err));
+        ok(ice_log_begin(log, &s, &err));
+        ice_fault_arm(point, 1, true);
+        (void)!ice_log_append(log, 999, (ice_str){body, size}, &(int64_t){0}, &(uint64_t){0}, &err);
+        _exit(1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+}
+
+/* A record that was written whole and not published is nobody's: once somebody went on without it, it must
+ * not come back, not even when the shared file is lost. */
+static void test_no_return_from_the_dead(void **state)
+{
+    for (int others_live = 0; others_live < 2; others_live++) {
+        ice_log *log = open_log(&usual);
+        ice_log_state s;
+
+        if (!others_live)
+            append_many(log, 0, 3);
+        if (!others_live) {
+            ice_log_close(log);
+            log = NULL;
+        }
+        die_appending("log.publish", &usual, log, 100);
+        if (!others_live)
+            log = open_log(&usual);
+        ok(ice_log_begin(log, &s, &err));
+        ice_log_abort(log);
+        expect_from(log, 0, 0, 3);
+        ice_log_close(log);
+        remove_shared();
+        log = open_log(&usual);
+        expect_from(log, 0, 0, 3);
+        ice_log_close(log);
+    }
+}
+
+/* The segment that a killed writer began is the one to go on in, though a smaller record fits the old one. */
+static void test_killed_while_rotating(void **state)
+{
+    static const char *points[] = {"log.segment", "log.segment.fsync", "log.rename", "log.dirsync",
+                                   "log.rotated"};
+
+    for (size_t i = 0; i < 5; i++)
+        for (int others_live = 0; others_live < 2; others_live++) {
+            ice_log *log = open_log(&small);
+
+            append_many(log, 0, 5);
+            if (!others_live) {
+                ice_log_close(log);
+                log = NULL;
+            }
+            die_appending(points[i], &small, log, 4000);
+            if (!others_live)
+                log = open_log(&small);
+            append_many(log, 5, 7);
+            expect_from(log, 0, 0, 7);
+            append_many(log, 7, 40);
+            expect_from(log, 0, 0, 40);
+            ice_log_close(log);
+            remove_shared();
+            log = open_log(&small);
+            expect_from(log, 0, 0, 40);
+            ice_log_close(log);
+            teardown(NULL);
+            assert_int_equal(mkdir(root, 0700), 0);
+        }
+}
+
 /* Each write of the log fails once, at every place; what was acknowledged stays, what failed is not there. */
 static void test_every_fault(void **state)
 {
@@ -755,6 +837,8 @@ int main(void)
         T(test_newer_version_is_refused),
         T(test_failed_sync_poisons),
         T(test_poison_outlives_the_processes),
+        T(test_no_return_from_the_dead),
+        T(test_killed_while_rotating),
         T(test_every_fault),
         T(test_no_sync),
         T(test_floor),
