@@ -611,28 +611,28 @@ static int rounds(int n)
 
 static void test_killed_at_random(void **state)
 {
-    for (int i = 0; i < rounds(10); i++)
+    for (int i = 0; i < rounds(8); i++)
         round_of(KILL_ALL);
     expect_clean("killed");
 }
 
 static void test_killed_at_fault_points(void **state)
 {
-    for (int i = 0; i < rounds(10); i++)
+    for (int i = 0; i < rounds(8); i++)
         round_of(FAULTS);
     expect_clean("killed at fault points");
 }
 
 static void test_power_loss(void **state)
 {
-    for (int i = 0; i < rounds(16); i++)
+    for (int i = 0; i < rounds(12); i++)
         round_of(i % 3 == 2 ? POWER | FAULTS : POWER);
     expect_clean("power loss");
 }
 
 static void test_failing_calls(void **state)
 {
-    for (int i = 0; i < rounds(14); i++)
+    for (int i = 0; i < rounds(8); i++)
         round_of(i % 2 ? FAILURES | POWER : FAILURES);
     expect_clean("failing calls");
     assert_true(atomic_load(&world->reopened) > 0);
