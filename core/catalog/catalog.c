@@ -1,5 +1,5 @@
-/* One SQLite connection behind a mutex. A commit is one BEGIN IMMEDIATE ... COMMIT; what a caller expects of a row is in
- * the WHERE clause of its statement, so that a row not changed is an expectation not met. */
+/* One SQLite connection behind a mutex. A commit is one BEGIN IMMEDIATE ... COMMIT; what a caller expects of
+ * a row is in the WHERE clause of its statement, so that a row not changed is an expectation not met. */
 #include "catalog/catalog.h"
 
 #include <pthread.h>
@@ -67,7 +67,8 @@ static ice_code prepare(ice_catalog *c, const char *sql, const char *what, state
 
 static ice_code bind(statement *s, ice_str text, ice_error *err)
 {
-    int rc = sqlite3_bind_text64(s->s, ++s->nparams, text.ptr ? text.ptr : "", text.len, SQLITE_STATIC, SQLITE_UTF8);
+    int rc = sqlite3_bind_text64(s->s, ++s->nparams, text.ptr ? text.ptr : "", text.len, SQLITE_STATIC,
+                                 SQLITE_UTF8);
     return rc == SQLITE_OK ? ICE_OK : fail(s->c, rc, s->what, err);
 }
 
@@ -94,7 +95,8 @@ static ice_code text_column(statement *s, int column, ice_arena *a, ice_str *out
 {
     const char *p = (const char *)sqlite3_column_text(s->s, column);
     if (!p)
-        return ice_fail(err, ICE_CORRUPT, "catalog %s: %s: a table without metadata location", s->c->path, s->what);
+        return ice_fail(err, ICE_CORRUPT, "catalog %s: %s: a table without metadata location", s->c->path,
+                        s->what);
     *out = ice_arena_str(a, (ice_str){p, (size_t)sqlite3_column_bytes(s->s, column)});
     return out->ptr ? ICE_OK : ice_fail_nomem(err);
 }
@@ -102,11 +104,14 @@ static ice_code text_column(statement *s, int column, ice_arena *a, ice_str *out
 /* ---- opening ---- */
 
 static const char *const create_sql[] = {
-    "CREATE TABLE IF NOT EXISTS iceberg_tables (catalog_name VARCHAR(255) NOT NULL, table_namespace VARCHAR(255) NOT NULL,"
-    " table_name VARCHAR(255) NOT NULL, metadata_location VARCHAR(1000), previous_metadata_location VARCHAR(1000),"
+    "CREATE TABLE IF NOT EXISTS iceberg_tables (catalog_name VARCHAR(255) NOT NULL, table_namespace "
+    "VARCHAR(255) NOT NULL,"
+    " table_name VARCHAR(255) NOT NULL, metadata_location VARCHAR(1000), previous_metadata_location "
+    "VARCHAR(1000),"
     " iceberg_type VARCHAR(5), PRIMARY KEY (catalog_name, table_namespace, table_name))",
     "CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (catalog_name VARCHAR(255) NOT NULL,"
-    " namespace VARCHAR(255) NOT NULL, property_key VARCHAR(255) NOT NULL, property_value VARCHAR(1000) NOT NULL,"
+    " namespace VARCHAR(255) NOT NULL, property_key VARCHAR(255) NOT NULL, property_value VARCHAR(1000) NOT "
+    "NULL,"
     " PRIMARY KEY (catalog_name, namespace, property_key))",
     "INSERT INTO iceberg_namespace_properties (catalog_name, namespace, property_key, property_value)"
     " VALUES (?1, ?2, 'exists', 'true') ON CONFLICT DO NOTHING",
@@ -142,14 +147,18 @@ static ice_code check_layout(ice_catalog *c, ice_error *err)
     ice_code rc;
     ICE_TRY(has_rows(c, "SELECT 1 FROM sqlite_master WHERE name = 'iceberg_tables'", &tables, err));
     if (!tables)
-        return ice_fail(err, ICE_NOT_FOUND, "catalog %s: is no Iceberg catalog (no table iceberg_tables)", c->path);
-    ICE_TRY(has_rows(c, "SELECT 1 FROM pragma_table_info('iceberg_tables') WHERE name = 'iceberg_type'", &c->typed, err));
-    ICE_TRY(has_rows(c,
-                     "SELECT 1 FROM iceberg_namespace_properties WHERE catalog_name = ?1 AND namespace = ?2 UNION ALL"
-                     " SELECT 1 FROM iceberg_tables WHERE catalog_name = ?1 AND table_namespace = ?2",
-                     &ns, err));
+        return ice_fail(err, ICE_NOT_FOUND, "catalog %s: is no Iceberg catalog (no table iceberg_tables)",
+                        c->path);
+    ICE_TRY(has_rows(c, "SELECT 1 FROM pragma_table_info('iceberg_tables') WHERE name = 'iceberg_type'",
+                     &c->typed, err));
+    ICE_TRY(has_rows(
+        c,
+        "SELECT 1 FROM iceberg_namespace_properties WHERE catalog_name = ?1 AND namespace = ?2 UNION ALL"
+        " SELECT 1 FROM iceberg_tables WHERE catalog_name = ?1 AND table_namespace = ?2",
+        &ns, err));
     if (!ns)
-        return ice_fail(err, ICE_NOT_FOUND, "catalog %s: catalog \"%s\" has no namespace \"%s\"", c->path, c->name, c->ns);
+        return ice_fail(err, ICE_NOT_FOUND, "catalog %s: catalog \"%s\" has no namespace \"%s\"", c->path,
+                        c->name, c->ns);
 out:
     return rc;
 }
@@ -159,14 +168,15 @@ static ice_code set_durability(ice_catalog *c, ice_error *err)
 {
     statement s;
     bool row;
-    ice_code rc = prepare(c, c->read_only ? "PRAGMA journal_mode" : "PRAGMA journal_mode = DELETE", "opening", &s, err);
+    ice_code rc =
+        prepare(c, c->read_only ? "PRAGMA journal_mode" : "PRAGMA journal_mode = DELETE", "opening", &s, err);
     if (rc == ICE_OK)
         rc = step(&s, &row, err);
     if (rc == ICE_OK && row && !c->read_only) {
         const char *mode = (const char *)sqlite3_column_text(s.s, 0);
         if (!mode || sqlite3_stricmp(mode, "delete") != 0)
-            rc = ice_fail(err, ICE_CONFIG, "catalog %s: its journal mode is %s and cannot be made \"delete\"", c->path,
-                          mode ? mode : "unknown");
+            rc = ice_fail(err, ICE_CONFIG, "catalog %s: its journal mode is %s and cannot be made \"delete\"",
+                          c->path, mode ? mode : "unknown");
     }
     sqlite3_finalize(s.s);
     return rc == ICE_OK ? run(c, "PRAGMA synchronous = EXTRA", "opening", err) : rc;
@@ -174,8 +184,9 @@ static ice_code set_durability(ice_catalog *c, ice_error *err)
 
 static ice_code open_db(ice_catalog *c, bool create, ice_error *err)
 {
-    int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
-                (c->read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0));
+    int flags =
+        SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
+        (c->read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0));
     if (!create && access(c->path, F_OK) != 0)
         return ice_fail(err, ICE_NOT_FOUND, "no catalog at %s", c->path);
     int state = sqlite3_open_v2(c->path, &c->db, flags, NULL);
@@ -245,7 +256,10 @@ static ice_code enter(ice_catalog *c, ice_error *err)
     return rc;
 }
 
-static void leave(ice_catalog *c) { pthread_mutex_unlock(&c->mutex); }
+static void leave(ice_catalog *c)
+{
+    pthread_mutex_unlock(&c->mutex);
+}
 
 /* ---- reading ---- */
 
@@ -312,14 +326,15 @@ static ice_code load(ice_catalog *c, ice_arena *a, ice_str name, ice_str *locati
     if (row)
         ICE_TRY(text_column(&s, 0, a, location, err));
     else
-        rc = ice_fail(err, ICE_NO_TABLE, "no table \"%.*s\" in namespace \"%s\" of catalog %s", ICE_PRI(name), c->ns,
-                      c->path);
+        rc = ice_fail(err, ICE_NO_TABLE, "no table \"%.*s\" in namespace \"%s\" of catalog %s", ICE_PRI(name),
+                      c->ns, c->path);
 out:
     sqlite3_finalize(s.s);
     return rc;
 }
 
-ice_code ice_catalog_load(ice_catalog *c, ice_arena *a, ice_str name, ice_str *metadata_location, ice_error *err)
+ice_code ice_catalog_load(ice_catalog *c, ice_arena *a, ice_str name, ice_str *metadata_location,
+                          ice_error *err)
 {
     *metadata_location = ICE_STR_NONE;
     ice_code rc = enter(c, err);
@@ -338,9 +353,11 @@ static const char *change_sql(const ice_catalog *c, const ice_catalog_change *g)
 {
     switch (g->op) {
     case ICE_CAT_CREATE:
-        return c->typed ? "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location,"
+        return c->typed ? "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, "
+                          "metadata_location,"
                           " iceberg_type) VALUES (?1, ?2, ?3, ?4, 'TABLE') ON CONFLICT DO NOTHING"
-                        : "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location)"
+                        : "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, "
+                          "metadata_location)"
                           " VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
     case ICE_CAT_SWAP:
         return "UPDATE iceberg_tables SET metadata_location = ?4, previous_metadata_location = ?5" WHERE_NAMED
@@ -378,7 +395,8 @@ static ice_code conflict(ice_catalog *c, const ice_catalog_change *g, ice_error 
     size_t n = g->name.len < sizeof table ? g->name.len : sizeof table - 1;
     memcpy(table, g->name.ptr, n);
     table[n] = 0;
-    ice_code rc = ice_fail(err, ICE_CONFLICT, "catalog %s: table \"%.*s\" %s", c->path, ICE_PRI(g->name), why[g->op]);
+    ice_code rc =
+        ice_fail(err, ICE_CONFLICT, "catalog %s: table \"%.*s\" %s", c->path, ICE_PRI(g->name), why[g->op]);
     ice_error_object(err, table, NULL);
     return rc;
 }

@@ -21,18 +21,22 @@ typedef struct ice_catalog_entry {
     ice_str name;              /* table name */
     ice_str metadata_location; /* as stored: a path or file:// URI */
 } ice_catalog_entry;
-ice_code ice_catalog_list(ice_catalog *c, ice_arena *a, ice_catalog_entry **out, size_t *n, ice_error *err) ICE_MUST;
-ice_code ice_catalog_load(ice_catalog *c, ice_arena *a, ice_str name, ice_str *metadata_location, ice_error *err) ICE_MUST;
+ice_code ice_catalog_list(ice_catalog *c, ice_arena *a, ice_catalog_entry **out, size_t *n,
+                          ice_error *err) ICE_MUST;
+ice_code ice_catalog_load(ice_catalog *c, ice_arena *a, ice_str name, ice_str *metadata_location,
+                          ice_error *err) ICE_MUST;
 
 typedef enum ice_catalog_op { ICE_CAT_CREATE, ICE_CAT_SWAP, ICE_CAT_DROP, ICE_CAT_RENAME } ice_catalog_op;
 typedef struct ice_catalog_change {
     ice_catalog_op op;
-    ice_str name, new_name;      /* new_name: RENAME */
-    ice_str expected, location;  /* SWAP: the location it must still have, and the new one; CREATE: location; DROP:
-                                  * expected where present. Dropping a table that is gone succeeds without it. */
+    ice_str name, new_name; /* new_name: RENAME */
+    ice_str expected,
+        location; /* SWAP: the location it must still have, and the new one; CREATE: location; DROP:
+                   * expected where present. Dropping a table that is gone succeeds without it. */
 } ice_catalog_change;
-/* All changes in one transaction, or none: ICE_CONFLICT (naming the table) when an expectation fails. Applied in the
- * order given, so that a rename can precede a swap. ICE_LOCK_TIMEOUT: another writer held the catalog for ten seconds.
- * ICE_OUTCOME_UNKNOWN: an I/O error at the commit itself; load the tables again to see. */
-ice_code ice_catalog_commit(ice_catalog *c, const ice_catalog_change *changes, size_t n, ice_error *err) ICE_MUST;
+/* All changes in one transaction, or none: ICE_CONFLICT (naming the table) when an expectation fails. Applied
+ * in the order given, so that a rename can precede a swap. ICE_LOCK_TIMEOUT: another writer held the catalog
+ * for ten seconds. ICE_OUTCOME_UNKNOWN: an I/O error at the commit itself; load the tables again to see. */
+ice_code ice_catalog_commit(ice_catalog *c, const ice_catalog_change *changes, size_t n,
+                            ice_error *err) ICE_MUST;
 #endif

@@ -7,10 +7,10 @@
 
 #include "format/format_int.h"
 
-#define MAX_DEPTH 64                        /* of nested types */
-#define MAX_BLOCK ((size_t)256 << 20)       /* bytes of an unpacked block */
-#define MAX_WEIGHT 100000u                  /* types in a schema, named ones counted at every use */
-#define SCHEMA_MAX ((size_t)8 << 20)        /* bytes of a schema */
+#define MAX_DEPTH 64                  /* of nested types */
+#define MAX_BLOCK ((size_t)256 << 20) /* bytes of an unpacked block */
+#define MAX_WEIGHT 100000u            /* types in a schema, named ones counted at every use */
+#define SCHEMA_MAX ((size_t)8 << 20)  /* bytes of a schema */
 
 struct ice_avro_reader {
     ice_arena *arena;
@@ -117,7 +117,10 @@ static void skip_items(ice_reader *r, const ice_avro_type *t, int depth)
     }
 }
 
-void ice_avro_skip(ice_reader *r, const ice_avro_type *t) { skip(r, t, 0); }
+void ice_avro_skip(ice_reader *r, const ice_avro_type *t)
+{
+    skip(r, t, 0);
+}
 
 int64_t ice_avro_long(ice_reader *r, const ice_avro_type *t, bool *present)
 {
@@ -227,7 +230,8 @@ static ice_code type_from(schema_parser *p, const json_t *v, int depth, const ic
 
 static bool simple_kind(ice_str name, ice_avro_kind *out)
 {
-    static const char *const names[] = {"null", "boolean", "int", "long", "float", "double", "bytes", "string"};
+    static const char *const names[] = {"null",  "boolean", "int",   "long",
+                                        "float", "double",  "bytes", "string"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (ice_str_eqc(name, names[i])) {
             *out = (ice_avro_kind)i;
@@ -393,7 +397,8 @@ static ice_code attributes_from(schema_parser *p, const json_t *v, ice_avro_type
     ICE_TRY(ice__json_int(&p->j, v, "precision", false, 0, INT32_MAX, &precision));
     ICE_TRY(ice__json_int(&p->j, v, "scale", false, 0, INT32_MAX, &scale));
     if (ice_str_eqc(t->logical, "decimal") && (precision < 1 || precision > 38 || scale > precision))
-        return ice__json_fail(&p->j, "precision", "decimal(%lld, %lld) is no decimal", (long long)precision, (long long)scale);
+        return ice__json_fail(&p->j, "precision", "decimal(%lld, %lld) is no decimal", (long long)precision,
+                              (long long)scale);
     t->precision = (uint8_t)precision;
     t->scale = (uint8_t)scale;
 out:
@@ -430,7 +435,8 @@ static ice_code type_from(schema_parser *p, const json_t *v, int depth, const ic
     }
     ICE_TRY(ice__json_is_object(&p->j, v));
     const json_t *inner = json_object_get(v, "type");
-    if (json_is_object(inner) || json_is_array(inner)) /* {"type": {...}}: the attributes are the inner type's */
+    if (json_is_object(inner) ||
+        json_is_array(inner)) /* {"type": {...}}: the attributes are the inner type's */
         return type_from(p, inner, depth + 1, out);
     ICE_TRY(ice__json_str(&p->j, v, "type", true, &kind));
     ICE_TRY(attributes_from(p, v, t));
@@ -510,7 +516,8 @@ ice_code ice_avro_open(ice_str bytes, ice_str what, ice_avro_reader **out, ice_e
     ice_str codec = ice_avro_meta(r, "avro.codec");
     r->deflate = ice_str_eqc(codec, "deflate");
     if (codec.len && !r->deflate && !ice_str_eqc(codec, "null"))
-        ICE_TRY(ice_fail(err, ICE_UNSUPPORTED, "%.*s: Avro codec \"%.*s\"", ICE_PRI(r->what), ICE_PRI(codec)));
+        ICE_TRY(
+            ice_fail(err, ICE_UNSUPPORTED, "%.*s: Avro codec \"%.*s\"", ICE_PRI(r->what), ICE_PRI(codec)));
     ICE_TRY(parse_schema(r, ice_avro_meta(r, "avro.schema"), err));
     *out = r;
     r = NULL;
@@ -528,7 +535,10 @@ void ice_avro_close(ice_avro_reader *r)
     free(r);
 }
 
-const ice_avro_type *ice_avro_schema(const ice_avro_reader *r) { return r->schema; }
+const ice_avro_type *ice_avro_schema(const ice_avro_reader *r)
+{
+    return r->schema;
+}
 
 static ice_code inflate_block(ice_avro_reader *r, ice_str packed, ice_error *err)
 {

@@ -12,7 +12,10 @@ struct ice_avro_writer {
     uint8_t sync[16];
 };
 
-void ice_avro_put_long(ice_buf *b, int64_t v) { ice_buf_put_varint(b, (uint64_t)v << 1 ^ (uint64_t)(v >> 63)); }
+void ice_avro_put_long(ice_buf *b, int64_t v)
+{
+    ice_buf_put_varint(b, (uint64_t)v << 1 ^ (uint64_t)(v >> 63));
+}
 
 void ice_avro_put_bytes(ice_buf *b, ice_str v)
 {
@@ -20,8 +23,8 @@ void ice_avro_put_bytes(ice_buf *b, ice_str v)
     ice_buf_put_str(b, v);
 }
 
-ice_code ice_avro_create(ice_str schema_json, const ice_kv *meta, size_t nmeta, bool deflate, ice_avro_writer **out,
-                         ice_error *err)
+ice_code ice_avro_create(ice_str schema_json, const ice_kv *meta, size_t nmeta, bool deflate,
+                         ice_avro_writer **out, ice_error *err)
 {
     ice_avro_writer *w = calloc(1, sizeof *w);
     *out = w;
@@ -59,7 +62,10 @@ void ice_avro_free(ice_avro_writer *w)
     free(w);
 }
 
-ice_buf *ice_avro_record(ice_avro_writer *w) { return &w->block; }
+ice_buf *ice_avro_record(ice_avro_writer *w)
+{
+    return &w->block;
+}
 
 static ice_code deflate_block(ice_avro_writer *w, ice_buf *out, ice_error *err)
 {

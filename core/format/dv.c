@@ -18,7 +18,10 @@ struct ice_dv {
 
 static const char dv_magic[4] = {(char)0xD1, (char)0xD3, 0x39, 0x64};
 
-ice_dv *ice_dv_create(void) { return calloc(1, sizeof(ice_dv)); }
+ice_dv *ice_dv_create(void)
+{
+    return calloc(1, sizeof(ice_dv));
+}
 
 void ice_dv_free(ice_dv *d)
 {
@@ -128,7 +131,8 @@ uint64_t ice_dv_rank(const ice_dv *d, uint64_t end)
     for (size_t i = 0; i < d->n && (uint64_t)d->buckets[i].key << 32 < end; i++) {
         const bucket *b = &d->buckets[i];
         bool whole = (end - 1) >> 32 > b->key;
-        n += whole ? roaring_bitmap_get_cardinality(b->bits) : roaring_bitmap_rank(b->bits, (uint32_t)(end - 1));
+        n += whole ? roaring_bitmap_get_cardinality(b->bits)
+                   : roaring_bitmap_rank(b->bits, (uint32_t)(end - 1));
     }
     return n;
 }
@@ -297,8 +301,8 @@ static ice_code read_bitmaps(ice_reader *r, ice_dv *d, ice_error *err)
         uint32_t key = ice_read_u32(r);
         const uint8_t *start = r->p;
         if (r->failed || (int64_t)key <= before || key > INT32_MAX - 1 || !check_bitmap(r))
-            return ice_fail(err, ICE_CORRUPT, "deletion vector: bitmap %llu of %llu is damaged", (unsigned long long)i,
-                            (unsigned long long)n);
+            return ice_fail(err, ICE_CORRUPT, "deletion vector: bitmap %llu of %llu is damaged",
+                            (unsigned long long)i, (unsigned long long)n);
         before = key;
         size_t size = (size_t)(r->p - start);
         roaring_bitmap_t *bits = roaring_bitmap_portable_deserialize_safe((const char *)start, size);

@@ -51,7 +51,8 @@ ice_code ice__json_fail(ice__json *j, const char *key, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    return ice_fail(j->err, ICE_CORRUPT, "%s: %s%s%s: %s", j->what, j->path, key ? "." : "", key ? key : "", text);
+    return ice_fail(j->err, ICE_CORRUPT, "%s: %s%s%s: %s", j->what, j->path, key ? "." : "", key ? key : "",
+                    text);
 }
 
 /* The value of a key, null counting as absent. */
@@ -65,8 +66,8 @@ static ice_code member(ice__json *j, const json_t *o, const char *key, bool requ
     return ICE_OK;
 }
 
-ice_code ice__json_int(ice__json *j, const json_t *o, const char *key, bool required, int64_t min, int64_t max,
-                       int64_t *out)
+ice_code ice__json_int(ice__json *j, const json_t *o, const char *key, bool required, int64_t min,
+                       int64_t max, int64_t *out)
 {
     json_t *v;
     ice_code rc = member(j, o, key, required, &v);

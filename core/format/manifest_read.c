@@ -95,7 +95,8 @@ static void read_pair(manifest_reader *m, const ice_avro_type *pair, int32_t map
             got.bytes = keep_bytes(m, f->type);
         else {
             got.count = ice_avro_long(m->r, f->type, &present);
-            got.count = present && got.count >= 0 ? got.count : ICE_UNSET; /* some writers put -1 for unknown */
+            got.count =
+                present && got.count >= 0 ? got.count : ICE_UNSET; /* some writers put -1 for unknown */
         }
     }
     metric *slot = m->r->failed ? NULL : new_metric(m);
@@ -121,7 +122,8 @@ static void read_map(manifest_reader *m, const ice_avro_type *t, int32_t map)
 static int cmp_metric(const void *a, const void *b)
 {
     const metric *x = a, *y = b;
-    return x->field_id != y->field_id ? (x->field_id > y->field_id ? 1 : -1) : (x->map > y->map) - (x->map < y->map);
+    return x->field_id != y->field_id ? (x->field_id > y->field_id ? 1 : -1)
+                                      : (x->map > y->map) - (x->map < y->map);
 }
 
 static void merge_metrics(manifest_reader *m, ice_data_file *f)
@@ -140,8 +142,8 @@ static void merge_metrics(manifest_reader *m, ice_data_file *f)
     for (size_t i = 0; i < m->nmetrics; i++) {
         const metric *k = &m->metrics[i];
         if (i == 0 || k->field_id != m->metrics[i - 1].field_id)
-            f->columns[f->ncolumns++] = (ice_file_column){k->field_id, ICE_UNSET, ICE_UNSET, ICE_UNSET, ICE_UNSET,
-                                                          ICE_STR_NONE, ICE_STR_NONE};
+            f->columns[f->ncolumns++] = (ice_file_column){k->field_id, ICE_UNSET,    ICE_UNSET,   ICE_UNSET,
+                                                          ICE_UNSET,   ICE_STR_NONE, ICE_STR_NONE};
         ice_file_column *c = &f->columns[f->ncolumns - 1];
         switch (k->map) {
         case FID_COLUMN_SIZES: c->size = k->count; break;
@@ -338,13 +340,14 @@ static const char *entry_fault(const ice_manifest_entry *e, const ice_manifest_f
         return "lacks a required field";
     if ((f->content != ICE_CONTENT_DATA) != file->deletes)
         return "has a content that its manifest must not have";
-    if (f->content_offset >= 0 &&
-        (f->content_size < 0 || !f->referenced_data_file.ptr || f->content_offset > f->size - f->content_size))
+    if (f->content_offset >= 0 && (f->content_size < 0 || !f->referenced_data_file.ptr ||
+                                   f->content_offset > f->size - f->content_size))
         return "has a deletion vector that is not within its file";
     return NULL;
 }
 
-static ice_code inherit(manifest_reader *m, ice_manifest_entry *e, const ice_manifest_file *file, int64_t *next_row_id)
+static ice_code inherit(manifest_reader *m, ice_manifest_entry *e, const ice_manifest_file *file,
+                        int64_t *next_row_id)
 {
     const char *fault = entry_fault(e, file);
     bool may = e->status == ICE_ENTRY_ADDED || file->sequence_number == 0; /* 0: from version 1 */
@@ -395,8 +398,8 @@ static ice_code record_schema(ice_avro_reader *avro, ice_str path, const ice_avr
     return ICE_OK;
 }
 
-ice_code ice_manifest_read(ice_str bytes, const ice_manifest_file *file, const ice_partition_spec *spec, bool live,
-                           ice_arena *a, ice_manifest_entry **out, size_t *n, ice_error *err)
+ice_code ice_manifest_read(ice_str bytes, const ice_manifest_file *file, const ice_partition_spec *spec,
+                           bool live, ice_arena *a, ice_manifest_entry **out, size_t *n, ice_error *err)
 {
     manifest_reader m = {.arena = a, .err = err, .path = file->path, .spec = spec};
     ice_avro_reader *avro = NULL;
@@ -465,7 +468,8 @@ static void read_summaries(manifest_reader *m, const ice_avro_type *t, ice_manif
         return;
     }
     for (int64_t left = 0; ice_avro_more(m->r, &left, &done);) {
-        if (room_for(m->arena, &f->partitions, f->npartitions, &cap, sizeof *f->partitions, m->err) != ICE_OK) {
+        if (room_for(m->arena, &f->partitions, f->npartitions, &cap, sizeof *f->partitions, m->err) !=
+            ICE_OK) {
             fail_nomem(m);
             return;
         }

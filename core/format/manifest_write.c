@@ -47,8 +47,9 @@ static void put_field(ice_buf *b, const char *name, int id, const char *type, bo
 {
     if (b->len && b->data[b->len - 1] == '}')
         ice_buf_put_u8(b, ',');
-    ice_buf_printf(b, optional ? "{\"name\":\"%s\",\"field-id\":%d,\"type\":[\"null\",%s],\"default\":null}"
-                               : "{\"name\":\"%s\",\"field-id\":%d,\"type\":%s}",
+    ice_buf_printf(b,
+                   optional ? "{\"name\":\"%s\",\"field-id\":%d,\"type\":[\"null\",%s],\"default\":null}"
+                            : "{\"name\":\"%s\",\"field-id\":%d,\"type\":%s}",
                    name, id, type);
 }
 
@@ -57,8 +58,10 @@ static void put_map(ice_buf *b, const char *name, int id, int key, int value, co
 {
     char text[320];
     snprintf(text, sizeof text,
-             "{\"type\":\"array\",\"logicalType\":\"map\",\"items\":{\"type\":\"record\",\"name\":\"k%d_v%d\",\"fields\":"
-             "[{\"name\":\"key\",\"type\":\"int\",\"field-id\":%d},{\"name\":\"value\",\"type\":%s,\"field-id\":%d}]}}",
+             "{\"type\":\"array\",\"logicalType\":\"map\",\"items\":{\"type\":\"record\",\"name\":\"k%d_v%"
+             "d\",\"fields\":"
+             "[{\"name\":\"key\",\"type\":\"int\",\"field-id\":%d},{\"name\":\"value\",\"type\":%s,\"field-"
+             "id\":%d}]}}",
              key, value, key, type, value);
     put_field(b, name, id, text, true);
 }
@@ -87,17 +90,21 @@ static void avro_type(ice_type t, int field_id, char out[192])
         [ICE_T_BINARY] = "\"bytes\"",
         [ICE_T_DATE] = "{\"type\":\"int\",\"logicalType\":\"date\"}",
         [ICE_T_TIME] = "{\"type\":\"long\",\"logicalType\":\"time-micros\"}",
-        [ICE_T_TIMESTAMP] = "{\"type\":\"long\",\"logicalType\":\"timestamp-micros\",\"adjust-to-utc\":false}",
-        [ICE_T_TIMESTAMPTZ] = "{\"type\":\"long\",\"logicalType\":\"timestamp-micros\",\"adjust-to-utc\":true}",
+        [ICE_T_TIMESTAMP] =
+            "{\"type\":\"long\",\"logicalType\":\"timestamp-micros\",\"adjust-to-utc\":false}",
+        [ICE_T_TIMESTAMPTZ] =
+            "{\"type\":\"long\",\"logicalType\":\"timestamp-micros\",\"adjust-to-utc\":true}",
     };
     /* Names of fixed types must differ within a schema; nobody reads them. */
     if (t.kind == ICE_T_DECIMAL)
-        snprintf(out, 192,
-                 "{\"type\":\"fixed\",\"name\":\"f%d\",\"size\":%u,\"logicalType\":\"decimal\",\"precision\":%u,"
-                 "\"scale\":%u}",
-                 field_id, decimal_width(t.precision), t.precision, t.scale);
+        snprintf(
+            out, 192,
+            "{\"type\":\"fixed\",\"name\":\"f%d\",\"size\":%u,\"logicalType\":\"decimal\",\"precision\":%u,"
+            "\"scale\":%u}",
+            field_id, decimal_width(t.precision), t.precision, t.scale);
     else if (t.kind == ICE_T_UUID)
-        snprintf(out, 192, "{\"type\":\"fixed\",\"name\":\"f%d\",\"size\":16,\"logicalType\":\"uuid\"}", field_id);
+        snprintf(out, 192, "{\"type\":\"fixed\",\"name\":\"f%d\",\"size\":16,\"logicalType\":\"uuid\"}",
+                 field_id);
     else if (t.kind == ICE_T_FIXED)
         snprintf(out, 192, "{\"type\":\"fixed\",\"name\":\"f%d\",\"size\":%u}", field_id, t.length);
     else
@@ -109,7 +116,8 @@ static bool name_char(char c, bool first)
     return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (!first && c >= '0' && c <= '9');
 }
 
-/* Avro names are ASCII words; other names are spelled out, as Iceberg's Java library does, and kept beside. */
+/* Avro names are ASCII words; other names are spelled out, as Iceberg's Java library does, and kept beside.
+ */
 static void put_partition_field(ice_buf *b, const ice_partition_field *f, ice_type t)
 {
     char type[192];
@@ -141,7 +149,9 @@ static void put_data_file_schema(ice_buf *b, const ice_partition_spec *spec, con
     put_field(b, "content", FID_CONTENT, "\"int\"", false);
     put_field(b, "file_path", FID_FILE_PATH, "\"string\"", false);
     put_field(b, "file_format", FID_FILE_FORMAT, "\"string\"", false);
-    ice_buf_printf(b, ",{\"name\":\"partition\",\"field-id\":%d,\"type\":{\"type\":\"record\",\"name\":\"r102\",\"fields\":[",
+    ice_buf_printf(b,
+                   ",{\"name\":\"partition\",\"field-id\":%d,\"type\":{\"type\":\"record\",\"name\":\"r102\","
+                   "\"fields\":[",
                    FID_PARTITION);
     for (size_t i = 0; i < spec->nfields; i++) {
         if (i)
@@ -198,8 +208,8 @@ static ice_code partition_types(ice_manifest_writer *w, const ice_schema *schema
         bool untyped = f->transform.kind == ICE_TR_VOID && (!source || source->type.kind == ICE_T_NONE);
         ice_type t = untyped || !source ? (ice_type){.kind = ICE_T_INT} : source->type;
         if (!source && f->transform.kind != ICE_TR_VOID)
-            return ice_fail(err, ICE_UNSUPPORTED, "partition field \"%.*s\": no column has the id %d", ICE_PRI(f->name),
-                            f->source_id);
+            return ice_fail(err, ICE_UNSUPPORTED, "partition field \"%.*s\": no column has the id %d",
+                            ICE_PRI(f->name), f->source_id);
         ice_code rc = ice_transform_type(f->transform, t, &w->types[i], err);
         if (rc != ICE_OK)
             return rc;
@@ -268,8 +278,14 @@ void ice_manifest_writer_free(ice_manifest_writer *w)
     free(w);
 }
 
-size_t ice_manifest_writer_count(const ice_manifest_writer *w) { return w->count; }
-size_t ice_manifest_writer_size(const ice_manifest_writer *w) { return w->bytes; }
+size_t ice_manifest_writer_count(const ice_manifest_writer *w)
+{
+    return w->count;
+}
+size_t ice_manifest_writer_size(const ice_manifest_writer *w)
+{
+    return w->bytes;
+}
 
 static ice_code check_entry(const ice_manifest_writer *w, const ice_manifest_entry *e, ice_error *err)
 {
@@ -340,20 +356,32 @@ static ice_code put_partition_value(ice_buf *b, const ice_value *v, ice_type t, 
 
 /* One of the six metric maps: `member` gives the value of a column, or false where it has none. */
 typedef bool (*count_member)(const ice_file_column *c, int64_t *out);
-static bool member_size(const ice_file_column *c, int64_t *out) { return (*out = c->size) >= 0; }
-static bool member_values(const ice_file_column *c, int64_t *out) { return (*out = c->values) >= 0; }
-static bool member_nulls(const ice_file_column *c, int64_t *out) { return (*out = c->nulls) >= 0; }
-static bool member_nans(const ice_file_column *c, int64_t *out) { return (*out = c->nans) >= 0; }
+static bool member_size(const ice_file_column *c, int64_t *out)
+{
+    return (*out = c->size) >= 0;
+}
+static bool member_values(const ice_file_column *c, int64_t *out)
+{
+    return (*out = c->values) >= 0;
+}
+static bool member_nulls(const ice_file_column *c, int64_t *out)
+{
+    return (*out = c->nulls) >= 0;
+}
+static bool member_nans(const ice_file_column *c, int64_t *out)
+{
+    return (*out = c->nans) >= 0;
+}
 
+/* A map without entries is written empty, not null: PyIceberg's table inspection trips over a null one. */
 static void put_counts(ice_buf *b, const ice_data_file *f, count_member member)
 {
     int64_t v, n = 0;
     for (size_t i = 0; i < f->ncolumns; i++)
         n += member(&f->columns[i], &v);
-    ice_avro_put_long(b, n > 0);
-    if (n == 0)
-        return;
-    ice_avro_put_long(b, n);
+    ice_avro_put_long(b, 1);
+    if (n > 0)
+        ice_avro_put_long(b, n);
     for (size_t i = 0; i < f->ncolumns; i++)
         if (member(&f->columns[i], &v)) {
             ice_avro_put_long(b, f->columns[i].field_id);
@@ -367,10 +395,9 @@ static void put_bounds(ice_buf *b, const ice_data_file *f, bool upper)
     int64_t n = 0;
     for (size_t i = 0; i < f->ncolumns; i++)
         n += (upper ? f->columns[i].upper : f->columns[i].lower).ptr != NULL;
-    ice_avro_put_long(b, n > 0);
-    if (n == 0)
-        return;
-    ice_avro_put_long(b, n);
+    ice_avro_put_long(b, 1);
+    if (n > 0)
+        ice_avro_put_long(b, n);
     for (size_t i = 0; i < f->ncolumns; i++) {
         ice_str v = upper ? f->columns[i].upper : f->columns[i].lower;
         if (v.ptr) {
@@ -491,8 +518,8 @@ static ice_code bound_text(ice_manifest_writer *w, size_t i, const ice_value *v,
     return rc;
 }
 
-static ice_code describe(ice_manifest_writer *w, ice_str path, int64_t length, ice_arena *a, ice_manifest_file *m,
-                         ice_error *err)
+static ice_code describe(ice_manifest_writer *w, ice_str path, int64_t length, ice_arena *a,
+                         ice_manifest_file *m, ice_error *err)
 {
     ice_code rc = ICE_OK;
     *m = (ice_manifest_file){.path = ice_arena_str(a, path),
@@ -535,8 +562,9 @@ ice_code ice_manifest_writer_finish(ice_manifest_writer *w, ice_str path, ice_ar
 static void put_list_schema(ice_buf *b)
 {
     ice_buf summary = {0};
-    ice_buf_puts(&summary, "{\"type\":\"array\",\"element-id\":508,\"items\":{\"type\":\"record\",\"name\":\"r508\","
-                           "\"fields\":[");
+    ice_buf_puts(&summary,
+                 "{\"type\":\"array\",\"element-id\":508,\"items\":{\"type\":\"record\",\"name\":\"r508\","
+                 "\"fields\":[");
     put_field(&summary, "contains_null", FID_CONTAINS_NULL, "\"boolean\"", false);
     put_field(&summary, "contains_nan", FID_CONTAINS_NAN, "\"boolean\"", true);
     put_field(&summary, "lower_bound", FID_LOWER_BOUND, "\"bytes\"", true);
@@ -576,8 +604,12 @@ static void put_summary(ice_buf *b, const ice_field_summary *s)
     put_optional_bytes(b, s->upper);
 }
 
-/* A count version 1 left out is unknown, which version 3 cannot say: 1 keeps readers from skipping the manifest. */
-static int64_t known(int64_t n) { return n >= 0 ? n : 1; }
+/* A count version 1 left out is unknown, which version 3 cannot say: 1 keeps readers from skipping the
+ * manifest. */
+static int64_t known(int64_t n)
+{
+    return n >= 0 ? n : 1;
+}
 
 static void put_manifest_file(ice_buf *b, const ice_manifest_file *m)
 {
@@ -615,15 +647,16 @@ static ice_code assign(ice_manifest_file *m, int64_t sequence_number, int64_t *n
     if (m->deletes || m->first_row_id >= 0)
         return ICE_OK;
     if (m->added_rows < 0 || m->existing_rows < 0)
-        return ice_fail(err, ICE_UNSUPPORTED, "manifest %.*s has no row counts, so its rows get no ids; rewrite it",
+        return ice_fail(err, ICE_UNSUPPORTED,
+                        "manifest %.*s has no row counts, so its rows get no ids; rewrite it",
                         ICE_PRI(m->path));
     m->first_row_id = *next_row_id;
     *next_row_id += m->added_rows + m->existing_rows;
     return ICE_OK;
 }
 
-static ice_code start_list(int64_t snapshot_id, int64_t parent_id, int64_t sequence_number, int64_t first_row_id,
-                           ice_avro_writer **out, ice_error *err)
+static ice_code start_list(int64_t snapshot_id, int64_t parent_id, int64_t sequence_number,
+                           int64_t first_row_id, ice_avro_writer **out, ice_error *err)
 {
     ice_buf schema = {0};
     char id[24], parent[24] = "null", sequence[24], first[24];
@@ -645,8 +678,9 @@ static ice_code start_list(int64_t snapshot_id, int64_t parent_id, int64_t seque
     return rc;
 }
 
-ice_code ice_manifest_list_write(int64_t snapshot_id, int64_t parent_id, int64_t sequence_number, int64_t next_row_id,
-                                 ice_manifest_file *files, size_t n, ice_buf *out, int64_t *added_rows, ice_error *err)
+ice_code ice_manifest_list_write(int64_t snapshot_id, int64_t parent_id, int64_t sequence_number,
+                                 int64_t next_row_id, ice_manifest_file *files, size_t n, ice_buf *out,
+                                 int64_t *added_rows, ice_error *err)
 {
     ice_avro_writer *w = NULL;
     int64_t next = next_row_id;

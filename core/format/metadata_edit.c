@@ -106,15 +106,16 @@ out:
 
 /* ---- editing ---- */
 
-ice_code ice_metadata_create(ice_arena *a, ice_uuid uuid, ice_str location, const ice_schema *schema, int64_t now_ms,
-                             ice_metadata **out, ice_error *err)
+ice_code ice_metadata_create(ice_arena *a, ice_uuid uuid, ice_str location, const ice_schema *schema,
+                             int64_t now_ms, ice_metadata **out, ice_error *err)
 {
     ice_code rc;
     ice_metadata *m = ICE_NEW(a, ice_metadata);
     *out = NULL;
     if (!m)
         return ice_fail_nomem(err);
-    *m = (ice_metadata){.arena = a, .format_version = 3, .uuid = uuid, .has_uuid = true, .location = location};
+    *m =
+        (ice_metadata){.arena = a, .format_version = 3, .uuid = uuid, .has_uuid = true, .location = location};
     m->last_updated_ms = now_ms;
     m->last_partition_id = 999;
     m->current_snapshot_id = ICE_UNSET;
@@ -136,7 +137,8 @@ ice_code ice_metadata_upgrade(ice_metadata *m, ice_error *err)
 {
     for (size_t i = 0; i < m->nsnapshots; i++)
         if (!m->snapshots[i].manifest_list.ptr)
-            return ice_fail(err, ICE_UNSUPPORTED, "snapshot %lld lists its manifests inline, which version 3 forbids",
+            return ice_fail(err, ICE_UNSUPPORTED,
+                            "snapshot %lld lists its manifests inline, which version 3 forbids",
                             (long long)m->snapshots[i].id);
     if (m->format_version < 3)
         m->next_row_id = 0;
@@ -152,7 +154,8 @@ ice_code ice_metadata_set_schema(ice_metadata *m, const ice_schema *s, int32_t l
     ice_code rc = ICE_OK;
     const ice_schema *same = ice_metadata_schema(m, s->schema_id);
     if (same && !ice_schema_eq(same, s))
-        return ice_fail(err, ICE_CONFLICT, "table metadata: another schema has the id %d already", s->schema_id);
+        return ice_fail(err, ICE_CONFLICT, "table metadata: another schema has the id %d already",
+                        s->schema_id);
     if (!same) {
         ice_schema *grown = ice__array_add(m->arena, m->schemas, m->nschemas, sizeof *grown);
         if (!grown)
@@ -199,7 +202,8 @@ static bool spec_eq(const ice_partition_spec *x, const ice_partition_spec *y)
     if (x->nfields != y->nfields)
         return false;
     for (size_t i = 0; i < x->nfields; i++)
-        if (!partition_field_eq(&x->fields[i], &y->fields[i]) || !ice_str_eq(x->fields[i].name, y->fields[i].name))
+        if (!partition_field_eq(&x->fields[i], &y->fields[i]) ||
+            !ice_str_eq(x->fields[i].name, y->fields[i].name))
             return false;
     return true;
 }
@@ -240,8 +244,8 @@ out:
     return rc;
 }
 
-ice_code ice_metadata_add_spec(ice_metadata *m, const ice_partition_spec *spec, bool make_default, int32_t *spec_id,
-                               ice_error *err)
+ice_code ice_metadata_add_spec(ice_metadata *m, const ice_partition_spec *spec, bool make_default,
+                               int32_t *spec_id, ice_error *err)
 {
     ice_code rc = ICE_OK;
     size_t i = 0;
@@ -262,8 +266,8 @@ static bool order_eq(const ice_sort_order *x, const ice_sort_order *y)
         return false;
     for (size_t i = 0; i < x->nfields; i++) {
         const ice_sort_field *f = &x->fields[i], *g = &y->fields[i];
-        if (f->source_id != g->source_id || f->descending != g->descending || f->nulls_last != g->nulls_last ||
-            !ice_str_eq(f->source_ids_json, g->source_ids_json) ||
+        if (f->source_id != g->source_id || f->descending != g->descending ||
+            f->nulls_last != g->nulls_last || !ice_str_eq(f->source_ids_json, g->source_ids_json) ||
             !transform_eq(f->transform, f->transform_text, g->transform, g->transform_text))
             return false;
     }
@@ -294,8 +298,8 @@ out:
     return rc;
 }
 
-ice_code ice_metadata_add_sort_order(ice_metadata *m, const ice_sort_order *o, bool make_default, int32_t *order_id,
-                                     ice_error *err)
+ice_code ice_metadata_add_sort_order(ice_metadata *m, const ice_sort_order *o, bool make_default,
+                                     int32_t *order_id, ice_error *err)
 {
     ice_code rc = ICE_OK;
     size_t i = 0;
@@ -388,7 +392,8 @@ static ice_code check_new_snapshot(const ice_metadata *m, const ice_snapshot *s,
     if (s->id <= 0 || ice_metadata_snapshot(m, s->id))
         return ice_fail(err, ICE_MISUSE, "snapshot id %lld is taken or not positive", (long long)s->id);
     if (!s->manifest_list.ptr || !ice_snapshot_summary(s, "operation").ptr || s->added_rows < 0)
-        return ice_fail(err, ICE_MISUSE, "a snapshot needs manifest_list, summary \"operation\" and added_rows");
+        return ice_fail(err, ICE_MISUSE,
+                        "a snapshot needs manifest_list, summary \"operation\" and added_rows");
     return ICE_OK;
 }
 
@@ -437,7 +442,8 @@ static void mark_branch(const ice_metadata *m, int64_t head, size_t keep, int64_
     }
 }
 
-/* Drops log entries up to the last one that names a snapshot no longer there: history with holes would lie. */
+/* Drops log entries up to the last one that names a snapshot no longer there: history with holes would lie.
+ */
 static void cut_snapshot_log(ice_metadata *m)
 {
     size_t from = m->nsnapshot_log;
@@ -456,8 +462,8 @@ static size_t keep_statistics(const ice_metadata *m, ice_statistics *s, size_t n
     return kept;
 }
 
-ice_code ice_metadata_expire(ice_metadata *m, size_t keep, int64_t since_ms, ice_snapshot **removed, size_t *nremoved,
-                             ice_error *err)
+ice_code ice_metadata_expire(ice_metadata *m, size_t keep, int64_t since_ms, ice_snapshot **removed,
+                             size_t *nremoved, ice_error *err)
 {
     bool *kept = ICE_NEW_N(m->arena, bool, m->nsnapshots + 1);
     ice_snapshot *left = ICE_NEW_N(m->arena, ice_snapshot, m->nsnapshots + 1);
@@ -487,8 +493,8 @@ ice_code ice_metadata_expire(ice_metadata *m, size_t keep, int64_t since_ms, ice
     return ICE_OK;
 }
 
-ice_code ice_metadata_log_previous(ice_metadata *m, ice_str previous_file, int64_t now_ms, size_t max, ice_str **dropped,
-                                   size_t *ndropped, ice_error *err)
+ice_code ice_metadata_log_previous(ice_metadata *m, ice_str previous_file, int64_t now_ms, size_t max,
+                                   ice_str **dropped, size_t *ndropped, ice_error *err)
 {
     size_t n = m->nmetadata_log + 1, drop = n > max ? n - max : 0;
     ice_log_entry *entries = ice__array_add(m->arena, m->metadata_log, m->nmetadata_log, sizeof *entries);

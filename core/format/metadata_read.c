@@ -2,23 +2,23 @@
 
 #include "format/format_int.h"
 
-#define NEW_ARRAY(j, dst, type, n)                                                                                     \
-    do {                                                                                                               \
-        (dst) = ICE_NEW_N((j)->arena, type, (n) + 1);                                                                  \
-        if (!(dst))                                                                                                    \
-            return ice_fail_nomem((j)->err);                                                                           \
+#define NEW_ARRAY(j, dst, type, n)                                                                           \
+    do {                                                                                                     \
+        (dst) = ICE_NEW_N((j)->arena, type, (n) + 1);                                                        \
+        if (!(dst))                                                                                          \
+            return ice_fail_nomem((j)->err);                                                                 \
     } while (0)
 
 /* A list at `key`, each of whose elements goes through `one`. */
-#define EACH(j, o, key, required, arr, i)                                                                              \
-    rc = ice__json_array((j), (o), (key), (required), &(arr));                                                         \
-    if (rc != ICE_OK)                                                                                                  \
-        return rc;                                                                                                     \
-    size_t at_list = ice__json_push_key((j), (key));                                                                   \
+#define EACH(j, o, key, required, arr, i)                                                                    \
+    rc = ice__json_array((j), (o), (key), (required), &(arr));                                               \
+    if (rc != ICE_OK)                                                                                        \
+        return rc;                                                                                           \
+    size_t at_list = ice__json_push_key((j), (key));                                                         \
     for (size_t i = 0; i < json_array_size(arr); i++)
 
-static ice_code transform_from(ice__json *j, const json_t *o, int32_t *source_id, ice_str *source_ids, ice_str *text,
-                               ice_transform *t)
+static ice_code transform_from(ice__json *j, const json_t *o, int32_t *source_id, ice_str *source_ids,
+                               ice_str *text, ice_transform *t)
 {
     json_t *ids = NULL;
     ice_error inner = {0};
@@ -120,7 +120,8 @@ static ice_code snapshot_from(ice__json *j, const json_t *o, int version, ice_sn
 {
     json_t *summary = NULL;
     ice_code rc;
-    *s = (ice_snapshot){.parent_id = ICE_UNSET, .schema_id = -1, .first_row_id = ICE_UNSET, .added_rows = ICE_UNSET};
+    *s = (ice_snapshot){
+        .parent_id = ICE_UNSET, .schema_id = -1, .first_row_id = ICE_UNSET, .added_rows = ICE_UNSET};
     ICE_TRY(ice__json_is_object(j, o));
     ICE_TRY(ice__json_int(j, o, "snapshot-id", true, 0, INT64_MAX, &s->id));
     ICE_TRY(ice__json_int(j, o, "parent-snapshot-id", false, INT64_MIN, INT64_MAX, &s->parent_id));
@@ -253,7 +254,8 @@ static ice_code ref_from(ice__json *j, const json_t *o, const char *name, ice_re
 {
     ice_str type = {0};
     ice_code rc;
-    *r = (ice_ref){.min_snapshots_to_keep = ICE_UNSET, .max_snapshot_age_ms = ICE_UNSET, .max_ref_age_ms = ICE_UNSET};
+    *r = (ice_ref){
+        .min_snapshots_to_keep = ICE_UNSET, .max_snapshot_age_ms = ICE_UNSET, .max_ref_age_ms = ICE_UNSET};
     r->name = ice_arena_str(j->arena, ice_str_c(name));
     if (!r->name.ptr)
         return ice_fail_nomem(j->err);
@@ -286,19 +288,22 @@ static ice_code refs_from(ice__json *j, const json_t *o, ice_metadata *m)
         ice__json_pop(j, item);
         if (ice_str_eqc(m->refs[m->nrefs].name, "main")) {
             main_seen = true;
-            m->current_snapshot_id = m->current_snapshot_id >= 0 ? m->current_snapshot_id : m->refs[m->nrefs].snapshot_id;
+            m->current_snapshot_id =
+                m->current_snapshot_id >= 0 ? m->current_snapshot_id : m->refs[m->nrefs].snapshot_id;
         }
         m->nrefs++;
     }
     ice__json_pop(j, at);
     if (!main_seen && m->current_snapshot_id >= 0)
-        m->refs[m->nrefs++] = (ice_ref){ICE_STR("main"), m->current_snapshot_id, false, ICE_UNSET, ICE_UNSET, ICE_UNSET};
+        m->refs[m->nrefs++] =
+            (ice_ref){ICE_STR("main"), m->current_snapshot_id, false, ICE_UNSET, ICE_UNSET, ICE_UNSET};
     return ICE_OK;
 out:
     return rc;
 }
 
-static ice_code log_from(ice__json *j, const json_t *o, const char *key, bool files, ice_log_entry **out, size_t *n)
+static ice_code log_from(ice__json *j, const json_t *o, const char *key, bool files, ice_log_entry **out,
+                         size_t *n)
 {
     json_t *arr = NULL;
     ice_code rc;
@@ -322,7 +327,8 @@ out:
     return rc;
 }
 
-static ice_code statistics_from(ice__json *j, const json_t *o, const char *key, ice_statistics **out, size_t *n)
+static ice_code statistics_from(ice__json *j, const json_t *o, const char *key, ice_statistics **out,
+                                size_t *n)
 {
     json_t *arr = NULL;
     ice_code rc;
@@ -351,13 +357,16 @@ static ice_code check_references(ice__json *j, const ice_metadata *m)
     if (!ice_metadata_spec(m, m->default_spec_id))
         return ice__json_fail(j, "default-spec-id", "no partition spec has the id %d", m->default_spec_id);
     if (m->current_snapshot_id >= 0 && !ice_metadata_current_snapshot(m))
-        return ice__json_fail(j, "current-snapshot-id", "no snapshot has the id %lld", (long long)m->current_snapshot_id);
+        return ice__json_fail(j, "current-snapshot-id", "no snapshot has the id %lld",
+                              (long long)m->current_snapshot_id);
     for (size_t i = 0; i < m->nrefs; i++)
         if (!ice_metadata_snapshot(m, m->refs[i].snapshot_id))
-            return ice__json_fail(j, "refs", "\"%.*s\" refers to a snapshot that is not there", ICE_PRI(m->refs[i].name));
+            return ice__json_fail(j, "refs", "\"%.*s\" refers to a snapshot that is not there",
+                                  ICE_PRI(m->refs[i].name));
     for (size_t i = 0; i < m->nsnapshots; i++)
         if (m->snapshots[i].sequence_number > m->last_sequence_number)
-            return ice__json_fail(j, "snapshots", "snapshot %lld has a sequence number above last-sequence-number",
+            return ice__json_fail(j, "snapshots",
+                                  "snapshot %lld has a sequence number above last-sequence-number",
                                   (long long)m->snapshots[i].id);
     return ICE_OK;
 }
@@ -390,8 +399,8 @@ static ice_code metadata_from(ice__json *j, const json_t *o, ice_metadata *m)
     ICE_TRY(ice__json_is_object(j, o));
     ICE_TRY(ice__json_int(j, o, "format-version", true, 1, INT32_MAX, &version));
     if (version > 3)
-        return ice_fail(j->err, ICE_UNSUPPORTED, "table metadata: format version %lld; versions 1 to 3 are read",
-                        (long long)version);
+        return ice_fail(j->err, ICE_UNSUPPORTED,
+                        "table metadata: format version %lld; versions 1 to 3 are read", (long long)version);
     m->format_version = (int)version;
     ICE_TRY(identity_from(j, o, m));
     ICE_TRY(schemas_from(j, o, m));
@@ -406,7 +415,8 @@ static ice_code metadata_from(ice__json *j, const json_t *o, ice_metadata *m)
     ICE_TRY(log_from(j, o, "snapshot-log", false, &m->snapshot_log, &m->nsnapshot_log));
     ICE_TRY(log_from(j, o, "metadata-log", true, &m->metadata_log, &m->nmetadata_log));
     ICE_TRY(statistics_from(j, o, "statistics", &m->statistics, &m->nstatistics));
-    ICE_TRY(statistics_from(j, o, "partition-statistics", &m->partition_statistics, &m->npartition_statistics));
+    ICE_TRY(
+        statistics_from(j, o, "partition-statistics", &m->partition_statistics, &m->npartition_statistics));
     ICE_TRY(ice__json_array(j, o, "encryption-keys", false, &keys));
     if (keys)
         ICE_TRY(ice__json_raw(j, keys, &m->encryption_keys_json));
@@ -436,7 +446,8 @@ static ice_code gunzip(ice_str in, ice_buf *out, ice_error *err)
     inflateEnd(&z);
     if (out->failed)
         return ice_fail_nomem(err);
-    return state == Z_STREAM_END ? ICE_OK : ice_fail(err, ICE_CORRUPT, "table metadata: bad or too large gzip data");
+    return state == Z_STREAM_END ? ICE_OK
+                                 : ice_fail(err, ICE_CORRUPT, "table metadata: bad or too large gzip data");
 }
 
 ice_code ice_metadata_parse(ice_str bytes, ice_arena *a, ice_metadata **out, ice_error *err)

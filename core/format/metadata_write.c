@@ -152,7 +152,8 @@ static void put_logs(ice_buf *b, const ice_metadata *m)
     ice__put_json_key(b, "metadata-log", false);
     ice_buf_put_u8(b, '[');
     for (size_t i = 0; i < m->nmetadata_log; i++) {
-        ice_buf_printf(b, "%s{\"timestamp-ms\":%lld", i ? "," : "", (long long)m->metadata_log[i].timestamp_ms);
+        ice_buf_printf(b, "%s{\"timestamp-ms\":%lld", i ? "," : "",
+                       (long long)m->metadata_log[i].timestamp_ms);
         put_str(b, "metadata-file", m->metadata_log[i].file);
         ice_buf_put_u8(b, '}');
     }
@@ -177,7 +178,8 @@ ice_code ice_metadata_to_json(const ice_metadata *m, ice_buf *out, ice_error *er
     ice_code rc;
     size_t from = out->len;
     if (m->format_version != 3 || !m->has_uuid)
-        return ice_fail(err, ICE_MISUSE, "table metadata of version %d is not written; upgrade it", m->format_version);
+        return ice_fail(err, ICE_MISUSE, "table metadata of version %d is not written; upgrade it",
+                        m->format_version);
     ice_uuid_text(m->uuid, uuid);
     ice_buf_puts(out, "{\"format-version\":3");
     put_str(out, "table-uuid", ice_str_c(uuid));
@@ -213,12 +215,13 @@ out:
     return rc;
 }
 
-ice_code ice_metadata_location(ice_arena *a, ice_str table_location, int64_t n, ice_uuid u, ice_str *out, ice_error *err)
+ice_code ice_metadata_location(ice_arena *a, ice_str table_location, int64_t n, ice_uuid u, ice_str *out,
+                               ice_error *err)
 {
     char uuid[37];
     ice_uuid_text(u, uuid);
-    *out = ice_str_c(ice_arena_printf(a, "%.*s/metadata/%05lld-%s.metadata.json", ICE_PRI(table_location), (long long)n,
-                                      uuid));
+    *out = ice_str_c(ice_arena_printf(a, "%.*s/metadata/%05lld-%s.metadata.json", ICE_PRI(table_location),
+                                      (long long)n, uuid));
     return out->ptr ? ICE_OK : ice_fail_nomem(err);
 }
 

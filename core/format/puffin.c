@@ -36,7 +36,8 @@ static void put_blob_json(ice_buf *b, const ice_blob *m)
     for (size_t i = 0; i < m->nfields; i++)
         ice_buf_printf(b, "%s%d", i ? "," : "", m->fields[i]);
     ice_buf_printf(b, "],\"snapshot-id\":%lld,\"sequence-number\":%lld,\"offset\":%lld,\"length\":%lld",
-                   (long long)m->snapshot_id, (long long)m->sequence_number, (long long)m->offset, (long long)m->length);
+                   (long long)m->snapshot_id, (long long)m->sequence_number, (long long)m->offset,
+                   (long long)m->length);
     if (m->nproperties) {
         ice__put_json_key(b, "properties", false);
         ice__put_json_kv(b, m->properties, m->nproperties);
@@ -54,8 +55,8 @@ ice_code ice_puffin_add_blob(ice_puffin_writer *w, ice_blob *meta, ice_str bytes
     return rc == ICE_OK ? ice_buf_check(&w->footer, err) : rc;
 }
 
-ice_code ice_puffin_add_dv(ice_puffin_writer *w, const ice_dv *d, ice_str data_file, int64_t *offset, int64_t *length,
-                           ice_error *err)
+ice_code ice_puffin_add_dv(ice_puffin_writer *w, const ice_dv *d, ice_str data_file, int64_t *offset,
+                           int64_t *length, ice_error *err)
 {
     ice_buf blob = {0}, count = {0};
     int32_t row_position = 2147483645; /* the reserved column _pos, as the reference implementation puts */
@@ -63,7 +64,8 @@ ice_code ice_puffin_add_dv(ice_puffin_writer *w, const ice_dv *d, ice_str data_f
     ICE_TRY(ice_dv_encode(d, &blob, err));
     ice_buf_printf(&count, "%llu", (unsigned long long)ice_dv_count(d));
     ICE_TRY(ice_buf_check(&count, err));
-    ice_kv properties[] = {{ICE_STR("referenced-data-file"), data_file}, {ICE_STR("cardinality"), ice_buf_str(&count)}};
+    ice_kv properties[] = {{ICE_STR("referenced-data-file"), data_file},
+                           {ICE_STR("cardinality"), ice_buf_str(&count)}};
     ice_blob meta = {.type = ICE_STR("deletion-vector-v1"),
                      .nfields = 1,
                      .fields = &row_position,
@@ -178,9 +180,10 @@ ice_code ice_puffin_read_dv(ice_str file, ice_str what, int64_t offset, int64_t 
                             ice_dv **out, ice_error *err)
 {
     *out = NULL;
-    if (offset < 0 || length < 0 || (uint64_t)offset > file.len || (uint64_t)length > file.len - (uint64_t)offset)
-        return ice_fail(err, ICE_CORRUPT, "%.*s: no %lld bytes at %lld in a file of %zu", ICE_PRI(what), (long long)length,
-                        (long long)offset, file.len);
+    if (offset < 0 || length < 0 || (uint64_t)offset > file.len ||
+        (uint64_t)length > file.len - (uint64_t)offset)
+        return ice_fail(err, ICE_CORRUPT, "%.*s: no %lld bytes at %lld in a file of %zu", ICE_PRI(what),
+                        (long long)length, (long long)offset, file.len);
     ice_code rc = ice_dv_decode((ice_str){file.ptr + offset, (size_t)length}, out, err);
     if (rc != ICE_OK) {
         ice_error_prefix(err, "%.*s at %lld", ICE_PRI(what), (long long)offset);
@@ -190,8 +193,8 @@ ice_code ice_puffin_read_dv(ice_str file, ice_str what, int64_t offset, int64_t 
     if (cardinality >= 0 && count != (uint64_t)cardinality) {
         ice_dv_free(*out);
         *out = NULL;
-        return ice_fail(err, ICE_CORRUPT, "%.*s at %lld: %llu positions, where its entry says %lld", ICE_PRI(what),
-                        (long long)offset, (unsigned long long)count, (long long)cardinality);
+        return ice_fail(err, ICE_CORRUPT, "%.*s at %lld: %llu positions, where its entry says %lld",
+                        ICE_PRI(what), (long long)offset, (unsigned long long)count, (long long)cardinality);
     }
     return ICE_OK;
 }

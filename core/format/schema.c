@@ -16,7 +16,24 @@ static ice_str trim(ice_str s)
     return s;
 }
 
-/* The text of a string literal that ends where `s` does, or is followed by a cast; false for anything else. */
+/* Nothing, or "::" and a type: words, digits and a parenthesis, but no operator and no other literal. */
+static bool is_cast(ice_str s)
+{
+    if (s.len == 0)
+        return true;
+    if (s.len < 3 || s.ptr[0] != ':' || s.ptr[1] != ':')
+        return false;
+    for (size_t i = 2; i < s.len; i++) {
+        char c = s.ptr[i];
+        bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!word && !strchr("_ (),", c))
+            return false;
+    }
+    return true;
+}
+
+/* The text of a string literal that ends where `s` does, or is followed by a cast; false for anything else.
+ */
 static bool string_literal(ice_arena *a, ice_str s, ice_str *out)
 {
     char *p = ice_arena_alloc(a, s.len + 1);
@@ -31,9 +48,8 @@ static bool string_literal(ice_arena *a, ice_str s, ice_str *out)
     }
     if (i >= s.len)
         return false;
-    ice_str rest = trim((ice_str){s.ptr + i + 1, s.len - i - 1});
     *out = (ice_str){p, n};
-    return rest.len == 0 || (rest.len > 2 && rest.ptr[0] == ':' && rest.ptr[1] == ':');
+    return is_cast(trim((ice_str){s.ptr + i + 1, s.len - i - 1}));
 }
 
 static bool is_number(ice_str s)
@@ -138,7 +154,9 @@ static bool is_system(int32_t id)
     return id == ICE_FIELD_ROW_START || id == ICE_FIELD_ROW_END || id == ICE_FIELD_OPERATION;
 }
 
-static ice_code retired_field(const ice_field *old, ice_arena *a, ice_field *out, ice_error *err)
+/* `taken`: the definition whose column names the new name must not meet. */
+static ice_code retired_field(const ice_tabledef *taken, const ice_field *old, ice_arena *a, ice_field *out,
+                              ice_error *err)
 {
     char suffix[24];
     size_t n = (size_t)snprintf(suffix, sizeof suffix, "__%d", old->id);
@@ -146,11 +164,13 @@ static ice_code retired_field(const ice_field *old, ice_arena *a, ice_field *out
     *out = *old;
     out->required = false;
     out->name = ice_str_c(ice_arena_printf(a, "%.*s%s", ICE_PRI(old->name), named ? "" : suffix));
+    while (out->name.ptr && ice_tabledef_find(taken, out->name) >= 0)
+        out->name = ice_str_c(ice_arena_printf(a, "%.*s%s", ICE_PRI(out->name), suffix));
     return out->name.ptr ? ICE_OK : ice_fail_nomem(err);
 }
 
-ice_code ice_schema_of_history(const ice_tabledef *d, const ice_schema *previous, ice_arena *a, ice_schema *out,
-                               ice_error *err)
+ice_code ice_schema_of_history(const ice_tabledef *d, const ice_schema *previous, ice_arena *a,
+                               ice_schema *out, ice_error *err)
 {
     ice_code rc = ICE_OK;
     size_t n = 0, nold = previous ? previous->nfields : 0;
@@ -164,7 +184,7 @@ ice_code ice_schema_of_history(const ice_tabledef *d, const ice_schema *previous
     }
     for (size_t i = 0; i < nold; i++)
         if (!is_system(previous->fields[i].id) && ice_tabledef_find_id(d, previous->fields[i].id) < 0)
-            ICE_TRY(retired_field(&previous->fields[i], a, &out->fields[n++], err));
+            ICE_TRY(retired_field(d, &previous->fields[i], a, &out->fields[n++], err));
     out->fields[n++] = system_field(ICE_FIELD_ROW_START, "_row_start", ICE_T_TIMESTAMPTZ);
     out->fields[n++] = system_field(ICE_FIELD_ROW_END, "_row_end", ICE_T_TIMESTAMPTZ);
     out->fields[n++] = system_field(ICE_FIELD_OPERATION, "_operation", ICE_T_STRING);
@@ -183,9 +203,10 @@ static bool default_eq(bool hx, const ice_value *x, bool hy, const ice_value *y)
 
 static bool field_eq(const ice_field *x, const ice_field *y)
 {
-    return x->id == y->id && x->required == y->required && ice_type_eq(x->type, y->type) && ice_str_eq(x->name, y->name) &&
-           ice_str_eq(x->doc, y->doc) && ice_str_eq(x->type_json, y->type_json) &&
-           ice_str_eq(x->initial_json, y->initial_json) && ice_str_eq(x->write_json, y->write_json) &&
+    return x->id == y->id && x->required == y->required && ice_type_eq(x->type, y->type) &&
+           ice_str_eq(x->name, y->name) && ice_str_eq(x->doc, y->doc) &&
+           ice_str_eq(x->type_json, y->type_json) && ice_str_eq(x->initial_json, y->initial_json) &&
+           ice_str_eq(x->write_json, y->write_json) &&
            default_eq(x->has_initial, &x->initial_default, y->has_initial, &y->initial_default) &&
            default_eq(x->has_write, &x->write_default, y->has_write, &y->write_default);
 }
@@ -197,7 +218,8 @@ bool ice_schema_eq(const ice_schema *x, const ice_schema *y)
     for (size_t i = 0; i < x->nfields; i++)
         if (!field_eq(&x->fields[i], &y->fields[i]))
             return false;
-    return x->nidentifiers == 0 || memcmp(x->identifiers, y->identifiers, x->nidentifiers * sizeof(int32_t)) == 0;
+    return x->nidentifiers == 0 ||
+           memcmp(x->identifiers, y->identifiers, x->nidentifiers * sizeof(int32_t)) == 0;
 }
 
 const ice_field *ice_schema_field(const ice_schema *s, int32_t id)
@@ -218,8 +240,8 @@ const ice_field *ice_schema_field_named(const ice_schema *s, ice_str name)
 
 /* ---- JSON ---- */
 
-static ice_code put_default(ice_buf *out, const char *key, ice_str raw, bool has, const ice_value *v, ice_type t,
-                            ice_error *err)
+static ice_code put_default(ice_buf *out, const char *key, ice_str raw, bool has, const ice_value *v,
+                            ice_type t, ice_error *err)
 {
     if (raw.ptr) {
         ice__put_json_key(out, key, false);
@@ -262,7 +284,8 @@ static ice_code put_field(ice_buf *out, const ice_field *f, ice_error *err)
         ice_buf_puts(out, ",\"doc\":");
         ice__put_json_str(out, f->doc);
     }
-    ice_code rc = put_default(out, "initial-default", f->initial_json, f->has_initial, &f->initial_default, f->type, err);
+    ice_code rc = put_default(out, "initial-default", f->initial_json, f->has_initial, &f->initial_default,
+                              f->type, err);
     if (rc == ICE_OK)
         rc = put_default(out, "write-default", f->write_json, f->has_write, &f->write_default, f->type, err);
     ice_buf_put_u8(out, '}');
@@ -326,12 +349,8 @@ static int64_t nested_highest(const json_t *v, int depth)
     for (size_t k = 0; json_is_object(v) && k < 4; k++)
         if ((h = json_integer_value(json_object_get(v, keys[k]))) > high)
             high = h;
-    json_object_foreach((json_t *)v, key, item)
-        if ((h = nested_highest(item, depth + 1)) > high)
-            high = h;
-    json_array_foreach(v, i, item)
-        if ((h = nested_highest(item, depth + 1)) > high)
-            high = h;
+    json_object_foreach((json_t *)v, key, item) if ((h = nested_highest(item, depth + 1)) > high) high = h;
+    json_array_foreach(v, i, item) if ((h = nested_highest(item, depth + 1)) > high) high = h;
     return high;
 }
 
@@ -351,8 +370,8 @@ static ice_code type_from(ice__json *j, const json_t *o, ice_field *f, int32_t *
     return ice__json_raw(j, v, &f->type_json);
 }
 
-static ice_code default_from(ice__json *j, const json_t *o, const char *key, const ice_field *f, bool *has, ice_value *v,
-                             ice_str *raw)
+static ice_code default_from(ice__json *j, const json_t *o, const char *key, const ice_field *f, bool *has,
+                             ice_value *v, ice_str *raw)
 {
     json_t *d = json_object_get(o, key);
     if (!d || json_is_null(d))

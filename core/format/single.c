@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Days <-> civil date, counting in 400-year eras that begin on 1 March, so that the leap day is a year's last. */
+/* Days <-> civil date, counting in 400-year eras that begin on 1 March, so that the leap day is a year's
+ * last. */
 ice__civil ice__fmt_civil(int64_t days)
 {
     int64_t z = days + 719468, era = ice__floor_div(z, 146097);
@@ -30,7 +31,8 @@ size_t ice__decimal_bytes(ice_i128 v, uint8_t out[16])
     for (int i = 15; i >= 0; i--, v >>= 8)
         full[i] = (uint8_t)v;
     int from = 0;
-    while (from < 15 && ((full[from] == 0 && full[from + 1] < 0x80) || (full[from] == 0xff && full[from + 1] >= 0x80)))
+    while (from < 15 &&
+           ((full[from] == 0 && full[from + 1] < 0x80) || (full[from] == 0xff && full[from + 1] >= 0x80)))
         from++;
     memcpy(out, full + from, (size_t)(16 - from));
     return (size_t)(16 - from);
@@ -59,7 +61,8 @@ static void put_date(ice_buf *b, int64_t days)
 static void put_time(ice_buf *b, int64_t us)
 {
     int64_t s = us / 1000000;
-    ice_buf_printf(b, "%02d:%02d:%02d.%06d", (int)(s / 3600), (int)(s / 60 % 60), (int)(s % 60), (int)(us % 1000000));
+    ice_buf_printf(b, "%02d:%02d:%02d.%06d", (int)(s / 3600), (int)(s / 60 % 60), (int)(s % 60),
+                   (int)(us % 1000000));
 }
 
 static void put_decimal(ice_buf *b, ice_i128 v, unsigned scale)
@@ -118,14 +121,12 @@ static ice_code put_quoted_value(const ice_value *v, ice_type t, ice_buf *out, i
         ice_buf_puts(out, t.kind == ICE_T_TIMESTAMPTZ ? "+00:00" : "");
         break;
     case ICE_T_DECIMAL: put_decimal(out, v->dec, v->scale); break;
-    case ICE_T_UUID:
-        {
-            ice_uuid u;
-            memcpy(u.b, v->uuid, 16);
-            ice_uuid_text(u, uuid);
-            ice_buf_puts(out, uuid);
-        }
-        break;
+    case ICE_T_UUID: {
+        ice_uuid u;
+        memcpy(u.b, v->uuid, 16);
+        ice_uuid_text(u, uuid);
+        ice_buf_puts(out, uuid);
+    } break;
     case ICE_T_FIXED:
     case ICE_T_BINARY: put_hex(out, v->s.ptr, v->s.len); break;
     default: return ice_fail(err, ICE_UNSUPPORTED, "values of this type have no JSON form");
@@ -172,7 +173,10 @@ static bool digits(const char **p, const char *end, int n, int *out)
     return true;
 }
 
-static bool literal(const char **p, const char *end, char c) { return *p < end && *(*p)++ == c; }
+static bool literal(const char **p, const char *end, char c)
+{
+    return *p < end && *(*p)++ == c;
+}
 
 static bool scan_date(const char **p, const char *end, int64_t *days)
 {
@@ -182,8 +186,8 @@ static bool scan_date(const char **p, const char *end, int64_t *days)
         while (n < 6 && *p + n < end && (*p)[n] >= '0' && (*p)[n] <= '9')
             n++;
     }
-    if (!digits(p, end, n, &year) || !literal(p, end, '-') || !digits(p, end, 2, &month) || !literal(p, end, '-') ||
-        !digits(p, end, 2, &day) || month < 1 || month > 12 || day < 1)
+    if (!digits(p, end, n, &year) || !literal(p, end, '-') || !digits(p, end, 2, &month) ||
+        !literal(p, end, '-') || !digits(p, end, 2, &day) || month < 1 || month > 12 || day < 1)
         return false;
     *days = ice__fmt_days((int64_t)sign * year, month, day);
     ice__civil back = ice__fmt_civil(*days);
@@ -271,7 +275,8 @@ static bool scan_decimal(ice_str s, ice_type t, ice_i128 *out)
         return false;
     for (; scale > t.scale && v % 10 == 0; scale--)
         v /= 10;
-    if (scale > t.scale || (v != 0 && !scale_up(&v, t.scale - scale)) || !scale_up(&limit, t.precision) || v >= limit)
+    if (scale > t.scale || (v != 0 && !scale_up(&v, t.scale - scale)) || !scale_up(&limit, t.precision) ||
+        v >= limit)
         return false;
     *out = negative ? -v : v;
     return true;
@@ -279,7 +284,10 @@ static bool scan_decimal(ice_str s, ice_type t, ice_i128 *out)
 
 static int hex_digit(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 static bool scan_hex(ice_arena *a, ice_str s, ice_type t, ice_str *out)
@@ -365,7 +373,8 @@ ice_code ice_single_to_binary(const ice_value *v, ice_type t, ice_buf *out, ice_
     uint32_t u32;
     uint64_t u64;
     if (v->null || v->kind != t.kind)
-        return ice_fail(err, ICE_MISUSE, "a bound of type kind %d cannot hold a value of kind %d", t.kind, v->kind);
+        return ice_fail(err, ICE_MISUSE, "a bound of type kind %d cannot hold a value of kind %d", t.kind,
+                        v->kind);
     switch (t.kind) {
     case ICE_T_BOOL: ice_buf_put_u8(out, v->b); break;
     case ICE_T_INT:
@@ -498,7 +507,8 @@ static size_t encode_utf8(uint32_t c, char *p)
     return n;
 }
 
-/* Increments the last code point that has a successor and drops what follows; 0: none has. `p` has 1 byte to spare. */
+/* Increments the last code point that has a successor and drops what follows; 0: none has. `p` has 1 byte to
+ * spare. */
 static size_t increment_string(char *p, size_t n)
 {
     while (n > 0) {
@@ -524,8 +534,8 @@ static size_t increment_bytes(char *p, size_t n)
     return n;
 }
 
-ice_code ice_bound_truncate(const ice_value *v, bool upper, size_t width, ice_arena *a, ice_value *out, bool *has,
-                            ice_error *err)
+ice_code ice_bound_truncate(const ice_value *v, bool upper, size_t width, ice_arena *a, ice_value *out,
+                            bool *has, ice_error *err)
 {
     *out = *v;
     *has = true;

@@ -10,8 +10,9 @@ static const struct {
     ice_transform_kind kind;
     bool has_param;
 } transform_names[] = {
-    {"identity", ICE_TR_IDENTITY, false}, {"bucket", ICE_TR_BUCKET, true}, {"truncate", ICE_TR_TRUNCATE, true},
-    {"year", ICE_TR_YEAR, false},         {"month", ICE_TR_MONTH, false},  {"day", ICE_TR_DAY, false},
+    {"identity", ICE_TR_IDENTITY, false}, {"bucket", ICE_TR_BUCKET, true},
+    {"truncate", ICE_TR_TRUNCATE, true},  {"year", ICE_TR_YEAR, false},
+    {"month", ICE_TR_MONTH, false},       {"day", ICE_TR_DAY, false},
     {"hour", ICE_TR_HOUR, false},         {"void", ICE_TR_VOID, false},
 };
 #define TRANSFORMS (sizeof transform_names / sizeof *transform_names)
@@ -63,7 +64,10 @@ void ice_transform_text(ice_transform t, char out[32])
         }
 }
 
-static bool is_timestamp(ice_type t) { return t.kind == ICE_T_TIMESTAMP || t.kind == ICE_T_TIMESTAMPTZ; }
+static bool is_timestamp(ice_type t)
+{
+    return t.kind == ICE_T_TIMESTAMP || t.kind == ICE_T_TIMESTAMPTZ;
+}
 
 static bool takes(ice_transform t, ice_type s)
 {
@@ -71,10 +75,11 @@ static bool takes(ice_transform t, ice_type s)
     case ICE_TR_IDENTITY:
     case ICE_TR_VOID: return s.kind != ICE_T_NONE;
     case ICE_TR_BUCKET:
-        return s.kind != ICE_T_NONE && s.kind != ICE_T_BOOL && s.kind != ICE_T_FLOAT && s.kind != ICE_T_DOUBLE;
+        return s.kind != ICE_T_NONE && s.kind != ICE_T_BOOL && s.kind != ICE_T_FLOAT &&
+               s.kind != ICE_T_DOUBLE;
     case ICE_TR_TRUNCATE:
-        return s.kind == ICE_T_INT || s.kind == ICE_T_LONG || s.kind == ICE_T_DECIMAL || s.kind == ICE_T_STRING ||
-               s.kind == ICE_T_BINARY;
+        return s.kind == ICE_T_INT || s.kind == ICE_T_LONG || s.kind == ICE_T_DECIMAL ||
+               s.kind == ICE_T_STRING || s.kind == ICE_T_BINARY;
     case ICE_TR_YEAR:
     case ICE_TR_MONTH:
     case ICE_TR_DAY: return s.kind == ICE_T_DATE || is_timestamp(s);
@@ -95,7 +100,8 @@ ice_code ice_transform_type(ice_transform t, ice_type source, ice_type *out, ice
     *out = source;
     if (t.kind == ICE_TR_DAY)
         *out = (ice_type){.kind = ICE_T_DATE};
-    else if (t.kind == ICE_TR_BUCKET || t.kind == ICE_TR_YEAR || t.kind == ICE_TR_MONTH || t.kind == ICE_TR_HOUR)
+    else if (t.kind == ICE_TR_BUCKET || t.kind == ICE_TR_YEAR || t.kind == ICE_TR_MONTH ||
+             t.kind == ICE_TR_HOUR)
         *out = (ice_type){.kind = ICE_T_INT};
     return ICE_OK;
 }
@@ -108,7 +114,10 @@ bool ice_transform_monotonic(ice_transform t)
 
 /* ---- bucket ---- */
 
-static uint32_t rotl(uint32_t x, int r) { return x << r | x >> (32 - r); }
+static uint32_t rotl(uint32_t x, int r)
+{
+    return x << r | x >> (32 - r);
+}
 
 /* Murmur3, x86, 32 bits, seed 0 (public domain algorithm by Austin Appleby). */
 static int32_t murmur3(const void *data, size_t n)
@@ -174,15 +183,14 @@ static ice_code truncate_value(int32_t w, const ice_value *v, ice_value *out, ic
         out->i = (int64_t)n;
         return ICE_OK;
     case ICE_T_DECIMAL: out->dec = n; return ICE_OK;
-    case ICE_T_STRING:
-        {
-            size_t i = 0;
-            for (int64_t chars = 0; i < v->s.len; i++)
-                if (((uint8_t)v->s.ptr[i] & 0xc0) != 0x80 && chars++ == w)
-                    break;
-            out->s.len = i;
-            return ICE_OK;
-        }
+    case ICE_T_STRING: {
+        size_t i = 0;
+        for (int64_t chars = 0; i < v->s.len; i++)
+            if (((uint8_t)v->s.ptr[i] & 0xc0) != 0x80 && chars++ == w)
+                break;
+        out->s.len = i;
+        return ICE_OK;
+    }
     default:
         if (out->s.len > (size_t)w)
             out->s.len = (size_t)w;

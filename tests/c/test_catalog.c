@@ -48,7 +48,8 @@ static ice_catalog *open_it(void)
 
 static ice_catalog_change create(const char *name, const char *location)
 {
-    return (ice_catalog_change){ICE_CAT_CREATE, ice_str_c(name), ICE_STR_NONE, ICE_STR_NONE, ice_str_c(location)};
+    return (ice_catalog_change){ICE_CAT_CREATE, ice_str_c(name), ICE_STR_NONE, ICE_STR_NONE,
+                                ice_str_c(location)};
 }
 
 static ice_catalog_change swap(const char *name, const char *from, const char *to)
@@ -80,7 +81,8 @@ static void test_changes(void **state)
     assert_true(ice_str_eqc(list[0].name, "a") && ice_str_eqc(list[1].metadata_location, "b0"));
     /* A rename before a swap of the new name. */
     ice_catalog_change more[] = {{ICE_CAT_RENAME, ICE_STR("a"), ICE_STR("z"), ICE_STR_NONE, ICE_STR_NONE},
-                                 swap("z", "a0", "z1"), swap("b", "b0", "b1")};
+                                 swap("z", "a0", "z1"),
+                                 swap("b", "b0", "b1")};
     assert_int_equal(ice_catalog_commit(c, more, 3, &err), ICE_OK);
     expect(c, "z", "z1");
     expect(c, "b", "b1");
@@ -208,7 +210,9 @@ static void test_opening(void **state)
     expect(c, "t", NULL);
     ice_catalog_close(c);
     FILE *f = fopen(path, "wb");
-    fputs("this is no database, and long enough to be read as the header of one, which has one hundred bytes......", f);
+    fputs("this is no database, and long enough to be read as the header of one, which has one hundred "
+          "bytes......",
+          f);
     fclose(f);
     assert_int_equal(ice_catalog_open(path, "default", "app", true, false, &c, &err), ICE_CORRUPT);
 }
@@ -218,13 +222,14 @@ static void test_other_layouts(void **state)
 {
     sqlite3 *db;
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db,
-                                  "PRAGMA journal_mode = WAL; CREATE TABLE iceberg_tables (catalog_name, table_namespace, "
-                                  "table_name, metadata_location, previous_metadata_location, PRIMARY KEY (catalog_name, "
-                                  "table_namespace, table_name)); INSERT INTO iceberg_tables VALUES "
-                                  "('default', 'app', 'old', 'o0', NULL), ('default', 'app', 'broken', NULL, NULL)",
-                                  NULL, NULL, NULL),
-                     SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(db,
+                     "PRAGMA journal_mode = WAL; CREATE TABLE iceberg_tables (catalog_name, table_namespace, "
+                     "table_name, metadata_location, previous_metadata_location, PRIMARY KEY (catalog_name, "
+                     "table_namespace, table_name)); INSERT INTO iceberg_tables VALUES "
+                     "('default', 'app', 'old', 'o0', NULL), ('default', 'app', 'broken', NULL, NULL)",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
     sqlite3_close(db);
     ice_catalog *c = open_it();
     ice_catalog_change g[] = {create("new", "n0"), swap("old", "o0", "o1")};

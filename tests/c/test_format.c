@@ -32,11 +32,12 @@ static ice_value parse_json(const char *json, ice_type t)
     return v;
 }
 
-static const ice_type T_INT = {.kind = ICE_T_INT}, T_LONG = {.kind = ICE_T_LONG}, T_DATE = {.kind = ICE_T_DATE},
-                      T_TIME = {.kind = ICE_T_TIME}, T_TS = {.kind = ICE_T_TIMESTAMP},
-                      T_TSTZ = {.kind = ICE_T_TIMESTAMPTZ}, T_STRING = {.kind = ICE_T_STRING},
-                      T_UUID = {.kind = ICE_T_UUID}, T_BINARY = {.kind = ICE_T_BINARY},
-                      T_DOUBLE = {.kind = ICE_T_DOUBLE}, T_FLOAT = {.kind = ICE_T_FLOAT}, T_BOOL = {.kind = ICE_T_BOOL},
+static const ice_type T_INT = {.kind = ICE_T_INT}, T_LONG = {.kind = ICE_T_LONG},
+                      T_DATE = {.kind = ICE_T_DATE}, T_TIME = {.kind = ICE_T_TIME},
+                      T_TS = {.kind = ICE_T_TIMESTAMP}, T_TSTZ = {.kind = ICE_T_TIMESTAMPTZ},
+                      T_STRING = {.kind = ICE_T_STRING}, T_UUID = {.kind = ICE_T_UUID},
+                      T_BINARY = {.kind = ICE_T_BINARY}, T_DOUBLE = {.kind = ICE_T_DOUBLE},
+                      T_FLOAT = {.kind = ICE_T_FLOAT}, T_BOOL = {.kind = ICE_T_BOOL},
                       T_DEC = {.kind = ICE_T_DECIMAL, .precision = 9, .scale = 2},
                       T_DEC38 = {.kind = ICE_T_DECIMAL, .precision = 38, .scale = 10};
 
@@ -125,13 +126,27 @@ static void test_json_roundtrip(void **state)
         const char *json;
         ice_type type;
     } cases[] = {
-        {"true", T_BOOL}, {"-34", T_INT}, {"-9223372036854775808", T_LONG}, {"1.5", T_DOUBLE}, {"0.1", T_DOUBLE},
-        {"1e+300", T_DOUBLE}, {"1.0", T_FLOAT}, {"\"14.20\"", T_DEC}, {"\"-0.05\"", T_DEC},
-        {"\"-9999999999999999999999999999.9999999999\"", T_DEC38}, {"\"2017-11-16\"", T_DATE}, {"\"0001-01-01\"", T_DATE},
-        {"\"22:31:08.123456\"", T_TIME}, {"\"1583-02-28T22:31:08.123456\"", T_TS},
-        {"\"2017-11-16T22:31:08.123456+00:00\"", T_TSTZ}, {"\"i\\\"c\\\\e\\u0001\"", T_STRING},
-        {"\"f79c3e09-677c-4bbd-a479-3f349cb785e7\"", T_UUID}, {"\"000102ff\"", T_BINARY}, {"null", T_INT},
-        {"\"\"", T_BINARY}, {"\"0a0b\"", {.kind = ICE_T_FIXED, .length = 2}},
+        {"true", T_BOOL},
+        {"-34", T_INT},
+        {"-9223372036854775808", T_LONG},
+        {"1.5", T_DOUBLE},
+        {"0.1", T_DOUBLE},
+        {"1e+300", T_DOUBLE},
+        {"1.0", T_FLOAT},
+        {"\"14.20\"", T_DEC},
+        {"\"-0.05\"", T_DEC},
+        {"\"-9999999999999999999999999999.9999999999\"", T_DEC38},
+        {"\"2017-11-16\"", T_DATE},
+        {"\"0001-01-01\"", T_DATE},
+        {"\"22:31:08.123456\"", T_TIME},
+        {"\"1583-02-28T22:31:08.123456\"", T_TS},
+        {"\"2017-11-16T22:31:08.123456+00:00\"", T_TSTZ},
+        {"\"i\\\"c\\\\e\\u0001\"", T_STRING},
+        {"\"f79c3e09-677c-4bbd-a479-3f349cb785e7\"", T_UUID},
+        {"\"000102ff\"", T_BINARY},
+        {"null", T_INT},
+        {"\"\"", T_BINARY},
+        {"\"0a0b\"", {.kind = ICE_T_FIXED, .length = 2}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ice_buf b = {0};
@@ -149,14 +164,29 @@ static void test_json_rejects(void **state)
         const char *json;
         ice_type type;
     } cases[] = {
-        {"2147483648", T_INT}, {"\"x\"", T_INT}, {"1.5", T_LONG}, {"\"2017-02-29\"", T_DATE}, {"\"2017-11-16 \"", T_DATE},
-        {"\"2017-11-16T22:31:08\"", T_TSTZ}, {"\"2017-11-16T22:31:08+01:00\"", T_TSTZ}, {"\"24:00:00\"", T_TIME},
-        {"\"1.234\"", T_DEC}, {"\"10000000.00\"", T_DEC}, {"\"1e999\"", T_DEC}, {"\"abc\"", T_BINARY}, {"\"zz\"", T_BINARY},
-        {"\"f79c\"", T_UUID}, {"{}", T_INT}, {"[", T_INT}, {"\"00\"", {.kind = ICE_T_FIXED, .length = 2}}, {"\"\"", T_DATE},
+        {"2147483648", T_INT},
+        {"\"x\"", T_INT},
+        {"1.5", T_LONG},
+        {"\"2017-02-29\"", T_DATE},
+        {"\"2017-11-16 \"", T_DATE},
+        {"\"2017-11-16T22:31:08\"", T_TSTZ},
+        {"\"2017-11-16T22:31:08+01:00\"", T_TSTZ},
+        {"\"24:00:00\"", T_TIME},
+        {"\"1.234\"", T_DEC},
+        {"\"10000000.00\"", T_DEC},
+        {"\"1e999\"", T_DEC},
+        {"\"abc\"", T_BINARY},
+        {"\"zz\"", T_BINARY},
+        {"\"f79c\"", T_UUID},
+        {"{}", T_INT},
+        {"[", T_INT},
+        {"\"00\"", {.kind = ICE_T_FIXED, .length = 2}},
+        {"\"\"", T_DATE},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ice_value v;
-        assert_int_equal(ice_single_from_json(ice_str_c(cases[i].json), cases[i].type, arena, &v, &err), ICE_CORRUPT);
+        assert_int_equal(ice_single_from_json(ice_str_c(cases[i].json), cases[i].type, arena, &v, &err),
+                         ICE_CORRUPT);
     }
     assert_true(parse_json("\"2E+2\"", T_DEC).dec == 20000);
     ice_value nan = {.kind = ICE_T_DOUBLE, .d = NAN};
@@ -236,7 +266,9 @@ static ice_tabledef *book(void)
     ice_column c = {.name = ICE_STR("id"), .not_null = true, .identity = true};
     assert_int_equal(ice_column_set_sql_type(&c, arena, ICE_STR("bigint"), &err), ICE_OK);
     assert_int_equal(ice_tabledef_add_column(d, &c, &err), ICE_OK);
-    c = (ice_column){.name = ICE_STR("title"), .default_sql = ICE_STR("'it''s'::varchar"), .comment = ICE_STR("the \"title\"")};
+    c = (ice_column){.name = ICE_STR("title"),
+                     .default_sql = ICE_STR("'it''s'::varchar"),
+                     .comment = ICE_STR("the \"title\"")};
     assert_int_equal(ice_column_set_sql_type(&c, arena, ICE_STR("varchar(200)"), &err), ICE_OK);
     assert_int_equal(ice_tabledef_add_column(d, &c, &err), ICE_OK);
     c = (ice_column){.name = ICE_STR("price"), .has_initial = true, .default_sql = ICE_STR("now()")};
@@ -244,7 +276,8 @@ static ice_tabledef *book(void)
     c.initial = (ice_value){.kind = ICE_T_DECIMAL, .scale = 2, .dec = 1999};
     assert_int_equal(ice_tabledef_add_column(d, &c, &err), ICE_OK);
     int32_t key = 1;
-    ice_constraint pk = {.kind = ICE_CON_PRIMARY, .name = ICE_STR("book_pkey"), .ncols = 1, .field_ids = &key};
+    ice_constraint pk = {
+        .kind = ICE_CON_PRIMARY, .name = ICE_STR("book_pkey"), .ncols = 1, .field_ids = &key};
     assert_int_equal(ice_tabledef_add_constraint(d, &pk, &err), ICE_OK);
     return d;
 }
@@ -264,7 +297,8 @@ static void test_schema_of_table(void **state)
         "{\"id\":1,\"name\":\"id\",\"required\":true,\"type\":\"long\"},"
         "{\"id\":2,\"name\":\"title\",\"required\":false,\"type\":\"string\",\"doc\":\"the \\\"title\\\"\","
         "\"write-default\":\"it's\"},"
-        "{\"id\":3,\"name\":\"price\",\"required\":false,\"type\":\"decimal(9, 2)\",\"initial-default\":\"19.99\"},"
+        "{\"id\":3,\"name\":\"price\",\"required\":false,\"type\":\"decimal(9, "
+        "2)\",\"initial-default\":\"19.99\"},"
         "{\"id\":1000000001,\"name\":\"_row_start\",\"required\":false,\"type\":\"timestamptz\"}]}");
     assert_int_equal(ice_schema_from_json((ice_str){b.data, b.len - 1}, arena, &back, &err), ICE_OK);
     assert_true(ice_schema_eq(&s, &back));
@@ -272,6 +306,33 @@ static void test_schema_of_table(void **state)
     assert_null(ice_schema_field(&back, 99));
     ice_buf_free(&b);
     ice_tabledef_free(d);
+}
+
+static void test_constant_defaults(void **state)
+{
+    static const struct {
+        const char *sql, *json;
+    } cases[] = {
+        {"'a'", "\"a\""},         {" ('a'::varchar(3)) ", "\"a\""}, {"'it''s'", "\"it's\""}, {"5", "\"5\""},
+        {"'a'::text || 'b'", NULL}, {"'a' || 'b'", NULL},           {"('a') || ('b')", NULL}, {"now()", NULL},
+        {"NULL", NULL},             {"'a", NULL},                   {"(1) + (2)", NULL},      {"''", "\"\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ice_tabledef *d = ice_tabledef_create(ICE_STR("t"));
+        ice_column c = {.name = ICE_STR("c"), .default_sql = ice_str_c(cases[i].sql)};
+        ice_schema s;
+        ice_buf b = {0};
+        assert_int_equal(ice_column_set_sql_type(&c, arena, ICE_STR("text"), &err), ICE_OK);
+        assert_int_equal(ice_tabledef_add_column(d, &c, &err), ICE_OK);
+        assert_int_equal(ice_schema_of_table(d, arena, &s, &err), ICE_OK);
+        assert_int_equal(s.fields[0].has_write, cases[i].json != NULL);
+        if (cases[i].json) {
+            assert_int_equal(ice_single_to_json(&s.fields[0].write_default, s.fields[0].type, &b, &err), ICE_OK);
+            assert_true(ice_str_eqc(ice_buf_str(&b), cases[i].json));
+        }
+        ice_buf_free(&b);
+        ice_tabledef_free(d);
+    }
 }
 
 static void test_schema_of_history(void **state)
@@ -292,10 +353,11 @@ static void test_schema_of_history(void **state)
 
 static void test_foreign_schema(void **state)
 {
-    const char *json = "{\"type\":\"struct\",\"schema-id\":3,\"fields\":[{\"id\":1,\"name\":\"l\",\"required\":false,"
-                       "\"type\":{\"type\":\"list\",\"element-id\":7,\"element\":\"int\",\"element-required\":true}},"
-                       "{\"id\":2,\"name\":\"n\",\"required\":false,\"type\":\"timestamp_ns\"},"
-                       "{\"id\":3,\"name\":\"d\",\"required\":false,\"type\":\"decimal(9, 2)\"}]}";
+    const char *json =
+        "{\"type\":\"struct\",\"schema-id\":3,\"fields\":[{\"id\":1,\"name\":\"l\",\"required\":false,"
+        "\"type\":{\"type\":\"list\",\"element-id\":7,\"element\":\"int\",\"element-required\":true}},"
+        "{\"id\":2,\"name\":\"n\",\"required\":false,\"type\":\"timestamp_ns\"},"
+        "{\"id\":3,\"name\":\"d\",\"required\":false,\"type\":\"decimal(9, 2)\"}]}";
     ice_schema s;
     ice_buf b = {0};
     assert_int_equal(ice_schema_from_json(ice_str_c(json), arena, &s, &err), ICE_OK);
@@ -306,10 +368,12 @@ static void test_foreign_schema(void **state)
     ice_buf_put_u8(&b, 0);
     assert_string_equal(b.data, json);
     ice_buf_free(&b);
-    const char *twice = "{\"type\":\"struct\",\"fields\":[{\"id\":1,\"name\":\"a\",\"required\":false,\"type\":\"int\"},"
-                        "{\"id\":1,\"name\":\"b\",\"required\":false,\"type\":\"int\"}]}";
+    const char *twice =
+        "{\"type\":\"struct\",\"fields\":[{\"id\":1,\"name\":\"a\",\"required\":false,\"type\":\"int\"},"
+        "{\"id\":1,\"name\":\"b\",\"required\":false,\"type\":\"int\"}]}";
     assert_int_equal(ice_schema_from_json(ice_str_c(twice), arena, &s, &err), ICE_CORRUPT);
-    const char *bad = "{\"type\":\"struct\",\"fields\":[{\"id\":1,\"name\":\"a\",\"required\":1,\"type\":\"int\"}]}";
+    const char *bad =
+        "{\"type\":\"struct\",\"fields\":[{\"id\":1,\"name\":\"a\",\"required\":1,\"type\":\"int\"}]}";
     assert_int_equal(ice_schema_from_json(ice_str_c(bad), arena, &s, &err), ICE_CORRUPT);
     assert_string_equal(err.message, "schema: $.fields[0].required: true or false is expected");
 }
@@ -325,6 +389,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_binary, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bound_truncate, setup, teardown),
         cmocka_unit_test_setup_teardown(test_schema_of_table, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_constant_defaults, setup, teardown),
         cmocka_unit_test_setup_teardown(test_schema_of_history, setup, teardown),
         cmocka_unit_test_setup_teardown(test_foreign_schema, setup, teardown),
     };

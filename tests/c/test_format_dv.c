@@ -126,7 +126,8 @@ static void decode_damaged(const char *bytes, size_t n)
 /* Damage behind a CRC that fits it, as an attacker would. */
 static void test_damage(void **state)
 {
-    const uint64_t runs[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 70000, 140000, 300000, 300001, 300002, 300003, 300004, 300005};
+    const uint64_t runs[] = {1,  2,     3,      4,      5,      6,      7,      8,      9,
+                             10, 70000, 140000, 300000, 300001, 300002, 300003, 300004, 300005};
     ice_dv *sets[] = {vector(far, 8), vector(runs, 18)};
     for (size_t s = 0; s < 2; s++) {
         ice_buf blob = {0};
@@ -142,7 +143,8 @@ static void test_damage(void **state)
                 blob.data[i] ^= (char)(1 << bit);
             }
         ice_dv *d;
-        assert_int_equal(ice_dv_decode(ice_buf_str(&blob), &d, &err), ICE_CORRUPT); /* the last CRC is not this content's */
+        assert_int_equal(ice_dv_decode(ice_buf_str(&blob), &d, &err),
+                         ICE_CORRUPT); /* the last CRC is not this content's */
         ice_buf_free(&blob);
         ice_dv_free(sets[s]);
     }
@@ -157,8 +159,10 @@ static void test_puffin(void **state)
     int64_t offset[2], length[2], footer;
     ice_blob *blobs;
     size_t n;
-    assert_int_equal(ice_puffin_add_dv(w, one, ICE_STR("file:///a.parquet"), &offset[0], &length[0], &err), ICE_OK);
-    assert_int_equal(ice_puffin_add_dv(w, two, ICE_STR("file:///b.parquet"), &offset[1], &length[1], &err), ICE_OK);
+    assert_int_equal(ice_puffin_add_dv(w, one, ICE_STR("file:///a.parquet"), &offset[0], &length[0], &err),
+                     ICE_OK);
+    assert_int_equal(ice_puffin_add_dv(w, two, ICE_STR("file:///b.parquet"), &offset[1], &length[1], &err),
+                     ICE_OK);
     assert_int_equal(ice_puffin_finish(w, &file, &footer, &err), ICE_OK);
     assert_int_equal(ice_puffin_read(ice_buf_str(&file), a, &blobs, &n, &err), ICE_OK);
     assert_int_equal(n, 2);
@@ -168,11 +172,14 @@ static void test_puffin(void **state)
     assert_true(ice_str_eqc(blobs[1].properties[0].value, "file:///b.parquet"));
     assert_true(ice_str_eqc(blobs[1].properties[1].value, "30000"));
     ice_str what = ICE_STR("x.puffin");
-    assert_int_equal(ice_puffin_read_dv(ice_buf_str(&file), what, offset[0], length[0], 7, &back, &err), ICE_OK);
+    assert_int_equal(ice_puffin_read_dv(ice_buf_str(&file), what, offset[0], length[0], 7, &back, &err),
+                     ICE_OK);
     assert_true(ice_dv_contains(back, 65535));
     ice_dv_free(back);
-    assert_int_equal(ice_puffin_read_dv(ice_buf_str(&file), what, offset[0], length[0], 8, &back, &err), ICE_CORRUPT);
-    assert_int_equal(ice_puffin_read_dv(ice_buf_str(&file), what, offset[0], length[0] + 1, 7, &back, &err), ICE_CORRUPT);
+    assert_int_equal(ice_puffin_read_dv(ice_buf_str(&file), what, offset[0], length[0], 8, &back, &err),
+                     ICE_CORRUPT);
+    assert_int_equal(ice_puffin_read_dv(ice_buf_str(&file), what, offset[0], length[0] + 1, 7, &back, &err),
+                     ICE_CORRUPT);
     assert_int_equal(ice_puffin_read_dv(ice_buf_str(&file), what, INT64_MAX, 9, 7, &back, &err), ICE_CORRUPT);
     for (size_t i = 0; i < file.len; i++) {
         ice_code rc = ice_puffin_read((ice_str){file.data, i}, a, &blobs, &n, &err);
@@ -188,8 +195,8 @@ static void test_puffin(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_set),    cmocka_unit_test(test_merge),  cmocka_unit_test(test_roundtrip),
-        cmocka_unit_test(test_empty),  cmocka_unit_test(test_damage), cmocka_unit_test(test_puffin),
+        cmocka_unit_test(test_set),   cmocka_unit_test(test_merge),  cmocka_unit_test(test_roundtrip),
+        cmocka_unit_test(test_empty), cmocka_unit_test(test_damage), cmocka_unit_test(test_puffin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -135,9 +135,14 @@ static void test_avro_damage(void **state)
 
 static void test_avro_schemas(void **state)
 {
-    static const char *const bad[] = {"{}", "[[\"int\"]]", "\"what\"", "{\"type\":\"record\"}", "{\"type\":\"array\"}",
-                                      "{\"type\":\"fixed\",\"name\":\"f\",\"size\":-1}",
-                                      "{\"type\":\"bytes\",\"logicalType\":\"decimal\",\"precision\":39,\"scale\":0}"};
+    static const char *const bad[] = {
+        "{}",
+        "[[\"int\"]]",
+        "\"what\"",
+        "{\"type\":\"record\"}",
+        "{\"type\":\"array\"}",
+        "{\"type\":\"fixed\",\"name\":\"f\",\"size\":-1}",
+        "{\"type\":\"bytes\",\"logicalType\":\"decimal\",\"precision\":39,\"scale\":0}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ice_avro_writer *w;
         ice_avro_reader *r;
@@ -187,10 +192,13 @@ static void table(void)
                        "{\"id\":3,\"name\":\"day\",\"required\":false,\"type\":\"timestamptz\"},"
                        "{\"id\":4,\"name\":\"u\",\"required\":false,\"type\":\"uuid\"}]}";
     assert_int_equal(ice_schema_from_json(ice_str_c(json), arena, &schema, &err), ICE_OK);
-    fields[0] = (ice_partition_field){1, 1000, ICE_STR("id bucket"), {ICE_TR_BUCKET, 4}, ICE_STR_NONE, ICE_STR_NONE};
-    fields[1] = (ice_partition_field){2, 1001, ICE_STR("price"), {ICE_TR_IDENTITY, 0}, ICE_STR_NONE, ICE_STR_NONE};
+    fields[0] =
+        (ice_partition_field){1, 1000, ICE_STR("id bucket"), {ICE_TR_BUCKET, 4}, ICE_STR_NONE, ICE_STR_NONE};
+    fields[1] =
+        (ice_partition_field){2, 1001, ICE_STR("price"), {ICE_TR_IDENTITY, 0}, ICE_STR_NONE, ICE_STR_NONE};
     fields[2] = (ice_partition_field){3, 1002, ICE_STR("day"), {ICE_TR_DAY, 0}, ICE_STR_NONE, ICE_STR_NONE};
-    fields[3] = (ice_partition_field){4, 1003, ICE_STR("u"), {ICE_TR_IDENTITY, 0}, ICE_STR_NONE, ICE_STR_NONE};
+    fields[3] =
+        (ice_partition_field){4, 1003, ICE_STR("u"), {ICE_TR_IDENTITY, 0}, ICE_STR_NONE, ICE_STR_NONE};
     spec = (ice_partition_spec){2, 4, fields};
 }
 
@@ -205,7 +213,8 @@ static ice_manifest_entry entry(int i, ice_value *partition, ice_file_column *co
     partition[1] = (ice_value){.kind = ICE_T_DECIMAL, .scale = 2, .dec = 100 - i};
     partition[2] = i == 2 ? ICE_NULL : (ice_value){.kind = ICE_T_DATE, .i = 18000 + i};
     partition[3] = (ice_value){.kind = ICE_T_UUID, .uuid = {(uint8_t)i, 2, 3}};
-    columns[0] = (ice_file_column){1, 100, 10, 0, ICE_UNSET, {"\1\0\0\0\0\0\0\0", 8}, {"\7\0\0\0\0\0\0\0", 8}};
+    columns[0] =
+        (ice_file_column){1, 100, 10, 0, ICE_UNSET, {"\1\0\0\0\0\0\0\0", 8}, {"\7\0\0\0\0\0\0\0", 8}};
     columns[1] = (ice_file_column){2, ICE_UNSET, 10, 3, ICE_UNSET, ICE_STR_NONE, {"\1", 1}};
     e.file.path = ice_str_c(ice_arena_printf(arena, "file:///w/t/data/%d.parquet", i));
     e.file.format = ICE_STR("parquet");
@@ -242,7 +251,8 @@ static ice_buf write_manifest(ice_manifest_file *m)
         assert_int_equal(ice_manifest_writer_add(w, &e, &err), ICE_OK);
     }
     assert_int_equal(ice_manifest_writer_count(w), 4);
-    assert_int_equal(ice_manifest_writer_finish(w, ICE_STR("file:///w/t/metadata/m.avro"), arena, &file, m, &err), ICE_OK);
+    assert_int_equal(
+        ice_manifest_writer_finish(w, ICE_STR("file:///w/t/metadata/m.avro"), arena, &file, m, &err), ICE_OK);
     ice_manifest_writer_free(w);
     return file;
 }
@@ -376,7 +386,8 @@ static void test_manifest_list(void **state)
     assert_int_equal(ice_manifest_list_write(8, 7, 5, 1000, order, 5, &file, &added, &err), ICE_OK);
     assert_int_equal(added, 375);
     assert_int_equal(order[3].first_row_id, 1125);
-    assert_int_equal(ice_manifest_list_read(ice_buf_str(&file), ICE_STR("l"), arena, &back, &n, &err), ICE_OK);
+    assert_int_equal(ice_manifest_list_read(ice_buf_str(&file), ICE_STR("l"), arena, &back, &n, &err),
+                     ICE_OK);
     assert_int_equal(n, 5);
     assert_int_equal(back[0].first_row_id, 925);
     assert_int_equal(back[0].sequence_number, 1);

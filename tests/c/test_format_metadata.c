@@ -31,8 +31,10 @@ static ice_schema two_columns(int32_t id)
     ice_schema s;
     char json[512];
     snprintf(json, sizeof json,
-             "{\"type\":\"struct\",\"schema-id\":%d,\"identifier-field-ids\":[1],\"fields\":[{\"id\":1,\"name\":\"id\","
-             "\"required\":true,\"type\":\"long\"},{\"id\":2,\"name\":\"c%d\",\"required\":false,\"type\":\"string\"}]}",
+             "{\"type\":\"struct\",\"schema-id\":%d,\"identifier-field-ids\":[1],\"fields\":[{\"id\":1,"
+             "\"name\":\"id\","
+             "\"required\":true,\"type\":\"long\"},{\"id\":2,\"name\":\"c%d\",\"required\":false,\"type\":"
+             "\"string\"}]}",
              id, id);
     assert_int_equal(ice_schema_from_json(ice_str_c(json), arena, &s, &err), ICE_OK);
     return s;
@@ -42,7 +44,8 @@ static ice_metadata *fresh(void)
 {
     ice_schema s = two_columns(0);
     ice_metadata *m;
-    assert_int_equal(ice_metadata_create(arena, ice_uuid_random(), ICE_STR("file:///w/t/"), &s, 1000, &m, &err), ICE_OK);
+    assert_int_equal(
+        ice_metadata_create(arena, ice_uuid_random(), ICE_STR("file:///w/t/"), &s, 1000, &m, &err), ICE_OK);
     return m;
 }
 
@@ -90,15 +93,17 @@ static void test_life(void **state)
     assert_int_equal(ice_metadata_set_property(m, ICE_STR("b"), ICE_STR("2"), &err), ICE_OK);
     assert_int_equal(ice_metadata_set_property(m, ICE_STR("a"), ICE_STR_NONE, &err), ICE_OK);
     assert_int_equal(ice_metadata_set_property(m, ICE_STR("b"), ICE_STR("3"), &err), ICE_OK);
-    assert_int_equal(ice_metadata_log_previous(m, ICE_STR("file:///w/t/metadata/0.json"), 5000, 10, NULL, NULL, &err),
-                     ICE_OK);
+    assert_int_equal(
+        ice_metadata_log_previous(m, ICE_STR("file:///w/t/metadata/0.json"), 5000, 10, NULL, NULL, &err),
+        ICE_OK);
     ice_str json = to_json(m);
     assert_int_equal(ice_metadata_parse(json, arena, &back, &err), ICE_OK);
     assert_true(ice_str_eq(json, to_json(back)));
     assert_int_equal(back->nschemas, 2);
     assert_true(ice_str_eqc(ice_metadata_property(back, "b"), "3"));
     assert_null(ice_metadata_property(back, "a").ptr);
-    assert_true(ice_str_eqc(ice_snapshot_summary(ice_metadata_current_snapshot(back), "operation"), "append"));
+    assert_true(
+        ice_str_eqc(ice_snapshot_summary(ice_metadata_current_snapshot(back), "operation"), "append"));
     assert_int_equal(back->last_updated_ms, 5000);
     assert_int_equal(ice_metadata_snapshot_at(back, 1999) == NULL, 1);
     assert_int_equal(ice_metadata_snapshot_at(back, 2000)->id, second);
@@ -162,7 +167,8 @@ static void test_specs(void **state)
     assert_int_equal(ice_metadata_spec(m, 2)->fields[1].field_id, 1001);
     assert_int_equal(m->last_partition_id, 1001);
     assert_int_equal(m->default_spec_id, 1);
-    ice_sort_field sf = {.source_id = 2, .transform = {ICE_TR_IDENTITY, 0}, .descending = true, .nulls_last = true};
+    ice_sort_field sf = {
+        .source_id = 2, .transform = {ICE_TR_IDENTITY, 0}, .descending = true, .nulls_last = true};
     assert_int_equal(ice_metadata_add_sort_order(m, &(ice_sort_order){0, 1, &sf}, true, &id, &err), ICE_OK);
     assert_int_equal(id, 1);
     assert_int_equal(ice_metadata_add_sort_order(m, &(ice_sort_order){0, 0, NULL}, true, &id, &err), ICE_OK);
@@ -176,20 +182,27 @@ static void test_specs(void **state)
 /* A version-1 table as the oldest writers made it, then one as PyIceberg writes version 2. */
 static const char v1[] =
     "{\"format-version\":1,\"location\":\"s3://b/t\",\"last-updated-ms\":1,\"last-column-id\":2,"
-    "\"schema\":{\"type\":\"struct\",\"fields\":[{\"id\":1,\"name\":\"x\",\"required\":true,\"type\":\"int\"}]},"
+    "\"schema\":{\"type\":\"struct\",\"fields\":[{\"id\":1,\"name\":\"x\",\"required\":true,\"type\":\"int\"}"
+    "]},"
     "\"partition-spec\":[{\"source-id\":1,\"transform\":\"bucket[8]\",\"name\":\"p\"}],\"properties\":{},"
-    "\"current-snapshot-id\":-1,\"snapshots\":[{\"snapshot-id\":5,\"timestamp-ms\":1,\"manifests\":[\"s3://m\"]}]}";
+    "\"current-snapshot-id\":-1,\"snapshots\":[{\"snapshot-id\":5,\"timestamp-ms\":1,\"manifests\":[\"s3://"
+    "m\"]}]}";
 static const char v2[] =
     "{\"format-version\":2,\"table-uuid\":\"9c12d441-03fe-4693-9a96-a0705ddf69c1\",\"location\":\"s3://b/t\","
-    "\"last-sequence-number\":34,\"last-updated-ms\":1602638573590,\"last-column-id\":3,\"current-schema-id\":1,"
-    "\"schemas\":[{\"type\":\"struct\",\"schema-id\":1,\"fields\":[{\"id\":1,\"name\":\"x\",\"required\":true,\"type\":"
-    "\"long\"}]}],\"default-spec-id\":0,\"partition-specs\":[{\"spec-id\":0,\"fields\":[]}],\"last-partition-id\":1000,"
-    "\"default-sort-order-id\":3,\"sort-orders\":[{\"order-id\":3,\"fields\":[{\"transform\":\"identity\",\"source-id\":1,"
+    "\"last-sequence-number\":34,\"last-updated-ms\":1602638573590,\"last-column-id\":3,\"current-schema-"
+    "id\":1,"
+    "\"schemas\":[{\"type\":\"struct\",\"schema-id\":1,\"fields\":[{\"id\":1,\"name\":\"x\",\"required\":"
+    "true,\"type\":"
+    "\"long\"}]}],\"default-spec-id\":0,\"partition-specs\":[{\"spec-id\":0,\"fields\":[]}],\"last-partition-"
+    "id\":1000,"
+    "\"default-sort-order-id\":3,\"sort-orders\":[{\"order-id\":3,\"fields\":[{\"transform\":\"identity\","
+    "\"source-id\":1,"
     "\"direction\":\"asc\",\"null-order\":\"nulls-first\"}]}],\"properties\":{\"k\":\"v\"},"
     "\"current-snapshot-id\":3055729675574597004,\"snapshots\":[{\"snapshot-id\":3055729675574597004,"
     "\"sequence-number\":1,\"timestamp-ms\":1555100955770,\"summary\":{\"operation\":\"append\"},"
     "\"manifest-list\":\"s3://a/b/2.avro\",\"schema-id\":1}],\"snapshot-log\":[],\"metadata-log\":[],"
-    "\"statistics\":[{\"snapshot-id\":3055729675574597004,\"statistics-path\":\"s3://x\",\"blob-metadata\":[]}]}";
+    "\"statistics\":[{\"snapshot-id\":3055729675574597004,\"statistics-path\":\"s3://"
+    "x\",\"blob-metadata\":[]}]}";
 
 static void test_old_versions(void **state)
 {
@@ -230,7 +243,8 @@ static void test_hostile(void **state)
     expect_corrupt("\"sequence-number\":1,", "\"sequence-number\":35,", "last-sequence-number");
     expect_corrupt("\"current-schema-id\":1", "\"current-schema-id\":2", "$.current-schema-id");
     expect_corrupt("\"default-spec-id\":0", "\"default-spec-id\":2", "$.default-spec-id");
-    expect_corrupt("\"current-snapshot-id\":3055729675574597004", "\"current-snapshot-id\":3", "$.current-snapshot-id");
+    expect_corrupt("\"current-snapshot-id\":3055729675574597004", "\"current-snapshot-id\":3",
+                   "$.current-snapshot-id");
     expect_corrupt("9c12d441", "xxx", "$.table-uuid");
     expect_corrupt("{\"k\":\"v\"}", "{\"k\":1}", "$.properties.k: a string");
     expect_corrupt("\"asc\"", "\"up\"", "$.sort-orders[0].fields[0].direction");
@@ -249,7 +263,10 @@ static void test_hostile(void **state)
 static void test_gzip(void **state)
 {
     char packed[4096];
-    z_stream z = {.next_in = (Bytef *)v2, .avail_in = sizeof v2 - 1, .next_out = (Bytef *)packed, .avail_out = sizeof packed};
+    z_stream z = {.next_in = (Bytef *)v2,
+                  .avail_in = sizeof v2 - 1,
+                  .next_out = (Bytef *)packed,
+                  .avail_out = sizeof packed};
     ice_metadata *m;
     assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
     assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);

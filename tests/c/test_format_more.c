@@ -59,7 +59,10 @@ static ice_str read_file(ice_str location)
     return (ice_str){p, n};
 }
 
-static ice_str location(const char *name) { return ice_str_c(ice_arena_printf(arena, "file://%s/%s", dir, name)); }
+static ice_str location(const char *name)
+{
+    return ice_str_c(ice_arena_printf(arena, "file://%s/%s", dir, name));
+}
 
 /* ---- the table ---- */
 
@@ -120,19 +123,20 @@ static ice_manifest_entry data_entry(const char *name, int64_t first_id)
         exit(1);
     e.file.size = st.st_size;
     e.file.columns = ICE_NEW(arena, ice_file_column);
-    e.file.columns[0] = (ice_file_column){1, ICE_UNSET, ROWS, 0, ICE_UNSET, bound(first_id), bound(first_id + ROWS - 1)};
+    e.file.columns[0] =
+        (ice_file_column){1, ICE_UNSET, ROWS, 0, ICE_UNSET, bound(first_id), bound(first_id + ROWS - 1)};
     e.file.ncolumns = 1;
     return e;
 }
 
-static ice_manifest_file write_manifest(const ice_metadata *m, int32_t spec_id, bool deletes, int64_t snapshot,
-                                        const char *name, const ice_manifest_entry *e)
+static ice_manifest_file write_manifest(const ice_metadata *m, int32_t spec_id, bool deletes,
+                                        int64_t snapshot, const char *name, const ice_manifest_entry *e)
 {
     ice_manifest_writer *w;
     ice_manifest_file out;
     ice_buf b = {0};
-    ok(ice_manifest_writer_create(ice_metadata_current_schema(m), ice_metadata_spec(m, spec_id), deletes, snapshot, &w,
-                                  &err));
+    ok(ice_manifest_writer_create(ice_metadata_current_schema(m), ice_metadata_spec(m, spec_id), deletes,
+                                  snapshot, &w, &err));
     ok(ice_manifest_writer_add(w, e, &err));
     ok(ice_manifest_writer_finish(w, location(name), arena, &b, &out, &err));
     write_file(out.path, &b);
@@ -141,8 +145,8 @@ static ice_manifest_file write_manifest(const ice_metadata *m, int32_t spec_id, 
     return out;
 }
 
-static void add_snapshot(ice_metadata *m, int64_t id, const char *name, const char *operation, ice_manifest_file *files,
-                         size_t n)
+static void add_snapshot(ice_metadata *m, int64_t id, const char *name, const char *operation,
+                         ice_manifest_file *files, size_t n)
 {
     ice_buf b = {0};
     ice_kv summary[] = {{ICE_STR("operation"), ice_str_c(operation)}};
@@ -152,8 +156,8 @@ static void add_snapshot(ice_metadata *m, int64_t id, const char *name, const ch
                       .nsummary = 1,
                       .summary = summary,
                       .schema_id = -1};
-    ok(ice_manifest_list_write(id, m->current_snapshot_id, ice_metadata_next_sequence(m), m->next_row_id, files, n, &b,
-                               &s.added_rows, &err));
+    ok(ice_manifest_list_write(id, m->current_snapshot_id, ice_metadata_next_sequence(m), m->next_row_id,
+                               files, n, &b, &s.added_rows, &err));
     write_file(s.manifest_list, &b);
     ice_buf_free(&b);
     ok(ice_metadata_add_snapshot(m, &s, &err));
@@ -186,8 +190,16 @@ static ice_manifest_entry deletion_vector(const ice_manifest_entry *data)
     return e;
 }
 
-/* Snapshot 1: a.parquet, of the first schema. Snapshot 2: the second schema, b.parquet, two rows of a deleted, and c.parquet,
- * whose _row_start is a partition value only. */
+static void write_metadata(const ice_metadata *m, const char *name)
+{
+    ice_buf json = {0};
+    ok(ice_metadata_to_json(m, &json, &err));
+    write_file(location(name), &json);
+    ice_buf_free(&json);
+}
+
+/* Snapshot 1: a.parquet, of the first schema. Snapshot 2: the second schema, b.parquet, two rows of a
+ * deleted, and c.parquet, whose _row_start is a partition value only. */
 static void write_table(void)
 {
     ice_tabledef *first = first_definition(), *second = second_definition(first);
@@ -196,10 +208,11 @@ static void write_table(void)
     ice_manifest_file files[4];
     int32_t spec;
     ice_value row_start = {.kind = ICE_T_TIMESTAMPTZ, .i = 1600000000123456};
-    ice_partition_field field = {ICE_FIELD_ROW_START, 0, ICE_STR("_row_start"), {ICE_TR_IDENTITY, 0}, ICE_STR_NONE,
-                                 ICE_STR_NONE};
+    ice_partition_field field = {
+        ICE_FIELD_ROW_START, 0, ICE_STR("_row_start"), {ICE_TR_IDENTITY, 0}, ICE_STR_NONE, ICE_STR_NONE};
     ok(ice_schema_of_table(first, arena, &schema, &err));
     ok(ice_metadata_create(arena, first->uuid, location(""), &schema, 1700000000000, &m, &err));
+    write_metadata(m, "metadata/00000-x.metadata.json");
     ice_manifest_entry a = data_entry("data/a.parquet", 1), b = data_entry("data/b.parquet", 6),
                        c = data_entry("data/c.parquet", 11);
     files[0] = write_manifest(m, 0, false, 1, "metadata/m1.avro", &a);
@@ -215,11 +228,9 @@ static void write_table(void)
     files[3] = write_manifest(m, 0, true, 2, "metadata/m4.avro", &dv);
     add_snapshot(m, 2, "metadata/snap-2.avro", "overwrite", files, 4);
     ok(ice_metadata_set_property(m, ICE_STR("owner"), ICE_STR("f\xc3\xbcr \"uns\""), &err));
-    ok(ice_metadata_log_previous(m, location("metadata/00000-x.metadata.json"), 1700000000009, 10, NULL, NULL, &err));
-    ice_buf json = {0};
-    ok(ice_metadata_to_json(m, &json, &err));
-    write_file(location("metadata/00001-x.metadata.json"), &json);
-    ice_buf_free(&json);
+    ok(ice_metadata_log_previous(m, location("metadata/00000-x.metadata.json"), 1700000000009, 10, NULL, NULL,
+                                 &err));
+    write_metadata(m, "metadata/00001-x.metadata.json");
     ice_tabledef_free(first);
     ice_tabledef_free(second);
 }
@@ -230,8 +241,8 @@ static void print_file(const ice_metadata *m, const ice_manifest_entry *e)
 {
     const ice_data_file *f = &e->file;
     ice_buf b = {0};
-    ice_buf_printf(&b, "%d|%.*s|%" PRId64 "|%" PRId64 "|%" PRId64, (int)f->content, ICE_PRI(f->path), f->record_count,
-                   e->sequence_number, f->first_row_id);
+    ice_buf_printf(&b, "%d|%.*s|%" PRId64 "|%" PRId64 "|%" PRId64, (int)f->content, ICE_PRI(f->path),
+                   f->record_count, e->sequence_number, f->first_row_id);
     for (size_t i = 0; i < f->npartition; i++) {
         ice_buf_puts(&b, "|p=");
         if (!f->partition[i].null)
@@ -262,8 +273,8 @@ static void print_table(const char *metadata)
         return;
     ok(ice_manifest_list_read(read_file(s->manifest_list), s->manifest_list, arena, &files, &nfiles, &err));
     for (size_t i = 0; i < nfiles; i++) {
-        ok(ice_manifest_read(read_file(files[i].path), &files[i], ice_metadata_spec(m, files[i].spec_id), true, arena,
-                             &entries, &n, &err));
+        ok(ice_manifest_read(read_file(files[i].path), &files[i], ice_metadata_spec(m, files[i].spec_id),
+                             true, arena, &entries, &n, &err));
         for (size_t k = 0; k < n; k++)
             print_file(m, &entries[k]);
     }

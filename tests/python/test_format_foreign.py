@@ -107,7 +107,7 @@ def test_pyiceberg_reads_metadata(table):
     assert [s.snapshot_id for s in t.snapshots()] == [1, 2]
     assert t.current_snapshot().first_row_id == 5
     assert t.properties["owner"] == 'für "uns"'
-    assert t.inspect.files().num_rows == 4
+    assert t.inspect.files().num_rows == t.inspect.entries().num_rows == 4
     manifests = t.inspect.manifests().to_pylist()
     assert [m["content"] for m in manifests] == [0, 0, 0, 1]
 
@@ -116,6 +116,14 @@ def test_pyiceberg_reads_rows(table):
     """Deletion vector, initial defaults of every kind, and a column that only the partition value holds."""
     t = StaticTable.from_metadata(table)
     assert by_id(t.scan().to_arrow().to_pylist()) == expected()
+
+
+def test_empty_table(table):
+    """A table without a snapshot, as it is after its creation."""
+    empty = table.replace("00001-", "00000-")
+    assert StaticTable.from_metadata(empty).scan().to_arrow().num_rows == 0
+    pl = pytest.importorskip("polars")
+    assert pl.scan_iceberg(empty).collect().shape == (0, 3)
 
 
 def test_pyiceberg_filters(table):
