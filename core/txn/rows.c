@@ -43,7 +43,8 @@ ice_code ice__collect(ice_session *s, ice__stview *v, ice_str sql, const ice_val
     if (rc != ICE_OK)
         return rc;
     ICE_TRY(ice_engine_run(c->conn, sql, params, n, &r, err));
-    out->ncols = ice_result_columns(r, NULL);
+    const ice_result_column *cols;
+    out->ncols = ice_result_columns(r, &cols);
     if (!(row = ice_arena_array(out->arena, out->ncols + 1, sizeof *row))) {
         rc = ice_fail_nomem(err);
         goto out;
