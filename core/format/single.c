@@ -93,6 +93,9 @@ static void put_double(ice_buf *b, double d)
         if (strtod(text, NULL) == d)
             break;
     }
+    char *comma = strchr(text, ','); /* a process may have set a locale */
+    if (comma)
+        *comma = '.';
     ice_buf_puts(b, text);
     if (!strpbrk(text, ".e"))
         ice_buf_puts(b, ".0");
