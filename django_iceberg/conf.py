@@ -3,10 +3,12 @@
 `Options` below is the one table of OPTIONS keys: name, kind, default, unit or meaning.
 """
 
+import datetime
 import difflib
 import importlib.metadata
 import importlib.util
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -49,9 +51,10 @@ CORE_OPTIONS = {
         "age in ms at which committed rows are published as Iceberg snapshots",
     ),
     "flush.bytes": (int, 67_108_864, "size in bytes of unpublished rows that starts a flush"),
+    "flush.background": (bool, True, "publish by age and size without being asked"),
     "memory.budget": (str, None, "memory of this host for cache and engine: bytes, or '4GB', or '50%'"),
     "threads": (int, None, "worker threads of the query engine on this host"),
-    "durability": (str, "full", "'full': acknowledged once on stable storage; 'none': once written"),
+    "durability": (str, "full", "'full': acknowledged once on stable storage; 'os': once written"),
     "isolation-level": (str, "read committed", "'read committed' or 'snapshot'"),
     "lock.timeout-ms": (int, 0, "wait in ms for a row lock; 0 waits until a deadlock or the holder's end"),
     "clock.max-skew-ms": (int, 300_000, "how far in ms commit times may be ahead of this host's clock"),
@@ -146,7 +149,7 @@ def _nearest(key, known):
 
 
 def check_settings(settings_dict, alias="default"):
-    """Raises ImproperlyConfigured for what cannot work; the message names the key and the nearest known one."""
+    """Raises ImproperlyConfigured for what cannot work, naming the key and the nearest known one."""
     where = f"DATABASES[{alias!r}]"
     for key in sorted(SERVER_KEYS):
         if settings_dict.get(key):
@@ -174,6 +177,7 @@ def check_settings(settings_dict, alias="default"):
             f"{where} needs 'WAREHOUSE': a directory, or a file://, s3://, gs:// or abfss:// location."
         )
     check_options(settings_dict.get("OPTIONS") or {}, where)
+    parse_duration((settings_dict.get("OPTIONS") or {}).get("history.retention"))
 
 
 def _server_hint(key):
@@ -217,7 +221,7 @@ def resolve_warehouse(location):
 
 
 def resolve_catalog(uri, warehouse):
-    """Absolute path of the SQLite catalog, or the URI of a REST one. Without a URI a local warehouse holds it."""
+    """Absolute path of the SQLite catalog, or the URI of a REST one; by default inside a local warehouse."""
     if not uri:
         if "://" in warehouse:
             raise ImproperlyConfigured(f"A warehouse at {warehouse} needs 'CATALOG_URI'.")
@@ -237,13 +241,29 @@ def resolve_catalog(uri, warehouse):
     raise ImproperlyConfigured(f"CATALOG_URI {mask(uri)!r}: use sqlite:///path, http:// or https://.")
 
 
+_duration_re = re.compile(r"(\d+)\s*(s|m|h|d|w|y)?")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
+
+
+def parse_duration(value):
+    """A timedelta of a retention: a timedelta, seconds, or text as "90d", "12h", "30m"; None for ever."""
+    if value is None or isinstance(value, datetime.timedelta):
+        return value
+    match = _duration_re.fullmatch(str(value).strip().lower())
+    if match is None or isinstance(value, bool):
+        raise ImproperlyConfigured(
+            f"{value!r} is not a duration: write a timedelta, seconds, '90d', '12h', '1y'."
+        )
+    return datetime.timedelta(seconds=int(match[1]) * _UNITS[match[2] or "s"])
+
+
 DUCKDB_SERIES = "2.0"
 _INSTALL = f"Install it with: python -m pip install 'duckdb=={DUCKDB_SERIES}.*'"
 
 
 @lru_cache
 def duckdb_library():
-    """Path of the query engine's library, the extension module of the duckdb wheel, found without importing it."""
+    """Path of the query engine: the extension module of the duckdb wheel, found without importing it."""
     try:
         version = importlib.metadata.version("duckdb")
     except importlib.metadata.PackageNotFoundError:

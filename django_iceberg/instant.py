@@ -45,7 +45,7 @@ _installed = False
 
 
 def install_router():
-    """Makes Django's router hand on the instant of an instance, or of the block, with the alias it chooses."""
+    """Makes Django's router hand on the instant of an instance, or of the block, with its alias."""
     global _installed
     if _installed:
         return

@@ -325,12 +325,10 @@ def _joined_history(model, pk, alias):
     for part in [model, *model._meta.get_parent_list()]:
         with connections[alias].cursor() as cursor:
             quote = connections[alias].ops.quote_name
-            column = part._meta.pk
-            value = column.get_db_prep_value(pk, connections[alias])
+            table, column = quote(f"{part._meta.db_table}__versions"), part._meta.pk
             cursor.execute(
-                f"SELECT epoch_us(_row_start), epoch_us(_row_end) FROM {quote(part._meta.db_table + '__versions')}"
-                f" WHERE {quote(column.column)} = %s",
-                [value],
+                f"SELECT epoch_us(_row_start), epoch_us(_row_end) FROM {table} WHERE {quote(column.column)} = %s",
+                [column.get_db_prep_value(pk, connections[alias])],
             )
             instants.update(t for row in cursor.fetchall() for t in row if t is not None)
     entries, last = [], None

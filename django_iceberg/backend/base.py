@@ -162,10 +162,10 @@ class DatabaseWrapper(BaseDatabaseWrapper):
 
     @property
     def result_zone(self):
-        """Time zone of the datetimes in results and whether they are naive; None: aware and in UTC, as they come.
+        """Time zone of datetimes in results and whether they are naive; None: aware and in UTC, as they come.
 
-        Without USE_TZ they are naive in the time zone of the settings, as PostgreSQL's adapters make them. With
-        it they are in the connection's time zone, which is UTC unless the database's TIME_ZONE is set.
+        Without USE_TZ they are naive in the time zone of the settings, as PostgreSQL's adapters make them.
+        With it they are in the connection's time zone, which is UTC unless the database's TIME_ZONE is set.
         """
         if not settings.USE_TZ:
             return zoneinfo.ZoneInfo(self.timezone_name or "UTC"), True
@@ -328,7 +328,10 @@ class Cursor:
 
 class ArrowCursorMixin:
     def execute_arrow(self, sql, params=None):
-        """Run a SELECT; return an object with __arrow_c_stream__. Wrappers and logs see it as any other statement."""
+        """Run a SELECT; return an object with __arrow_c_stream__.
+
+        Wrappers and logs see it as any other statement.
+        """
         return self._execute_with_wrappers(sql, params, many=False, executor=self._execute_arrow)
 
     def _execute_arrow(self, sql, params, *ignored_wrapper_args):

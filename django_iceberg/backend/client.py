@@ -5,7 +5,7 @@ from django.db.backends.base.client import BaseDatabaseClient
 
 
 class DatabaseClient(BaseDatabaseClient):
-    """There is no server and so no client program of one: dbshell is a small SQL prompt over the connection."""
+    """There is no server, so no client program of one: dbshell is a small SQL prompt over the connection."""
 
     executable_name = "python"
 

@@ -75,7 +75,8 @@ class DatabaseCreation(BaseDatabaseCreation):
         if autoclobber:
             return
         answer = input(
-            f"Type 'yes' if you would like to try deleting the test warehouse '{warehouse}', or 'no' to cancel: "
+            f"Type 'yes' if you would like to try deleting the test warehouse '{warehouse}', "
+            "or 'no' to cancel: "
         )
         if answer != "yes":
             self.log("Tests cancelled.")

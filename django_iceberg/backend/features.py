@@ -85,6 +85,14 @@ class DatabaseFeatures(BaseDatabaseFeatures):
             "A key of a JSON value is written as a JSON pointer.": {
                 "model_fields.test_jsonfield.TestQuerying.test_key_sql_injection_escape",
             },
+            "A JSON value is a string to the database, which does not check it.": {
+                "model_fields.test_jsonfield.JSONFieldTests.test_db_check_constraints",
+            },
+            "An index has no collation of its own.": {
+                "schema.tests.SchemaTests.test_func_index_collate",
+                "schema.tests.SchemaTests.test_func_index_collate_f_ordered",
+                "schema.tests.SchemaTests.test_func_unique_constraint_collate",
+            },
             "DISTINCT ON does not sort.": {
                 "distinct_on_fields.tests.DistinctOnTests.test_basic_distinct_on",
                 "model_fields.test_jsonfield.TestQuerying.test_deep_distinct",

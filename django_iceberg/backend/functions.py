@@ -3,18 +3,27 @@
 from django.core.exceptions import FieldError
 from django.db import DatabaseError, NotSupportedError
 from django.db.models import fields
-from django.db.models.expressions import Combinable, CombinedExpression, DurationExpression, OrderBy
+from django.db.models.expressions import (
+    Combinable,
+    CombinedExpression,
+    DurationExpression,
+    OrderBy,
+    RawSQL,
+    Value,
+)
 from django.db.models.fields.json import JSONField, KeyTransform
 from django.db.models.functions import (
     SHA224,
     SHA384,
     SHA512,
     Cast,
+    Chr,
     ConcatPair,
     JSONArray,
     JSONObject,
     LPad,
     Ord,
+    Round,
     RPad,
 )
 
@@ -65,6 +74,27 @@ def concat_pair(self, compiler, connection, **extra_context):
 @iceberg(Ord)
 def ord_(self, compiler, connection, **extra_context):
     return self.as_sql(compiler, connection, function="UNICODE", **extra_context)
+
+
+@iceberg(Chr)
+def chr_(self, compiler, connection, **extra_context):
+    # Parameters are BIGINT, which the engine does not narrow by itself.
+    return self.as_sql(
+        compiler, connection, template="CHR(CAST(%(expressions)s AS INTEGER))", **extra_context
+    )
+
+
+@iceberg(Round)
+def round_(self, compiler, connection, **extra_context):
+    clone = self.copy()
+    number, precision = clone.get_source_expressions()
+    if isinstance(precision, Value) and isinstance(precision.value, int):
+        # The scale of a decimal result must be known when the statement is planned.
+        precision = RawSQL(str(int(precision.value)), ())
+    else:
+        precision = Cast(precision, fields.IntegerField())
+    clone.set_source_expressions([number, precision])
+    return clone.as_sql(compiler, connection, **extra_context)
 
 
 @iceberg(LPad, RPad)

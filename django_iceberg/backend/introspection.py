@@ -204,7 +204,8 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
         orders = ["DESC" if flag else "ASC" for flag in index.get("descending") or [False] * len(columns)]
         if index.get("expressions"):
             parts = split_expressions(index["expressions"])
-            orders = ["DESC" if part.upper().endswith(" DESC") else "ASC" for part in parts]
+            if len(orders) != len(parts):
+                orders = ["DESC" if part.upper().endswith(" DESC") else "ASC" for part in parts]
             plain = [_order_re.sub("", part).strip('"') for part in parts]
             columns = [part if part in columns else None for part in plain]
             if columns == [None] and not include:

@@ -28,6 +28,15 @@ def test_flush_compact_and_check(db):
     assert Tag.objects.get().name == "a"
 
 
+def test_expire(db):
+    Tag.objects.create(name="a")
+    Tag.objects.update(name="b")
+    assert "0 tables" in run("iceberg_expire")
+    assert "expired" in run("iceberg_expire", "--keep", "90d")
+    with pytest.raises(CommandError, match="ISO 8601"):
+        run("iceberg_expire", "--before", "soon")
+
+
 def test_wrong_names(db):
     with pytest.raises(CommandError, match="no table 'nothing'"):
         run("iceberg_flush", "nothing")

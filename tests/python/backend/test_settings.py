@@ -1,5 +1,6 @@
 """What a DATABASES entry may say, and what its errors say."""
 
+import datetime
 import os
 import pathlib
 
@@ -73,3 +74,11 @@ def test_secrets_show_as_stars():
     assert entry["OPTIONS"]["s3.secret-access-key"] == "hunter2"
     assert conf.mask("postgres://u:secret@h/d") == "postgres://********@h/d"
     assert conf.mask({"token": "t", "s3.region": "eu"}) == {"token": "********", "s3.region": "eu"}
+
+
+def test_retentions_are_durations():
+    day = datetime.timedelta(days=1)
+    assert conf.parse_duration("90d") == 90 * day and conf.parse_duration("24 h") == day
+    assert conf.parse_duration(86400) == day and conf.parse_duration(day) == day
+    assert conf.parse_duration(None) is None
+    refuse("not a duration", OPTIONS={"history.retention": "long"})
