@@ -211,7 +211,7 @@ static int64_t date_part(ice_transform_kind kind, const ice_value *v)
 
 ice_code ice_transform_apply(ice_transform t, const ice_value *v, ice_value *out, ice_error *err)
 {
-    int32_t hash;
+    int32_t hash = 0;
     ice_type result;
     *out = *v;
     if (v->null)

@@ -17,12 +17,13 @@
 
 static ice_error err;
 static ice_arena *arena;
-static char dir[64], path[96];
+static char dir[512], path[600];
 
 static int setup(void **state)
 {
     arena = ice_arena_create();
-    snprintf(dir, sizeof dir, "/tmp/ice_catalog_XXXXXX");
+    const char *tmp = getenv("TMPDIR");
+    snprintf(dir, sizeof dir, "%s/ice_catalog_XXXXXX", tmp ? tmp : P_tmpdir);
     if (!mkdtemp(dir))
         return -1;
     snprintf(path, sizeof path, "%s/catalog.db", dir);
