@@ -288,7 +288,7 @@ out:
 static ice_code append(ice_log *log, uint64_t txid, ice_str body, ice__point *tail, ice_error *err)
 {
     uint64_t size = ice__record_size(body.len);
-    int64_t commit;
+    int64_t commit = 0;
     ice_code rc;
 
     ICE_TRY(check_append(log, tail, size, body.len, err));
