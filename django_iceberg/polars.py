@@ -115,8 +115,8 @@ def _arrow_type(pa, field, found):
 def to_polars(queryset, *, lazy=False):
     """The queryset's rows as a polars.DataFrame.
 
-    `lazy`: a LazyFrame whose projections, filters and limit become part of the SQL. It reads committed rows as
-    of the moment it was made, or of the queryset's own instant, however late and often it is collected.
+    `lazy`: a LazyFrame whose projections, filters and limit become part of the SQL. It reads committed rows
+    as of the moment it was made, or of the queryset's own instant, however late and often it is collected.
     """
     pl = _require("polars", "polars")
     selection = Selection(queryset)

@@ -327,7 +327,8 @@ def _joined_history(model, pk, alias):
             quote = connections[alias].ops.quote_name
             table, column = quote(f"{part._meta.db_table}__versions"), part._meta.pk
             cursor.execute(
-                f"SELECT epoch_us(_row_start), epoch_us(_row_end) FROM {table} WHERE {quote(column.column)} = %s",
+                "SELECT epoch_us(_row_start), epoch_us(_row_end)"
+                f" FROM {table} WHERE {quote(column.column)} = %s",
                 [column.get_db_prep_value(pk, connections[alias])],
             )
             instants.update(t for row in cursor.fetchall() for t in row if t is not None)

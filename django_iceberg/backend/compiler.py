@@ -33,7 +33,7 @@ class PastMixin:
 class WriteMixin:
     """Writes have no instant: the past cannot be written."""
 
-    def execute_sql(self, *args, **kwargs):
+    def _refuse_past(self):
         if instant_of(self.using) is not None or current_instant() is not None:
             from ..timetravel import PastError
 
@@ -41,7 +41,14 @@ class WriteMixin:
                 f"Cannot write {self.query.model._meta.label}: this is its past"
                 " (an as_of() queryset, an instance read through one, or a time travel block)."
             )
+
+    def execute_sql(self, *args, **kwargs):
+        self._refuse_past()
         return super().execute_sql(*args, **kwargs)
+
+    def execute_returning_sql(self, *args, **kwargs):
+        self._refuse_past()
+        return super().execute_returning_sql(*args, **kwargs)
 
 
 _placeholder_re = _lazy_re_compile("%%|%s")

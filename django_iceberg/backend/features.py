@@ -39,6 +39,7 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     supports_frame_exclusion = True
     supports_aggregate_filter_clause = True
     supports_aggregate_order_by_clause = True
+    supports_any_value = True
     supports_update_conflicts = True
     supports_update_conflicts_with_target = True
     supports_covering_indexes = True

@@ -1,7 +1,6 @@
 import datetime
 import decimal
 import json
-import re
 import uuid
 from functools import lru_cache, partial
 
@@ -9,7 +8,6 @@ from django.conf import settings
 from django.core.exceptions import FieldError
 from django.db import DataError, NotSupportedError
 from django.db.backends.base.operations import BaseDatabaseOperations
-from django.db.models import Aggregate
 from django.db.models.constants import OnConflict
 from django.db.models.expressions import Col
 from django.db.models.functions import Cast
@@ -312,9 +310,6 @@ class DatabaseOperations(BaseDatabaseOperations):
         except (TypeError, ValueError, KeyError):
             return f"QUERY = {sql!r} - PARAMS = {params!r}"
 
-    def prepare_sql_script(self, sql):
-        return super().prepare_sql_script(sql)
-
     def compose_sql(self, sql, params):
         """SQL text with the parameters as literals."""
         if isinstance(params, dict):
@@ -405,8 +400,6 @@ class DatabaseOperations(BaseDatabaseOperations):
             converters.append(self.convert_booleanfield_value)
         elif internal_type == "UUIDField":
             converters.append(self.convert_uuidfield_value)
-        elif internal_type in ("DateTimeField", "DateField"):
-            converters.append(self.convert_temporal_value)
         return converters
 
     def convert_durationfield_value(self, value, expression, connection):
@@ -438,16 +431,3 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     def convert_uuidfield_value(self, value, expression, connection):
         return uuid.UUID(value) if isinstance(value, str) else value
-
-    def convert_temporal_value(self, value, expression, connection):
-        if isinstance(value, datetime.datetime):
-            if settings.USE_TZ and value.tzinfo is not None and isinstance(expression, Aggregate):
-                return value.astimezone(connection.timezone)
-        return value
-
-    def explain_query_prefix(self, format=None, **options):
-        return super().explain_query_prefix(format, **options)
-
-
-# Placeholders that are not preceded by a percent sign, for messages about parameters.
-PLACEHOLDER = re.compile(r"(?<!%)%s")

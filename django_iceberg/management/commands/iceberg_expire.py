@@ -10,8 +10,8 @@ from ._base import IcebergCommand
 
 class Command(IcebergCommand):
     help = (
-        "Drops row versions that ended before a retention: --before, --keep, a model's TimeTravel.retention, or "
-        "the option history.retention, the first of them that is set."
+        "Drops row versions that ended before a retention: --before, --keep, a model's TimeTravel.retention, "
+        "or the option history.retention, the first of them that is set."
     )
     takes_tables = True
 
