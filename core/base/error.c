@@ -47,7 +47,7 @@ static void fill(ice_error *err, ice_code code, const char *text)
     err->constraint[0] = '\0';
 }
 
-ice_code ice_fail(ice_error *err, ice_code code, const char *fmt, ...)
+ice_code(ice_fail)(ice_error *err, ice_code code, const char *fmt, ...)
 {
     if (err) {
         char text[sizeof err->message + 8];
@@ -97,7 +97,7 @@ ice_code ice_fail_errno(ice_error *err, int errnum, const char *fmt, ...)
     return code;
 }
 
-ice_code ice_fail_nomem(ice_error *err) { return ice_fail(err, ICE_NOMEM, "out of memory"); }
+ice_code(ice_fail_nomem)(ice_error *err) { return ice_fail(err, ICE_NOMEM, "out of memory"); }
 
 void ice_error_object(ice_error *err, const char *table, const char *constraint)
 {

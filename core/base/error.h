@@ -84,6 +84,14 @@ ice_code ice_fail(ice_error *err, ice_code code, const char *fmt, ...)
 ice_code ice_fail_errno(ice_error *err, int errnum, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), cold));
 ice_code ice_fail_nomem(ice_error *err) __attribute__((cold));
+/* The same, with the code in sight of the compiler: it then knows that a failed call has failed. */
+static inline ice_code ice_code_of(ice_code filled, ice_code code)
+{
+    (void)filled;
+    return code;
+}
+#define ice_fail(err, code, ...) ice_code_of(ice_fail((err), (code), __VA_ARGS__), (code))
+#define ice_fail_nomem(err) ice_code_of(ice_fail_nomem(err), ICE_NOMEM)
 /* Names the table and constraint of an error already filled; NULL leaves one as it is. */
 void ice_error_object(ice_error *err, const char *table, const char *constraint);
 /* Puts "prefix: " before the message. */

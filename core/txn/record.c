@@ -93,7 +93,7 @@ static ice_code read_uuid(rec_state *s, ice_uuid *out, ice_error *err)
 
 static ice_code read_def(rec_state *s, ice_error *err)
 {
-    ice_uuid id;
+    ice_uuid id = {{0}};
     ice_tabledef *def = NULL;
     ice_code rc = read_uuid(s, &id, err);
     if (rc != ICE_OK)
@@ -126,7 +126,7 @@ static ice_code grow_tables(rec_state *s, ice_error *err)
 
 static ice_code read_table(rec_state *s, ice_error *err)
 {
-    ice_uuid id;
+    ice_uuid id = {{0}};
     const ice_tabledef *def = NULL;
     const ice_keys *keys = NULL;
     ice_code rc = read_uuid(s, &id, err);
