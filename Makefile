@@ -1,0 +1,45 @@
+# make demo    the flights demo
+# make test    folder order, C tests under sanitizers, Python tests
+# make bench   benchmarks
+# make lint    ruff
+# make venv    only the environment: .venv with the package built and installed
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+BUILD_C := build/c
+
+.PHONY: demo test test-c test-python check-layers bench lint clean venv
+
+venv:
+	@tools/venv.sh
+
+demo: venv
+	$(PYTHON) examples/flights/demo.py
+
+test: check-layers test-c test-python
+
+check-layers:
+	python3 tools/check_layers.py
+
+# The tests look for DuckDB in python3's packages: the environment's come first on PATH.
+test-c: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+test-c: export ASAN_OPTIONS := detect_leaks=1:abort_on_error=0
+test-c: venv
+	@test -f $(BUILD_C)/build.ninja || \
+	  meson setup $(BUILD_C) -Dcore_tests=true -Dpython_module=false -Db_sanitize=address,undefined -Db_lundef=false
+	meson compile -C $(BUILD_C)
+	meson test -C $(BUILD_C) --no-rebuild --print-errorlogs
+
+test-python: venv
+	$(VENV)/bin/pytest tests/python
+
+bench: venv
+	$(PYTHON) bench/run.py
+
+lint: venv
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean:
+	rm -rf build $(VENV) .pytest_cache .ruff_cache
+	find core django_iceberg polars_iceberg tests tools -name __pycache__ -prune -exec rm -rf {} +
