@@ -10,7 +10,28 @@ static bool is_letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (unsigned char)c >= 0x80;
 }
 static bool is_word(char c) { return is_letter(c) || is_digit(c) || c == '$'; }
-static bool is_operator(char c) { return c && strchr("+-*/%^<>=~!@&|", c); }
+static bool is_operator(char c)
+{
+    switch (c) {
+    case '+':
+    case '-':
+    case '*':
+    case '/':
+    case '%':
+    case '^':
+    case '<':
+    case '>':
+    case '=':
+    case '~':
+    case '!':
+    case '@':
+    case '&':
+    case '|':
+        return true;
+    default:
+        return false;
+    }
+}
 
 static char at(const ice__parser *p, size_t i) { return i < p->len ? p->sql[i] : '\0'; }
 

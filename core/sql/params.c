@@ -66,12 +66,24 @@ static ice_code named(conversion *c, ice_str name, size_t *number, ice_error *er
     return ICE_OK;
 }
 
+static void put_digits(ice_buf *b, size_t number)
+{
+    char text[24];
+    size_t i = sizeof text;
+
+    do
+        text[--i] = (char)('0' + number % 10);
+    while (number /= 10);
+    text[--i] = '$';
+    ice_buf_put(b, text + i, sizeof text - i);
+}
+
 /* A blank keeps the number apart from a word or digit it touches: "LIMIT%s" is not the identifier LIMIT$1, and %s0 is not $10. */
 static void put_number(conversion *c, size_t number, char next)
 {
     if (c->out.len > 0 && is_name_char(c->out.data[c->out.len - 1]))
         ice_buf_put_u8(&c->out, ' ');
-    ice_buf_printf(&c->out, "$%zu", number);
+    put_digits(&c->out, number);
     if (is_name_char(next))
         ice_buf_put_u8(&c->out, ' ');
 }

@@ -493,6 +493,6 @@ bool ice__select(ice__parser *p, ice_stmt *out)
     if (!check_lock(p, &c, s, plain))
         return false;
     out->kind = s->lock && !out->explain ? ICE_S_SELECT_LOCK : ICE_S_SELECT;
-    out->tables_known = ice__tables(p->arena, s->text, &out->tables, &out->ntables);
+    ice__tables(p->arena, s->text, out);
     return true;
 }

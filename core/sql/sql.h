@@ -42,13 +42,13 @@ typedef enum ice_expr_kind {
 } ice_expr_kind;
 typedef struct ice_expr {
     ice_expr_kind kind;
-    ice_str text;
     int param;             /* -1: none */
+    bool negate;
     uint8_t cast;          /* PARAM: ICE_T_NONE, or the kind it is cast to ($1::uuid). Then it is the bare parameter only where the column
                             * is of that kind and the value is of that kind or a text; else the expression is as OTHER. Never a number's kind. */
-    ice_value value;
+    ice_str text;
     ice_str column;
-    bool negate;
+    ice_value value;
 } ice_expr;
 
 /* WHERE as a conjunction of simple comparisons, when it is one. */
@@ -102,6 +102,9 @@ typedef struct ice_select {
     size_t norder; ice_str *order_cols; bool *order_desc;
     int64_t limit, offset; /* -1 / 0 where absent; -2 - param for a parameter ($1 is -2); ICE_SQL_LIMIT_EXPR. Set whether simple or not */
     ice_str with_sql, order_sql, limit_sql; /* texts at the top level with their keywords: WITH ..., ORDER BY ..., LIMIT/OFFSET/FETCH ...; absent where none */
+    /* Tables of the top-level FROM, joins included and subqueries and CTEs not, with the name each has in the statement (its alias, or the
+     * table's own): what a locking clause may lock, and what `of` names. */
+    size_t nrels; ice_str *rel_tables, *rel_aliases;
     /* locking */
     bool lock, lock_shared, nowait, skip_locked;
     size_t nof; ice_str *of;

@@ -144,7 +144,8 @@ bool ice__type_text(ice__parser *p, ice_str *out);
 
 bool ice__skip_with(ice__parser *p);
 bool ice__select(ice__parser *p, ice_stmt *out);
-bool ice__tables(ice_arena *a, ice_str sql, ice_str **tables, size_t *n); /* false: not known */
+/* Fills tables_known, tables and the select's relations. */
+void ice__tables(ice_arena *a, ice_str sql, ice_stmt *out);
 bool ice__insert(ice__parser *p, ice_str with, ice_stmt *out);
 bool ice__update(ice__parser *p, ice_stmt *out);
 bool ice__delete(ice__parser *p, ice_stmt *out);

@@ -11,6 +11,7 @@ typedef struct level {
     bool ctes;      /* after WITH: names are definitions */
     bool recursive;
     bool body;      /* the bracket is a CTE's body */
+    bool outer;     /* the top level, or a bracket that only groups joins of its FROM */
     size_t first_cte; /* those from here on end with the bracket */
 } level;
 
@@ -24,6 +25,7 @@ typedef struct finder {
     } cte[MAX_CTES];
     size_t ncte;
     ice__vec tables;
+    ice__vec rel_tables, rel_aliases;
     bool failed;
 } finder;
 
@@ -72,6 +74,25 @@ static void define_cte(finder *f)
         f->failed = true;
 }
 
+/* A table of the top-level FROM and its alias, which is consumed. */
+static void add_relation(finder *f, ice_str table)
+{
+    static const char *const not_alias[] = {"INNER", "LEFT", "RIGHT", "FULL", "CROSS", "NATURAL", "JOIN", "ASOF", "POSITIONAL", "SEMI", "ANTI",
+                                            "TABLESAMPLE", "AT", NULL};
+    ice__parser t = f->p;
+    ice_str alias = table;
+
+    if (ice__take(&t, "AS") || t.tok.kind == ICE__QIDENT ||
+        (t.tok.kind == ICE__WORD && !ice__is_any(&t, not_alias) && !ice__reserved(ice__tok_text(&t, t.tok)))) {
+        if (ice__name(&t, "an alias", &alias))
+            f->p = t;
+        else
+            f->failed = true;
+    }
+    if (!ice__push_str(&f->p, &f->rel_tables, table) || !ice__push_str(&f->p, &f->rel_aliases, alias))
+        f->failed = true;
+}
+
 /* A name where a table is expected; the last part of a qualified one, nothing where it is a function. */
 static void read_table(finder *f)
 {
@@ -88,8 +109,11 @@ static void read_table(finder *f)
         if (!ice__name(&f->p, "a table", &name))
             return;
     }
-    if (!ice__is_op(&f->p, '(') && (qualified || !is_cte(f, name)))
-        add_table(f, name);
+    if (ice__is_op(&f->p, '(') || (!qualified && is_cte(f, name)))
+        return;
+    add_table(f, name);
+    if (top(f)->outer)
+        add_relation(f, name);
 }
 
 static void open_bracket(finder *f)
@@ -104,7 +128,8 @@ static void open_bracket(finder *f)
     }
     l->expect = false;
     n = &f->stack[++f->depth];
-    *n = (level){.open = (char)f->p.tok.op, .expect = group, .in_from = group, .body = body, .first_cte = f->ncte};
+    *n = (level){.open = (char)f->p.tok.op, .expect = group, .in_from = group, .body = body,
+                 .outer = group && l->outer, .first_cte = f->ncte};
     ice__advance(&f->p);
 }
 
@@ -145,6 +170,7 @@ static void read_word(finder *f)
         return;
     }
     if (ice__is(&f->p, "SELECT")) {
+        l->outer = l->outer && f->depth == 0;
         l->query = true;
         l->in_from = l->expect = false;
     } else if (ice__is(&f->p, "FROM") && !ice__tok_is(&f->p, f->p.prev, "DISTINCT") && (l->query || first)) {
@@ -180,18 +206,23 @@ static void step(finder *f)
     }
 }
 
-bool ice__tables(ice_arena *a, ice_str sql, ice_str **tables, size_t *n)
+void ice__tables(ice_arena *a, ice_str sql, ice_stmt *out)
 {
     finder f;
 
     f.p = ice__parser_of(a, sql, NULL);
-    f.stack[0] = (level){0};
+    f.stack[0] = (level){.outer = true};
     f.depth = f.ncte = 0;
-    f.tables = (ice__vec){0};
+    f.tables = f.rel_tables = f.rel_aliases = (ice__vec){0};
     f.failed = false;
     while (f.p.tok.kind != ICE__END && !f.failed)
         step(&f);
-    *tables = f.failed || f.p.rc != ICE_OK ? NULL : f.tables.data;
-    *n = f.failed || f.p.rc != ICE_OK ? 0 : f.tables.n;
-    return !f.failed && f.p.rc == ICE_OK;
+    out->tables_known = !f.failed && f.p.rc == ICE_OK;
+    if (!out->tables_known)
+        return;
+    out->tables = f.tables.data;
+    out->ntables = f.tables.n;
+    out->select.rel_tables = f.rel_tables.data;
+    out->select.rel_aliases = f.rel_aliases.data;
+    out->select.nrels = f.rel_tables.n;
 }

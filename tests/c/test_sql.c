@@ -288,6 +288,27 @@ static void test_tables(void **state)
     tables("EXPLAIN SELECT * FROM t", "t");
 }
 
+static void relations(const char *sql, const char *want)
+{
+    ice_select s = ok(sql).select;
+    ice_buf b = {0};
+
+    for (size_t i = 0; i < s.nrels; i++)
+        ice_buf_printf(&b, "%s%.*s:%.*s", i ? " " : "", ICE_PRI(s.rel_tables[i]), ICE_PRI(s.rel_aliases[i]));
+    if (!ice_str_eqc(ice_buf_str(&b), want))
+        fail_msg("%s: [%.*s]", sql, (int)b.len, b.data ? b.data : "");
+    ice_buf_free(&b);
+}
+
+static void test_relations(void **state)
+{
+    relations("SELECT 1", "");
+    relations("SELECT * FROM \"a\" INNER JOIN \"b\" ON (\"a\".\"x\" = \"b\".\"y\") LEFT OUTER JOIN \"b\" T3 ON TRUE FOR UPDATE OF a", "a:a b:b b:t3");
+    relations("SELECT * FROM a AS x, (b JOIN c d ON TRUE), (SELECT * FROM e) f WHERE x IN (SELECT y FROM g h)", "a:x b:b c:d");
+    relations("WITH c AS (SELECT * FROM a) SELECT * FROM c, b CROSS JOIN unnest([1]) u", "b:b");
+    relations("SELECT (SELECT max(x) FROM z) FROM (a LEFT JOIN (b NATURAL JOIN c) USING (k))", "a:a b:b c:c");
+}
+
 static void test_lock(void **state)
 {
     ice_stmt s = ok("SELECT a FROM t x WHERE a > 1 ORDER BY a LIMIT 5 OFFSET $1 FOR UPDATE OF x, \"Y\" SKIP LOCKED;");
@@ -609,6 +630,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nesting, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tables, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relations, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
         cmocka_unit_test_setup_teardown(test_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_insert, setup, teardown),
