@@ -345,9 +345,9 @@ static ice_code build_chunk(ice_published *s, const ice__file *f, const ice_colu
                             const char *path, ice_error *err)
 {
     ice_engine_conn *c = NULL;
-    ice_column *want;
-    size_t n;
-    bool evolved;
+    ice_column *want = NULL;
+    size_t n = 0;
+    bool evolved = true;
     ice_arena *a = ice_arena_create();
     ice_code rc = a ? ICE_OK : ice_fail_nomem(err);
     if (!a)
@@ -384,6 +384,15 @@ static ice_chunkfile *find_chunk(ice_published *s, ice__file *f, ice__cached *c,
     return found;
 }
 
+/* The usual case, for rows read one by one. */
+static ice_chunkfile *open_already(ice_published *s, ice__file *f, ice__cached *c, const ice_column *cols, size_t ncols)
+{
+    pthread_mutex_lock(&c->lock);
+    ice_chunkfile *found = c->chunk && chunk_suffices(s, f, c->chunk, cols, ncols) ? c->chunk : NULL;
+    pthread_mutex_unlock(&c->lock);
+    return found;
+}
+
 ice_code ice__file_chunk(ice_published *s, ice__file *f, const ice_column *cols, size_t ncols, ice_chunkfile **out,
                          ice_error *err)
 {
@@ -391,6 +400,8 @@ ice_code ice__file_chunk(ice_published *s, ice__file *f, const ice_column *cols,
     char *path = NULL;
     ice_code rc;
     ICE_TRY(file_cached(s, f, &c, err));
+    if ((*out = open_already(s, f, c, cols, ncols)) != NULL)
+        return ICE_OK;
     if (asprintf(&path, "%s.chunk", c->path) < 0) {
         path = NULL;
         return ice_fail_nomem(err);

@@ -112,6 +112,25 @@ ice_code ice__base_find(ice_published *s, const ice_tabledef *def, const ice_key
     return rc;
 }
 
+ice_code ice__base_estimate(ice_published *s, const ice_tabledef *def, const ice_keys *keys, size_t key,
+                            const ice_value *values, uint64_t *out, ice_error *err)
+{
+    probe p = {.s = s, .def = def, .keys = keys, .number = key, .key = &keys->keys[key], .values = values};
+    uint64_t hash = ice_key_hash(values, p.key->ncols);
+    ice_code rc = ICE_OK;
+    for (size_t i = 0; i < s->nfiles && rc == ICE_OK; i++) {
+        ice_keyindex *index = NULL;
+        ice_chunkfile *unused;
+        const ice_keypair *pairs;
+        if (!may_hold(&p, &s->files[i]))
+            continue;
+        rc = ice__file_key(s, &s->files[i], def, keys, key, &index, &unused, err);
+        if (rc == ICE_OK)
+            *out += ice_keyindex_find(index, hash, &pairs);
+    }
+    return rc;
+}
+
 /* ---- in a view ---- */
 
 typedef struct finding {

@@ -42,6 +42,8 @@ static ice_code add_to_branch(planner *p, const ice__branch *like, uint32_t file
     }
     b->files[b->nfiles++] = file;
     plan->nfiles++;
+    if (b->evolved)
+        plan->evolved_rows += (uint64_t)b->published->files[file].entry.file.record_count;
     return ICE_OK;
 }
 
@@ -185,7 +187,7 @@ ice_code ice__plan_view(ice_view *v, bool with_start, bool (*keep)(void *, const
     ICE_TRY(planner_init(&p, v, with_start, a, out, err));
     if (v->state->published)
         ICE_TRY(plan_files(&p, keep, arg, err));
-    out->tail = tail_matters(&p) || out->nbranches == 0;
+    out->tail = tail_matters(&p) || out->nbranches == 0 || out->evolved_rows > 0;
 out:
     return rc;
 }

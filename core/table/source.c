@@ -30,8 +30,9 @@ typedef struct hot_source {
     size_t ncols;
     ice__dead *ended_by_tail, *ended_by_overlay;
     hot_file *files;
+    uint32_t *places; /* of a data file in `files`, by its index in the published state */
     size_t nfiles;
-    uint64_t nruns;
+    uint64_t nruns, claimed;
 } hot_source;
 
 typedef struct hot_scan {
@@ -74,12 +75,17 @@ static uint64_t hot_cardinality(ice_source *src)
     hot_source *s = (hot_source *)src;
     ice_tail_counts counts;
     ice_tail_counts_get(s->v.state->tail, &counts);
-    uint64_t n = counts.live + (s->files_in ? s->v.state->published->rows : 0);
+    uint64_t n = counts.live + (s->files_in ? s->v.state->published->rows : 0) + s->claimed;
     if (s->v.overlay) {
         ice_tail_counts_get(s->v.overlay, &counts);
         n += counts.live;
     }
     return n;
+}
+
+void ice__source_claim_rows(ice_source *src, uint64_t rows)
+{
+    ((hot_source *)src)->claimed = rows;
 }
 
 static uint64_t hot_order(ice_source *src, void *worker)
@@ -95,6 +101,7 @@ typedef struct lookup {
     const ice_filter *filters[KEY_MAX]; /* for each column of the key */
     ice_value values[KEY_MAX];
     size_t key, cap;
+    uint64_t budget; /* rows left until a scan is cheaper */
 } lookup;
 
 static const ice_filter *filter_of(const hot_source *s, const ice_filter *filters, size_t n, int32_t field_id)
@@ -157,18 +164,38 @@ static bool value_before(const ice_filter *f, size_t at)
     return false;
 }
 
+/* A row looked up costs about what 64 scanned in order do. */
+static uint64_t worthwhile(const hot_source *s)
+{
+    return 256 + (s->files_in ? s->v.state->published->rows : 0) / 64;
+}
+
+static ice_code find_one(lookup *l, ice_error *err)
+{
+    hot_source *s = l->scan->s;
+    ice_row *rows;
+    size_t n;
+    uint64_t about = 0;
+    ice_code rc;
+    if (s->files_in)
+        ICE_TRY(ice__base_estimate(s->v.state->published, s->v.state->def, &s->v.state->keys, l->key, l->values, &about, err));
+    if (about > l->budget)
+        return ice_fail(err, ICE_RANGE, "too many rows for a look-up");
+    l->budget -= about;
+    ICE_TRY(ice__view_find(&s->v, l->key, l->values, s->files_in, l->scan->arena, &rows, &n, err));
+    ICE_TRY(add_found(l, rows, n, err));
+out:
+    return rc;
+}
+
 /* All combinations of the columns' values, each once. */
 static ice_code look_up(lookup *l, size_t column, ice_error *err)
 {
     hot_source *s = l->scan->s;
     const ice_filter *f = column < s->v.state->keys.keys[l->key].ncols ? l->filters[column] : NULL;
-    ice_row *rows;
-    size_t n;
     ice_code rc = ICE_OK;
-    if (!f) {
-        rc = ice__view_find(&s->v, l->key, l->values, s->files_in, l->scan->arena, &rows, &n, err);
-        return rc == ICE_OK ? add_found(l, rows, n, err) : rc;
-    }
+    if (!f)
+        return find_one(l, err);
     for (size_t i = 0; i < f->nvalues && rc == ICE_OK; i++) {
         if (value_before(f, i))
             continue;
@@ -182,7 +209,7 @@ static ice_code look_up(lookup *l, size_t column, ice_error *err)
 static void try_lookup(hot_scan *scan, const ice_filter *filters, size_t n)
 {
     hot_source *s = scan->s;
-    lookup l = {.scan = scan};
+    lookup l = {.scan = scan, .budget = worthwhile(s)};
     if (s->which != ICE_TAIL_VISIBLE || !ice__view_is_present(&s->v) || !choose_key(s, filters, n, &l))
         return;
     ice__engine_forbid(true);
@@ -464,8 +491,17 @@ static ice_code next_tail(hot_scan *scan, hot_worker *w, ice_batch *out, ice_err
 
 static ice_code gather(hot_scan *scan, hot_worker *w, const ice_row *row, size_t at, ice_value *values, ice_error *err)
 {
-    ice_code rc = ice__view_peek(&scan->s->v, row, scan->cols, scan->ncols, values, err);
     size_t k = 0;
+    ice_code rc = ICE_OK;
+    if (row->where == ICE_IN_BASE) {
+        const hot_file *f = &scan->s->files[scan->s->places[row->file]];
+        for (size_t i = 0; i < scan->n; i++)
+            if (scan->projection[i] >= 0)
+                ice_vec_get(&f->vecs[scan->projection[i]], row->pos, &values[k++]);
+        k = 0;
+    } else {
+        rc = ice__view_peek(&scan->s->v, row, scan->cols, scan->ncols, values, err);
+    }
     for (size_t i = 0; i < scan->n && rc == ICE_OK; i++)
         if (scan->projection[i] >= 0)
             ice__fill_set(&w->fills[i], at, &values[k++]);
@@ -501,7 +537,7 @@ out:
 static ice_code hot_next(ice_source *src, void *state, void **worker, ice_batch *out, ice_error *err)
 {
     hot_scan *scan = state;
-    hot_worker *w;
+    hot_worker *w = NULL;
     ice_code rc;
     (void)src;
     ICE_TRY(worker_of(scan, worker, &w, err));
@@ -561,6 +597,7 @@ static ice_code add_file(hot_source *s, uint32_t index, ice_error *err)
     ICE_TRY(ice__file_dv(p, h->file, &h->dv, err));
     for (size_t i = 0; i < s->ncols; i++)
         ice__file_vec(h->file, c, &s->cols[i], &h->mem[i], &h->vecs[i]);
+    s->places[index] = (uint32_t)s->nfiles;
     s->nruns += (h->rows + ICE_BATCH_ROWS - 1) / ICE_BATCH_ROWS;
     s->nfiles++;
 out:
@@ -599,7 +636,8 @@ ice_code ice__source_create(ice_view *v, bool base, ice_tail_which which, const 
     if (s->files_in) {
         ICE_TRY(ice__dead_of_view(&s->v, &s->ended_by_tail, &s->ended_by_overlay, err));
         s->files = ICE_NEW_N(s->arena, hot_file, p->nfiles + 1);
-        rc = s->files ? ICE_OK : ice_fail_nomem(err);
+        s->places = ICE_NEW_N(s->arena, uint32_t, p->nfiles + 1);
+        rc = s->files && s->places ? ICE_OK : ice_fail_nomem(err);
         for (size_t i = 0; rc == ICE_OK && i < p->nfiles; i++)
             rc = add_file(s, (uint32_t)i, err);
     }

@@ -197,6 +197,9 @@ typedef struct ice__hit {
 ice_code ice__base_find(ice_published *s, const ice_tabledef *def, const ice_keys *keys, size_t key,
                         const ice_value *values, int64_t start, int (*fn)(void *, const ice__hit *), void *arg,
                         ice_error *err) ICE_MUST;
+/* About how many rows of the files have the key: from their indexes alone. */
+ice_code ice__base_estimate(ice_published *s, const ice_tabledef *def, const ice_keys *keys, size_t key,
+                            const ice_value *values, uint64_t *out, ice_error *err) ICE_MUST;
 /* ice_view_find without the question of the mode; `base` false: only overlay and tail. */
 ice_code ice__view_find(ice_view *v, size_t key, const ice_value *values, bool base, ice_arena *a, ice_row **rows,
                         size_t *n, ice_error *err) ICE_MUST;
@@ -217,6 +220,8 @@ static inline bool ice__view_is_present(const ice_view *v)
 ice_code ice__source_create(ice_view *v, bool base, ice_tail_which which, const ice_column *cols, size_t ncols,
                             ice_source **out, ice_error *err) ICE_MUST;
 
+/* Rows that a tail's source claims on top of its own, for arms whose cardinality the engine cannot tell. */
+void ice__source_claim_rows(ice_source *s, uint64_t rows);
 /* A source over rows made in advance: `fill` columns of n rows, all in `a`, which the source takes over. */
 ice_code ice__list_source_create(ice_arena *a, const ice_column *cols, const ice_vec *vecs, size_t ncols, uint64_t rows, ice_source **out, ice_error *err) ICE_MUST;
 
@@ -239,6 +244,7 @@ typedef struct ice__plan {
     size_t nbranches;
     ice__branch *branches;
     bool tail;                /* "__ice_<tag>_tail" is the first arm */
+    uint64_t evolved_rows;    /* rows that the engine does not know of: a schema MAP hides the files' counts */
     size_t nfiles, nfiles_total; /* read, and of the table (and its history where that is asked) */
 } ice__plan;
 

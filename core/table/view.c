@@ -84,12 +84,12 @@ static ice_code open_subsource(ice_view *v, const subname *n, ice_arena *a, ice_
     size_t ncols;
     ice__plan plan;
     ice_code rc;
+    ICE_TRY(ice__plan_view(v, n->with_start, NULL, NULL, a, &plan, err));
     if (n->tail) {
         ICE_TRY(ice__view_columns(v, n->with_start, a, &cols, &ncols, err));
-        return ice__source_create(v, false, which, cols, ncols, out, err);
-    }
-    ICE_TRY(ice__plan_view(v, n->with_start, NULL, NULL, a, &plan, err));
-    if (n->branch < plan.nbranches)
+        ICE_TRY(ice__source_create(v, false, which, cols, ncols, out, err));
+        ice__source_claim_rows(*out, plan.evolved_rows);
+    } else if (n->branch < plan.nbranches)
         rc = ice__branch_source(v, &plan.branches[n->branch], n->ended, out, err);
 out:
     return rc;

@@ -1,0 +1,165 @@
+/* Data files from queries: Parquet through the engine, made durable, described for a manifest. */
+#include "table/flush_int.h"
+
+#include <stdlib.h>
+
+enum { BOUND_WIDTH = 16 };
+
+/* ---- metrics ---- */
+
+static ice_code put_bound(const ice_value *v, ice_type t, bool upper, ice_arena *a, ice_str *out, ice_error *err)
+{
+    ice_buf b = {0};
+    ice_value cut;
+    bool has = true;
+    ice_code rc;
+    *out = ICE_STR_NONE;
+    ICE_TRY(ice_bound_truncate(v, upper, BOUND_WIDTH, a, &cut, &has, err));
+    if (!has)
+        return ICE_OK;
+    ICE_TRY(ice_single_to_binary(&cut, t, &b, err));
+    *out = ice_arena_str(a, b.data ? ice_buf_str(&b) : ICE_STR(""));
+    if (!out->ptr)
+        rc = ice_fail_nomem(err);
+out:
+    ice_buf_free(&b);
+    return rc;
+}
+
+static ice_code metrics(const ice_column *c, const ice_column_stats *s, uint64_t rows, ice_arena *a,
+                        ice_file_column *out, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    *out = (ice_file_column){.field_id = s->field_id, .size = (int64_t)s->size_bytes, .values = (int64_t)rows,
+                             .nulls = s->null_count, .nans = s->nan_count};
+    if (s->has_bounds) {
+        ICE_TRY(put_bound(&s->lower, c->type, false, a, &out->lower, err));
+        ICE_TRY(put_bound(&s->upper, c->type, true, a, &out->upper, err));
+    }
+    /* One bound alone prunes nothing here, and readers differ in what they make of it. */
+    if (!out->upper.ptr)
+        out->lower = ICE_STR_NONE;
+out:
+    return rc;
+}
+
+static int by_field(const void *x, const void *y)
+{
+    int32_t a = ((const ice_file_column *)x)->field_id, b = ((const ice_file_column *)y)->field_id;
+    return (a > b) - (a < b);
+}
+
+ice_code ice__data_file_of(const ice_env *env, ice_str key, const ice_column *cols, const ice_parquet_info *info,
+                           ice_arena *a, ice_data_file *out, ice_error *err)
+{
+    ice_code rc;
+    *out = ice_data_file_init();
+    ICE_TRY(ice_store_location(env->store, a, key, &out->path, err));
+    out->format = ICE_STR("parquet");
+    out->record_count = (int64_t)info->rows;
+    out->size = (int64_t)info->bytes;
+    out->ncolumns = info->ncols;
+    out->columns = ICE_NEW_N(a, ice_file_column, info->ncols + 1);
+    if (!out->columns)
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < info->ncols; i++)
+        ICE_TRY(metrics(&cols[i], &info->cols[i], info->rows, a, &out->columns[i], err));
+    qsort(out->columns, info->ncols, sizeof *out->columns, by_field);
+out:
+    return rc;
+}
+
+/* ---- writing ---- */
+
+static void put_query(const ice__reading *r, ice_str where, ice_str order, ice_buf *b)
+{
+    ice_buf_puts(b, "SELECT * FROM (");
+    ice_buf_put_str(b, ice_buf_str(&r->sql));
+    ice_buf_puts(b, ") AS r(");
+    for (size_t i = 0; i < r->ncols; i++) {
+        ice_buf_puts(b, i ? ", " : "");
+        ice_buf_put_ident(b, r->cols[i].name);
+    }
+    ice_buf_puts(b, ")");
+    if (where.len) {
+        ice_buf_puts(b, " WHERE ");
+        ice_buf_put_str(b, where);
+    }
+    if (order.len) {
+        ice_buf_puts(b, " ORDER BY ");
+        ice_buf_put_str(b, order);
+    }
+}
+
+static size_t without_lineage(const ice__reading *r)
+{
+    size_t n = r->ncols;
+    while (n > 0 && ice__is_lineage(r->cols[n - 1].field_id))
+        n--;
+    return n;
+}
+
+/* The cache is a help, not a duty: what cannot be written now is built on first need. */
+static ice_code warm_up(ice_env *env, ice_engine_conn *c, const ice__reading *r, const ice__added *f,
+                        const ice_tabstate *state, ice_error *err)
+{
+    if (f->file.size > (int64_t)(env->memory_budget / 8))
+        return ICE_OK;
+    ice_code rc = ice__cache_warm(env, c, f->path, f->base, (uint64_t)f->file.record_count, state->def, &state->keys,
+                                  r->cols, without_lineage(r), err);
+    return rc == ICE_DISK_FULL || rc == ICE_IO ? ICE_OK : rc;
+}
+
+static ice_code check_count(const ice__reading *r, const ice_parquet_info *info, ice_str key, ice_error *err)
+{
+    if (info->rows == r->rows)
+        return ICE_OK;
+    return ice_fail(err, ICE_INTERNAL, "%.*s: %llu rows were written, %llu were expected; nothing was published",
+                    ICE_PRI(key), (unsigned long long)info->rows, (unsigned long long)r->rows);
+}
+
+static ice_code write_file(ice__edit *e, ice_engine_conn *c, const ice__reading *r, ice_str sql, ice_str key,
+                           bool filtered, const ice_tabstate *warm, ice_error *err)
+{
+    ice_env *env = e->env;
+    ice__added f = {0};
+    ice_parquet_info info;
+    ice_code rc;
+    ICE_TRY(ice_store_path(env->store, e->a, key, &f.path, err));
+    ICE_TRY(ice_parquet_write(c, sql, NULL, 0, f.path, r->cols, r->ncols, e->a, &info, err));
+    if (!filtered)
+        ICE_TRY(check_count(r, &info, key, err));
+    if (info.rows == 0)
+        return env->store->m->remove(env->store, key, err);
+    ICE_TRY(env->store->m->sync(env->store, key, err));
+    ICE_TRY(ice__data_file_of(env, key, r->cols, &info, e->a, &f.file, err));
+    f.base = ice__base_name(key);
+    if (warm)
+        ICE_TRY(warm_up(env, c, r, &f, warm, err));
+    ICE_TRY(ice__edit_add(e, &f, err));
+out:
+    return rc;
+}
+
+ice_code ice__write_reading(ice__edit *e, ice__reading *r, ice_str where, ice_str order, const ice_tabstate *warm,
+                            ice_error *err)
+{
+    ice_env *env = e->env;
+    ice_engine_conn *c = NULL;
+    ice_buf sql = {0};
+    ice_str key;
+    ice_code rc;
+    if (r->rows == 0)
+        return ICE_OK;
+    put_query(r, where, order, &sql);
+    ICE_TRY(ice_buf_check(&sql, err));
+    ICE_TRY(ice__data_key(e->a, e->dir, e->m->current_schema_id, &key, err));
+    ICE_TRY(env->store->m->make_parent(env->store, key, err));
+    ICE_TRY(ice__engine_acquire(env, r->names, r->nnames, &c, err));
+    rc = write_file(e, c, r, ice_buf_str(&sql), key, where.len > 0, warm, err);
+out:
+    if (c)
+        ice__engine_release(env, c);
+    ice_buf_free(&sql);
+    return rc;
+}

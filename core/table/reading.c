@@ -1,0 +1,428 @@
+/* Queries over data files for writing new ones: every arm of the UNION ALL reads one file or the tail, in the same
+ * columns, with the row lineage of where it comes from. */
+#include "table/flush_int.h"
+
+#include <stdlib.h>
+
+enum { FEW_ROWS = 512 };
+
+void ice__reading_init(ice__reading *r, ice_env *env, const ice_column *cols, size_t ncols, ice_arena *a)
+{
+    *r = (ice__reading){.env = env, .a = a, .cols = cols, .ncols = ncols};
+}
+
+void ice__reading_free(ice__reading *r)
+{
+    for (size_t i = 0; i < r->nnames; i++)
+        if (r->names[i].source)
+            r->names[i].source->m->release(r->names[i].source);
+    ice_buf_free(&r->sql);
+    *r = (ice__reading){0};
+}
+
+/* Gives the source a name; takes it over, on failure too. */
+static ice_code add_name(ice__reading *r, ice_source *source, char **name, ice_error *err)
+{
+    *name = ice_arena_printf(r->a, "__ice_write_%zu", r->nnames);
+    if (*name && r->nnames == r->cap) {
+        size_t cap = r->cap ? r->cap * 2 : 8;
+        ice__name *grown = ICE_NEW_N(r->a, ice__name, cap);
+        if (grown && r->nnames)
+            memcpy(grown, r->names, r->nnames * sizeof *grown);
+        r->names = grown ? grown : r->names;
+        r->cap = grown ? cap : r->cap;
+    }
+    if (!*name || r->nnames == r->cap) {
+        source->m->release(source);
+        return ice_fail_nomem(err);
+    }
+    r->names[r->nnames++] = (ice__name){.name = ice_str_c(*name), .source = source};
+    return ICE_OK;
+}
+
+/* ---- rows of a file that are dead ---- */
+
+typedef struct positions {
+    uint64_t n, cap;
+    int64_t *pos, *end;
+    ice_strval *op;
+} positions;
+
+static void positions_free(positions *p)
+{
+    free(p->pos), free(p->end), free(p->op);
+}
+
+static ice_code positions_add(positions *p, uint64_t pos, int64_t end, uint8_t op, ice_error *err)
+{
+    if (p->n == p->cap) {
+        uint64_t cap = p->cap ? p->cap * 2 : 256;
+        int64_t *pos_grown = realloc(p->pos, cap * sizeof *pos_grown);
+        p->pos = pos_grown ? pos_grown : p->pos;
+        int64_t *end_grown = realloc(p->end, cap * sizeof *end_grown);
+        p->end = end_grown ? end_grown : p->end;
+        ice_strval *op_grown = realloc(p->op, cap * sizeof *op_grown);
+        p->op = op_grown ? op_grown : p->op;
+        if (!pos_grown || !end_grown || !op_grown)
+            return ice_fail_nomem(err);
+        p->cap = cap;
+    }
+    p->pos[p->n] = (int64_t)pos;
+    p->end[p->n] = end;
+    p->op[p->n++] = op == ICE_OP_DELETE ? (ice_strval){"delete", 6} : (ice_strval){"update", 6};
+    return ICE_OK;
+}
+
+static ice_code add_dead(void *arg, const ice__dead_row *row, ice_error *err)
+{
+    return positions_add(arg, row->pos, row->end, row->op, err);
+}
+
+static ice_code add_vector(positions *p, const ice_dv *dv, ice_error *err)
+{
+    uint64_t at[256], from = 0;
+    size_t n;
+    ice_code rc = ICE_OK;
+    while (dv && rc == ICE_OK && (n = ice_dv_positions(dv, from, at, 256)) > 0) {
+        for (size_t i = 0; i < n && rc == ICE_OK; i++)
+            rc = positions_add(p, at[i], 0, 0, err);
+        from = at[n - 1] + 1;
+    }
+    return rc;
+}
+
+static const ice_column list_columns[] = {
+    {.name = {"pos", 3}, .type = {.kind = ICE_T_LONG}},
+    {.name = {"_row_end", 8}, .type = {.kind = ICE_T_TIMESTAMPTZ}},
+    {.name = {"_operation", 10}, .type = {.kind = ICE_T_STRING}},
+};
+
+static ice_code positions_source(const positions *p, bool ended, ice_source **out, ice_error *err)
+{
+    ice_arena *a = ice_arena_create();
+    ice_vec *vecs = a ? ICE_NEW_N(a, ice_vec, 3) : NULL;
+    int64_t *pos = a ? ICE_NEW_N(a, int64_t, p->n + 1) : NULL, *end = a ? ICE_NEW_N(a, int64_t, p->n + 1) : NULL;
+    ice_strval *op = a ? ICE_NEW_N(a, ice_strval, p->n + 1) : NULL;
+    ice_code rc = vecs && pos && end && op ? ICE_OK : ice_fail_nomem(err);
+    if (rc == ICE_OK && p->n) {
+        memcpy(pos, p->pos, p->n * sizeof *pos);
+        memcpy(end, p->end, p->n * sizeof *end);
+        memcpy(op, p->op, p->n * sizeof *op);
+    }
+    if (rc == ICE_OK) {
+        vecs[0] = (ice_vec){.type = list_columns[0].type, .data = pos};
+        vecs[1] = (ice_vec){.type = list_columns[1].type, .data = end};
+        vecs[2] = (ice_vec){.type = list_columns[2].type, .strs = op};
+        rc = ice__list_source_create(a, list_columns, vecs, ended ? 3 : 1, p->n, out, err);
+    }
+    if (rc != ICE_OK)
+        ice_arena_free(a);
+    return rc;
+}
+
+/* ---- one arm ---- */
+
+typedef struct arm {
+    const ice__reading *r;
+    ice_published *s;
+    const ice__file *f;
+    const char *ended; /* joined with, for the ends */
+} arm;
+
+static bool physical(const arm *m, int32_t field_id)
+{
+    return ice_data_file_column(&m->f->entry.file, field_id) != NULL;
+}
+
+static bool stored(const arm *m, int32_t field_id)
+{
+    if (field_id == ICE_FIELD_ROW_START)
+        return m->f->has_start && !m->f->fixed_start;
+    if (ice__is_lineage(field_id))
+        return physical(m, field_id);
+    if (field_id == ICE_FIELD_ROW_END || field_id == ICE_FIELD_OPERATION)
+        return !m->ended;
+    return true;
+}
+
+/* The columns to read from the file, lineage last. */
+static size_t stored_columns(const arm *m, ice_column *out, size_t *nplain)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < m->r->ncols; i++)
+        if (!ice__is_lineage(m->r->cols[i].field_id) && stored(m, m->r->cols[i].field_id))
+            out[n++] = m->r->cols[i];
+    *nplain = n;
+    for (size_t i = 0; i < m->r->ncols; i++)
+        if (ice__is_lineage(m->r->cols[i].field_id) && stored(m, m->r->cols[i].field_id))
+            out[n++] = m->r->cols[i];
+    return n;
+}
+
+static void put_null(const ice_column *c, ice_buf *b)
+{
+    ice_buf_puts(b, "CAST(NULL AS ");
+    ice_duck_type(c, b);
+    ice_buf_puts(b, ")");
+}
+
+/* What lineage a row has that its file does not spell out (spec, "Row lineage assignment"). */
+static void put_lineage(const arm *m, const ice_column *c, ice_buf *b)
+{
+    const ice_manifest_entry *e = &m->f->entry;
+    bool id = c->field_id == ICE__FIELD_ROW_ID, own = physical(m, c->field_id);
+    if (own) {
+        ice_buf_puts(b, "COALESCE(f.");
+        ice_buf_put_ident(b, c->name);
+        ice_buf_puts(b, ", ");
+    }
+    if (id && e->file.first_row_id >= 0)
+        ice_buf_printf(b, "f.file_row_number + %lld", (long long)e->file.first_row_id);
+    else if (!id && e->sequence_number >= 0)
+        ice_buf_printf(b, "CAST(%lld AS BIGINT)", (long long)e->sequence_number);
+    else
+        put_null(c, b);
+    ice_buf_puts(b, own ? ")" : "");
+}
+
+static void put_column(const arm *m, const ice_column *c, ice_buf *b)
+{
+    if (ice__is_lineage(c->field_id)) {
+        put_lineage(m, c, b);
+    } else if (m->ended && (c->field_id == ICE_FIELD_ROW_END || c->field_id == ICE_FIELD_OPERATION)) {
+        ice_buf_puts(b, "d.");
+        ice_buf_put_ident(b, c->name);
+    } else if (c->field_id == ICE_FIELD_ROW_START && m->f->fixed_start) {
+        ice_value v = {.kind = ICE_T_TIMESTAMPTZ, .i = m->f->min_start};
+        ice_value_literal(&v, c->type, b);
+    } else if (stored(m, c->field_id)) {
+        ice_buf_puts(b, "f.");
+        ice_buf_put_ident(b, c->name);
+    } else {
+        put_null(c, b);
+    }
+}
+
+/* Few ended rows: named in the text, so that the reader skips row groups. */
+static void put_few(const positions *p, ice_buf *b)
+{
+    ice_buf_puts(b, " WHERE f.file_row_number IN (");
+    for (uint64_t i = 0; i < p->n; i++)
+        ice_buf_printf(b, "%s%lld", i ? ", " : "", (long long)p->pos[i]);
+    ice_buf_puts(b, ")");
+}
+
+static ice_code put_arm(ice__reading *r, const arm *m, const char *join, const char *name, const positions *few,
+                        ice_error *err)
+{
+    ice_column *cols = ICE_NEW_N(r->a, ice_column, r->ncols + 1);
+    size_t nplain;
+    if (!cols)
+        return ice_fail_nomem(err);
+    size_t n = stored_columns(m, cols, &nplain);
+    ice_buf_puts(&r->sql, r->sql.len ? " UNION ALL SELECT " : "SELECT ");
+    for (size_t i = 0; i < r->ncols; i++) {
+        ice_buf_puts(&r->sql, i ? ", " : "");
+        put_column(m, &r->cols[i], &r->sql);
+    }
+    ice_buf_puts(&r->sql, " FROM ");
+    ice_parquet_scan_sql(&m->f->path, 1, cols, n, ice__file_evolved(m->s, m->f, cols, nplain), true, &r->sql);
+    ice_buf_puts(&r->sql, " AS f");
+    if (name)
+        ice_buf_printf(&r->sql, " %s JOIN \"%s\" AS d ON f.file_row_number = d.\"pos\"", join, name);
+    if (few && few->n <= FEW_ROWS)
+        put_few(few, &r->sql);
+    return ice_buf_check(&r->sql, err);
+}
+
+ice_code ice__read_live(ice__reading *r, ice_published *s, uint32_t file, ice__dead *dead, int64_t at, ice_error *err)
+{
+    arm m = {.r = r, .s = s, .f = &s->files[file]};
+    uint64_t rows = (uint64_t)m.f->entry.file.record_count;
+    positions p = {0};
+    ice_source *source;
+    char *name = NULL;
+    const ice_dv *dv;
+    ice_code rc;
+    ICE_TRY(ice__file_dv(s, &s->files[file], &dv, err));
+    ICE_TRY(add_vector(&p, dv, err));
+    ICE_TRY(ice__dead_each(dead, file, at, add_dead, &p, err));
+    if (p.n >= rows)
+        goto out;
+    if (p.n) {
+        ICE_TRY(positions_source(&p, false, &source, err));
+        ICE_TRY(add_name(r, source, &name, err));
+    }
+    ICE_TRY(put_arm(r, &m, "ANTI", name, NULL, err));
+    r->rows += rows - p.n;
+out:
+    positions_free(&p);
+    return rc;
+}
+
+ice_code ice__read_ended(ice__reading *r, ice_published *s, uint32_t file, ice__dead *dead, int64_t at, ice_error *err)
+{
+    arm m = {.r = r, .s = s, .f = &s->files[file]};
+    positions p = {0};
+    ice_source *source;
+    char *name;
+    ice_code rc;
+    ICE_TRY(ice__dead_each(dead, file, at, add_dead, &p, err));
+    if (p.n == 0)
+        goto out;
+    ICE_TRY(positions_source(&p, true, &source, err));
+    ICE_TRY(add_name(r, source, &name, err));
+    m.ended = name;
+    ICE_TRY(put_arm(r, &m, "INNER", name, &p, err));
+    r->rows += p.n;
+out:
+    positions_free(&p);
+    return rc;
+}
+
+/* ---- the tail ---- */
+
+ice_code ice__tail_count(ice_tail *t, int64_t at, ice_tail_which which, uint64_t *out, ice_error *err)
+{
+    ice_tail_scan *scan = NULL;
+    void *worker = NULL;
+    ice_batch b;
+    ice_code rc;
+    *out = 0;
+    ICE_TRY(ice_tail_scan_open(t, at, which, NULL, 0, NULL, NULL, &scan, err));
+    do {
+        ICE_TRY(ice_tail_scan_next(scan, &worker, &b, err));
+        *out += b.count;
+    } while (b.count);
+out:
+    ice_tail_scan_worker_free(worker);
+    ice_tail_scan_close(scan);
+    return rc;
+}
+
+ice_code ice__read_tail(ice__reading *r, ice_view *v, ice_tail_which which, ice_error *err)
+{
+    ice_column *cols = ICE_NEW_N(r->a, ice_column, r->ncols + 1);
+    ice_source *source;
+    uint64_t rows;
+    size_t n = 0;
+    char *name;
+    ice_code rc;
+    if (!cols)
+        return ice_fail_nomem(err);
+    ICE_TRY(ice__tail_count(v->state->tail, v->at, which, &rows, err));
+    if (rows == 0)
+        return ICE_OK;
+    for (size_t i = 0; i < r->ncols; i++)
+        if (!ice__is_lineage(r->cols[i].field_id))
+            cols[n++] = r->cols[i];
+    ICE_TRY(ice__source_create(v, false, which, cols, n, &source, err));
+    ICE_TRY(add_name(r, source, &name, err));
+    ice_buf_puts(&r->sql, r->sql.len ? " UNION ALL SELECT " : "SELECT ");
+    for (size_t i = 0; i < r->ncols; i++) {
+        ice_buf_puts(&r->sql, i ? ", " : "");
+        if (ice__is_lineage(r->cols[i].field_id))
+            put_null(&r->cols[i], &r->sql);
+        else
+            ice_buf_put_ident(&r->sql, r->cols[i].name);
+    }
+    ice_buf_printf(&r->sql, " FROM \"%s\"", name);
+    r->rows += rows;
+    ICE_TRY(ice_buf_check(&r->sql, err));
+out:
+    return rc;
+}
+
+/* ---- columns ---- */
+
+static const ice_column lineage_columns[] = {
+    {.field_id = ICE__FIELD_ROW_ID, .name = {"_row_id", 7}, .type = {.kind = ICE_T_LONG}, .sql_type = {"bigint", 6}},
+    {.field_id = ICE__FIELD_ROW_SEQUENCE,
+     .name = {"_last_updated_sequence_number", 29},
+     .type = {.kind = ICE_T_LONG},
+     .sql_type = {"bigint", 6}},
+};
+
+ice_code ice__table_columns(const ice_tabledef *def, bool lineage, ice_arena *a, ice_column **out, size_t *n,
+                            ice_error *err)
+{
+    ice_column *cols = ICE_NEW_N(a, ice_column, def->ncols + 3);
+    if (!cols)
+        return ice_fail_nomem(err);
+    if (def->ncols)
+        memcpy(cols, def->cols, def->ncols * sizeof *cols);
+    *n = def->ncols;
+    cols[(*n)++] = *ice__system_column(ICE_FIELD_ROW_START);
+    for (size_t i = 0; lineage && i < 2; i++)
+        cols[(*n)++] = lineage_columns[i];
+    *out = cols;
+    return ICE_OK;
+}
+
+ice_code ice__schema_columns(const ice_schema *s, const ice_tabledef *def, ice_arena *a, ice_column **out, size_t *n,
+                             ice_error *err)
+{
+    ice_column *cols = ICE_NEW_N(a, ice_column, s->nfields + 1);
+    size_t k = 0;
+    if (!cols)
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < s->nfields; i++) {
+        const ice_field *f = &s->fields[i];
+        if (f->type.kind == ICE_T_NONE)
+            continue;
+        cols[k] = (ice_column){.field_id = f->id, .name = f->name, .type = f->type};
+        if (f->has_initial && ice_tabledef_find_id(def, f->id) >= 0) {
+            cols[k].has_initial = true;
+            cols[k].initial = f->initial_default;
+        }
+        k++;
+    }
+    *out = cols;
+    *n = k;
+    return ICE_OK;
+}
+
+/* ---- order of rows in a file ---- */
+
+static const ice_index *cluster_index(const ice_tabledef *def)
+{
+    const ice_index *plain = NULL;
+    size_t nplain = 0;
+    for (size_t i = 0; i < def->nindexes; i++) {
+        const ice_index *x = &def->indexes[i];
+        if (ice_str_eqc(x->kind, "cluster") && x->ncols)
+            return x;
+        bool foreign = false;
+        for (size_t k = 0; k < def->ncons; k++)
+            foreign |= def->cons[k].kind == ICE_CON_FOREIGN && x->ncols == 1 && def->cons[k].ncols == 1 &&
+                       def->cons[k].field_ids[0] == x->field_ids[0];
+        if (ice_str_eqc(x->kind, "btree") && x->ncols == 1 && !foreign && !x->where_sql.len && !x->expr_sql.len) {
+            plain = x;
+            nplain++;
+        }
+    }
+    return nplain == 1 ? plain : NULL;
+}
+
+ice_code ice__cluster_order(const ice_tabledef *def, bool cluster, ice_arena *a, ice_str *out, ice_error *err)
+{
+    const ice_index *x = cluster ? cluster_index(def) : NULL;
+    const ice_constraint *key = ice_tabledef_primary(def);
+    ice_buf b = {0};
+    for (size_t i = 0; i < (x ? x->ncols : 0) + (key ? key->ncols : 0); i++) {
+        bool indexed = x && i < x->ncols;
+        int at = ice_tabledef_find_id(def, indexed ? x->field_ids[i] : key->field_ids[i - (x ? x->ncols : 0)]);
+        if (at < 0)
+            continue;
+        ice_buf_puts(&b, b.len ? ", " : "");
+        ice_buf_put_ident(&b, def->cols[at].name);
+        ice_buf_puts(&b, indexed && x->descending && x->descending[i] ? " DESC" : "");
+    }
+    ice_code rc = ice_buf_check(&b, err);
+    if (rc == ICE_OK) {
+        *out = b.len ? ice_arena_str(a, ice_buf_str(&b)) : ICE_STR_NONE;
+        rc = b.len && !out->ptr ? ice_fail_nomem(err) : ICE_OK;
+    }
+    ice_buf_free(&b);
+    return rc;
+}
