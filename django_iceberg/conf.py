@@ -158,15 +158,11 @@ def check_settings(settings_dict, alias="default"):
                 f"Where the data lives is {_server_hint(key)}."
             )
     if (settings_dict.get("NAME") or settings_dict.get("WAREHOUSE")) != settings_dict.get("WAREHOUSE"):
-        raise ImproperlyConfigured(
-            f"{where} sets 'NAME', which an Iceberg database does not use. Use 'NAMESPACE'."
-        )
+        raise ImproperlyConfigured(f"{where} sets 'NAME', which an Iceberg database does not use. Use 'NAMESPACE'.")
     known = DJANGO_KEYS | OUR_KEYS
     for key in settings_dict:
         if key not in known and key not in SERVER_KEYS and key != "NAME":
-            raise ImproperlyConfigured(
-                f"{where} has the unknown key {key!r}. Did you mean {_nearest(key, known)!r}?"
-            )
+            raise ImproperlyConfigured(f"{where} has the unknown key {key!r}. Did you mean {_nearest(key, known)!r}?")
     for key in settings_dict.get("TEST") or {}:
         if key not in TEST_KEYS:
             raise ImproperlyConfigured(
@@ -190,9 +186,7 @@ def check_options(options, where="DATABASES"):
             continue
         if key not in CORE_OPTIONS:
             known = _nearest(key, CORE_OPTIONS.keys() | STORE_OPTIONS)
-            raise ImproperlyConfigured(
-                f"{where}['OPTIONS'] has the unknown key {key!r}. Did you mean {known!r}?"
-            )
+            raise ImproperlyConfigured(f"{where}['OPTIONS'] has the unknown key {key!r}. Did you mean {known!r}?")
         kind = CORE_OPTIONS[key][0]
         if value is None or isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
             continue
@@ -214,9 +208,7 @@ def resolve_warehouse(location):
     elif scheme in ("s3", "s3a", "gs", "abfs", "abfss"):
         return location.rstrip("/")
     elif scheme:
-        raise ImproperlyConfigured(
-            f"WAREHOUSE {mask(location)!r}: use a path, file://, s3://, gs:// or abfss://."
-        )
+        raise ImproperlyConfigured(f"WAREHOUSE {mask(location)!r}: use a path, file://, s3://, gs:// or abfss://.")
     return str(base_dir() / Path(location).expanduser())
 
 
@@ -251,9 +243,7 @@ def parse_duration(value):
         return value
     match = _duration_re.fullmatch(str(value).strip().lower())
     if match is None or isinstance(value, bool):
-        raise ImproperlyConfigured(
-            f"{value!r} is not a duration: write a timedelta, seconds, '90d', '12h', '1y'."
-        )
+        raise ImproperlyConfigured(f"{value!r} is not a duration: write a timedelta, seconds, '90d', '12h', '1y'.")
     return datetime.timedelta(seconds=int(match[1]) * _UNITS[match[2] or "s"])
 
 
@@ -269,9 +259,7 @@ def duckdb_library():
     except importlib.metadata.PackageNotFoundError:
         raise ImproperlyConfigured(f"django-iceberg needs the duckdb package. {_INSTALL}") from None
     if version.split(".")[:2] != DUCKDB_SERIES.split("."):
-        raise ImproperlyConfigured(
-            f"django-iceberg needs duckdb {DUCKDB_SERIES}.x, not {version}. {_INSTALL}"
-        )
+        raise ImproperlyConfigured(f"django-iceberg needs duckdb {DUCKDB_SERIES}.x, not {version}. {_INSTALL}")
     spec = importlib.util.find_spec("_duckdb")
     if spec is None or not spec.origin or not os.path.exists(spec.origin):
         raise ImproperlyConfigured(f"The installed duckdb {version} has no _duckdb library. {_INSTALL}")

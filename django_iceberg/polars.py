@@ -1,6 +1,7 @@
 """Querysets as Arrow tables and Polars frames, without a row of Python objects."""
 
 import threading
+from typing import ClassVar
 
 from django.conf import settings
 from django.db import connections, models
@@ -24,11 +25,7 @@ class Selection:
         self.sql, self.params = compiler.as_sql()
         query = queryset.query
         selected = getattr(query, "selected", None)
-        names = (
-            list(selected)
-            if selected
-            else [*query.extra_select, *query.values_select, *query.annotation_select]
-        )
+        names = list(selected) if selected else [*query.extra_select, *query.values_select, *query.annotation_select]
         columns = [expression for expression, *_ in compiler.select]
         if len(names) != len(columns):
             # select_related and the like: what the compiler selects decides.
@@ -46,9 +43,7 @@ class Selection:
         before, connection.read_instant = connection.read_instant, instant_of(alias)
         try:
             with connection.cursor() as cursor:
-                return cursor.execute_arrow(
-                    self.sql if sql is None else sql, self.params if params is None else params
-                )
+                return cursor.execute_arrow(self.sql if sql is None else sql, self.params if params is None else params)
         except Exception as err:
             translate_error(err)
             raise
@@ -61,11 +56,7 @@ def _all_fields(queryset):
     names, defer = query.deferred_loading
     fields = [f.attname for f in queryset.model._meta.concrete_fields]
     if names:
-        keep = {
-            f.attname
-            for f in queryset.model._meta.concrete_fields
-            if (f.name in names) != defer or f.primary_key
-        }
+        keep = {f.attname for f in queryset.model._meta.concrete_fields if (f.name in names) != defer or f.primary_key}
         fields = [f for f in fields if f in keep]
     return queryset.select_related(None).values(*fields, *query.extra_select, *query.annotation_select)
 
@@ -202,9 +193,7 @@ class LazySource:
         quote = self.quote
         # The source's own column names; those of joined tables may repeat.
         columns = ", ".join(quote(f"c{i}") for i in range(len(self.selection.names)))
-        chosen = (
-            ", ".join(f"{quote(f'c{self.selection.names.index(n)}')} AS {quote(n)}" for n in names) or "1"
-        )
+        chosen = ", ".join(f"{quote(f'c{self.selection.names.index(n)}')} AS {quote(n)}" for n in names) or "1"
         for i, name in reversed(list(enumerate(self.selection.names))):
             condition = condition.replace(f"\0{name}\0", quote(f"c{i}"))
         sql = f"SELECT {chosen} FROM ({self.selection.sql}) AS ice_q({columns})"
@@ -228,7 +217,7 @@ class Predicate:
     The frame is filtered by Polars again afterwards, so a part that is left out only costs rows read.
     """
 
-    COMPARISONS = {"Eq": "=", "NotEq": "<>", "Lt": "<", "LtEq": "<=", "Gt": ">", "GtEq": ">="}
+    COMPARISONS: ClassVar = {"Eq": "=", "NotEq": "<>", "Lt": "<", "LtEq": "<=", "Gt": ">", "GtEq": ">="}
     # Types whose values compare in SQL as they do in Polars.
     PLAIN = INTEGER_FIELDS | {
         "BooleanField",
@@ -249,11 +238,12 @@ class Predicate:
         import json
         import warnings
 
+        pl_error = self.pl.exceptions.PolarsError
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 tree = json.loads(predicate.meta.serialize(format="json"))
-            except Exception:
+            except (pl_error, TypeError, ValueError):
                 # The format is not a public one: without it nothing is pushed down.
                 return "", [], False
         sql, params, exact = self._condition(tree)

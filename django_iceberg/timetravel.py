@@ -50,7 +50,7 @@ __all__ = [
     "to_datetime",
 ]
 
-EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MICROSECOND = datetime.timedelta(microseconds=1)
 
 
@@ -165,7 +165,7 @@ def at(queryset, when=None, *, snapshot_id=None, commit_time=None):
     return queryset.using(PastAlias(alias, _resolve(queryset.model, alias, when, snapshot_id, commit_time)))
 
 
-class as_of(ContextDecorator):  # noqa: N801 (used as a function)
+class as_of(ContextDecorator):
     """Context manager and decorator: every read of the block is as of an instant; writes raise."""
 
     def __init__(self, when=None, *, commit_time=None):
@@ -273,9 +273,7 @@ def changes(queryset, since=None, until=None):
         for key, version in born.items()
     ]
     result += [
-        Change("delete", version, key[1], to_datetime(key[1]))
-        for key, version in died.items()
-        if key not in born
+        Change("delete", version, key[1], to_datetime(key[1])) for key, version in died.items() if key not in born
     ]
     return sorted(result, key=lambda change: change.commit_time)
 
@@ -327,8 +325,7 @@ def _joined_history(model, pk, alias):
             quote = connections[alias].ops.quote_name
             table, column = quote(f"{part._meta.db_table}__versions"), part._meta.pk
             cursor.execute(
-                "SELECT epoch_us(_row_start), epoch_us(_row_end)"
-                f" FROM {table} WHERE {quote(column.column)} = %s",
+                f"SELECT epoch_us(_row_start), epoch_us(_row_end) FROM {table} WHERE {quote(column.column)} = %s",
                 [column.get_db_prep_value(pk, connections[alias])],
             )
             instants.update(t for row in cursor.fetchall() for t in row if t is not None)
@@ -362,9 +359,7 @@ def diff(one, other):
     """Fields in which two instances of a model differ: {name: (value in one, value in other)}."""
     if one._meta.concrete_model is not other._meta.concrete_model:
         raise TypeError(f"Cannot compare {one._meta.label} with {other._meta.label}.")
-    pairs = {
-        f.attname: (getattr(one, f.attname), getattr(other, f.attname)) for f in one._meta.concrete_fields
-    }
+    pairs = {f.attname: (getattr(one, f.attname), getattr(other, f.attname)) for f in one._meta.concrete_fields}
     return {name: (mine, theirs) for name, (mine, theirs) in pairs.items() if mine != theirs}
 
 
@@ -433,7 +428,7 @@ def extended_queryset_class(base):
         return base
     if base not in _extended_querysets:
 
-        def __reduce__(self):  # noqa: N807
+        def __reduce__(self):
             return _load_queryset, (base,), self.__getstate__()
 
         own = {name: getattr(base, name) for name in _METHODS if hasattr(base, name)}
@@ -464,7 +459,7 @@ def extended_manager_class(base):
             queryset.__class__ = extended_queryset_class(queryset.__class__)
             return queryset
 
-        def __eq__(self, other):  # noqa: N807
+        def __eq__(self, other):
             return isinstance(other, base) and self.__dict__ == other.__dict__
 
         namespace = {name: _manager_method(name) for name in _METHODS if not hasattr(base, name)}

@@ -1,3 +1,3 @@
 """Alias of django_iceberg.timetravel."""
 
-from django_iceberg.timetravel import *  # NOQA: F401, F403
+from django_iceberg.timetravel import *

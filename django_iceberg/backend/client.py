@@ -1,6 +1,7 @@
 import sys
 
 from django.core.management import CommandError
+from django.db import DatabaseError
 from django.db.backends.base.client import BaseDatabaseClient
 
 
@@ -46,8 +47,5 @@ class DatabaseClient(BaseDatabaseClient):
                         print(" | ".join("" if value is None else str(value) for value in row))
                 elif cursor.rowcount >= 0:
                     print(f"{cursor.rowcount} rows")
-        except self.connection.Database.Error as err:
-            print(err, file=sys.stderr)
-        except Exception as err:
-            # Django's own classes around the core's.
+        except DatabaseError as err:
             print(err, file=sys.stderr)

@@ -34,9 +34,7 @@ class DatabaseCreation(BaseDatabaseCreation):
         test = self.connection.settings_dict["TEST"]
         if test.get("WAREHOUSE"):
             keys = {key: test.get(key) or "" for key in IDENTITY}
-            keys["NAMESPACE"] = (
-                keys["NAMESPACE"] or self.connection.settings_dict.get("NAMESPACE") or "default"
-            )
+            keys["NAMESPACE"] = keys["NAMESPACE"] or self.connection.settings_dict.get("NAMESPACE") or "default"
             return keys
         name = f"{TEST_DATABASE_PREFIX}{self.connection.alias}_{os.getpid()}"
         warehouse = os.path.join(temporary_root(), "django-iceberg-tests", name)
@@ -75,8 +73,7 @@ class DatabaseCreation(BaseDatabaseCreation):
         if autoclobber:
             return
         answer = input(
-            f"Type 'yes' if you would like to try deleting the test warehouse '{warehouse}', "
-            "or 'no' to cancel: "
+            f"Type 'yes' if you would like to try deleting the test warehouse '{warehouse}', or 'no' to cancel: "
         )
         if answer != "yes":
             self.log("Tests cancelled.")

@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 from django.db import InterfaceError
 from django.db.backends.base.features import BaseDatabaseFeatures
 from django.utils.functional import cached_property
@@ -60,7 +62,7 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     # A unique key is checked by each statement.
     supports_deferrable_unique_constraints = False
     supports_tablespaces = False
-    test_collations = {
+    test_collations: ClassVar = {
         "ci": "nocase",
         "cs": "C",
         "non_default": "nocase",

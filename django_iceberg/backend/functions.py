@@ -52,11 +52,7 @@ def cast(self, compiler, connection, **extra_context):
     source = getattr(self.get_source_expressions()[0], "_output_field_or_none", None)
     if isinstance(field, fields.TimeField) and isinstance(source, fields.DateTimeField):
         template = "CAST(CAST(%(expressions)s AS TIMESTAMP) AS TIME)"
-    elif (
-        isinstance(field, fields.CharField)
-        and field.max_length is not None
-        and type(field).__name__ != "UUIDField"
-    ):
+    elif isinstance(field, fields.CharField) and field.max_length is not None and type(field).__name__ != "UUIDField":
         # The engine ignores the length of varchar(n).
         template = f"LEFT(CAST(%(expressions)s AS VARCHAR), {int(field.max_length)})"
     return self.as_sql(compiler, connection, template=template, **extra_context)
@@ -79,9 +75,7 @@ def ord_(self, compiler, connection, **extra_context):
 @iceberg(Chr)
 def chr_(self, compiler, connection, **extra_context):
     # Parameters are BIGINT, which the engine does not narrow by itself.
-    return self.as_sql(
-        compiler, connection, template="CHR(CAST(%(expressions)s AS INTEGER))", **extra_context
-    )
+    return self.as_sql(compiler, connection, template="CHR(CAST(%(expressions)s AS INTEGER))", **extra_context)
 
 
 @iceberg(Round)
@@ -122,9 +116,7 @@ def duration_expression(self, compiler, connection):
 
 @iceberg(SHA224, SHA384, SHA512)
 def sha(self, compiler, connection, **extra_context):
-    raise NotSupportedError(
-        f"{self.function} is not supported by this database: it has MD5, SHA1 and SHA256."
-    )
+    raise NotSupportedError(f"{self.function} is not supported by this database: it has MD5, SHA1 and SHA256.")
 
 
 @iceberg(JSONObject, JSONArray)

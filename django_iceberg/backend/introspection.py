@@ -1,6 +1,7 @@
 import json
 import re
 from collections import namedtuple
+from typing import ClassVar
 
 from django.db.backends.base.introspection import BaseDatabaseIntrospection
 from django.db.backends.base.introspection import FieldInfo as BaseFieldInfo
@@ -46,7 +47,7 @@ _order_re = _lazy_re_compile(r"\s+(ASC|DESC)$", re.IGNORECASE)
 
 
 class DatabaseIntrospection(BaseDatabaseIntrospection):
-    data_types_reverse = {
+    data_types_reverse: ClassVar = {
         "bigint": "BigIntegerField",
         "boolean": "BooleanField",
         "bytea": "BinaryField",

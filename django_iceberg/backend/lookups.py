@@ -168,9 +168,7 @@ def _contains_value(sql, value, depth=0, top=False):
         return equal, [json.dumps(value)]
     # An array contains a bare scalar that is one of its elements.
     name = f"ice_j{depth}"
-    element = (
-        f"len([1 for {name} in json_extract({sql}, '$[*]') if ice_json_key({name}) = ice_json_key(%s)]) > 0"
-    )
+    element = f"len([1 for {name} in json_extract({sql}, '$[*]') if ice_json_key({name}) = ice_json_key(%s)]) > 0"
     return f"({equal} OR {element})", [json.dumps(value)] * 2
 
 

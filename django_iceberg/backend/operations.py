@@ -3,6 +3,7 @@ import decimal
 import json
 import uuid
 from functools import lru_cache, partial
+from typing import ClassVar
 
 from django.conf import settings
 from django.core.exceptions import FieldError
@@ -43,7 +44,7 @@ class DatabaseOperations(BaseDatabaseOperations):
     explain_prefix = "EXPLAIN"
     cast_char_field_without_max_length = "varchar"
     # Names of the query engine's types, where they are not those of a column's definition.
-    cast_data_types = {
+    cast_data_types: ClassVar = {
         "AutoField": "integer",
         "BigAutoField": "bigint",
         "SmallAutoField": "smallint",
@@ -52,7 +53,7 @@ class DatabaseOperations(BaseDatabaseOperations):
         "IPAddressField": "varchar",
         "JSONField": "json",
     }
-    integer_field_ranges = {
+    integer_field_ranges: ClassVar = {
         **BaseDatabaseOperations.integer_field_ranges,
         "PositiveBigIntegerField": (0, 9223372036854775807),
     }
@@ -61,9 +62,7 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     # EXTRACT format cannot be passed in parameters.
     _extract_format_re = _lazy_re_compile(r"[A-Z_]+")
-    _offset_re = _lazy_re_compile(
-        r"(?P<name>.*?)(?P<sign>[+-])(?P<h>\d\d)(?::?(?P<m>\d\d)(?::?(?P<s>\d\d))?)?"
-    )
+    _offset_re = _lazy_re_compile(r"(?P<name>.*?)(?P<sign>[+-])(?P<h>\d\d)(?::?(?P<m>\d\d)(?::?(?P<s>\d\d))?)?")
 
     def _check_kind(self, lookup_type, error=DataError):
         if not self._extract_format_re.fullmatch(lookup_type.upper()):
@@ -142,9 +141,9 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     def combine_expression(self, connector, sub_expressions):
         if connector == "^":
-            return "POWER(%s)" % ",".join(sub_expressions)
+            return f"POWER({','.join(sub_expressions)})"
         if connector == "#":
-            return "XOR(%s)" % ",".join(sub_expressions)
+            return f"XOR({','.join(sub_expressions)})"
         if connector == "<<":
             # The engine's own shift refuses negative numbers.
             lhs, rhs = sub_expressions
@@ -168,7 +167,7 @@ class DatabaseOperations(BaseDatabaseOperations):
             lookup = "CAST(%s AS VARCHAR)"
         # UPPER(x) on both sides is Unicode-aware.
         if lookup_type in ("iexact", "icontains", "istartswith", "iendswith"):
-            lookup = "UPPER(%s)" % lookup
+            lookup = f"UPPER({lookup})"
         return lookup
 
     def regex_lookup(self, lookup_type):
@@ -188,7 +187,8 @@ class DatabaseOperations(BaseDatabaseOperations):
     def unification_cast_sql(self, output_field):
         internal_type = output_field.get_internal_type()
         if internal_type in ("TimeField", "UUIDField", "DateField", "DateTimeField"):
-            return "CAST(%%s AS %s)" % output_field.db_type(self.connection).split("(")[0]
+            db_type = output_field.db_type(self.connection).split("(")[0]
+            return f"CAST(%s AS {db_type})"
         return "%s"
 
     # Statements
@@ -199,7 +199,7 @@ class DatabaseOperations(BaseDatabaseOperations):
     def distinct_sql(self, fields, params):
         if fields:
             params = [param for param_list in params for param in param_list]
-            return ["DISTINCT ON (%s)" % ", ".join(fields)], params
+            return [f"DISTINCT ON ({', '.join(fields)})"], params
         return ["DISTINCT"], []
 
     def no_limit_value(self):
@@ -212,7 +212,7 @@ class DatabaseOperations(BaseDatabaseOperations):
     def quote_name(self, name):
         if name.startswith('"') and name.endswith('"') and len(name) > 1:
             return name  # Quoting once is enough.
-        return '"%s"' % name.replace('"', '""')
+        return '"' + name.replace('"', '""') + '"'
 
     def bulk_batch_size(self, fields, objs):
         if not fields:
@@ -230,7 +230,7 @@ class DatabaseOperations(BaseDatabaseOperations):
             return "", ()
         qn = self.quote_name
         columns = [f"{qn(field.model._meta.db_table)}.{qn(field.column)}" for field in fields]
-        return "RETURNING %s" % ", ".join(columns), ()
+        return f"RETURNING {', '.join(columns)}", ()
 
     def returning_columns(self, fields):
         return self.return_insert_columns(fields)
@@ -239,10 +239,9 @@ class DatabaseOperations(BaseDatabaseOperations):
         if on_conflict == OnConflict.IGNORE:
             return "ON CONFLICT DO NOTHING"
         if on_conflict == OnConflict.UPDATE:
-            return "ON CONFLICT (%s) DO UPDATE SET %s" % (
-                ", ".join(map(self.quote_name, unique_fields)),
-                ", ".join(f"{name} = EXCLUDED.{name}" for name in map(self.quote_name, update_fields)),
-            )
+            target = ", ".join(map(self.quote_name, unique_fields))
+            updates = ", ".join(f"{name} = EXCLUDED.{name}" for name in map(self.quote_name, update_fields))
+            return f"ON CONFLICT ({target}) DO UPDATE SET {updates}"
         return super().on_conflict_suffix_sql(fields, on_conflict, update_fields, unique_fields)
 
     def sql_flush(self, style, tables, *, reset_sequences=False, allow_cascade=False):
@@ -252,7 +251,7 @@ class DatabaseOperations(BaseDatabaseOperations):
         if allow_cascade:
             tables += self._referencing_tables(tables)
         quoted = ", ".join(style.SQL_FIELD(self.quote_name(table)) for table in tables)
-        sql = "%s %s" % (style.SQL_KEYWORD("TRUNCATE"), quoted)
+        sql = f"{style.SQL_KEYWORD('TRUNCATE')} {quoted}"
         if reset_sequences:
             sql += " " + style.SQL_KEYWORD("RESTART IDENTITY")
         return [sql + ";"]
@@ -271,14 +270,9 @@ class DatabaseOperations(BaseDatabaseOperations):
         return sorted(found - set(tables))
 
     def _restart_sql(self, style, table, column, value):
-        return "%s %s %s %s %s %d;" % (
-            style.SQL_KEYWORD("ALTER TABLE"),
-            style.SQL_TABLE(self.quote_name(table)),
-            style.SQL_KEYWORD("ALTER COLUMN"),
-            style.SQL_FIELD(self.quote_name(column)),
-            style.SQL_KEYWORD("RESTART WITH"),
-            value,
-        )
+        alter, table = style.SQL_KEYWORD("ALTER TABLE"), style.SQL_TABLE(self.quote_name(table))
+        alter_column, column = style.SQL_KEYWORD("ALTER COLUMN"), style.SQL_FIELD(self.quote_name(column))
+        return f"{alter} {table} {alter_column} {column} {style.SQL_KEYWORD('RESTART WITH')} {value};"
 
     def sequence_reset_by_name_sql(self, style, sequences):
         return [self._restart_sql(style, s["table"], s["column"] or "id", 1) for s in sequences]
@@ -340,7 +334,7 @@ class DatabaseOperations(BaseDatabaseOperations):
         if isinstance(value, (bytes, bytearray, memoryview)):
             text = "".join(rf"\x{byte:02X}" for byte in bytes(value))
             return f"'{text}'::BLOB"
-        return "'%s'" % force_str(value).replace("'", "''")
+        return "'" + force_str(value).replace("'", "''") + "'"
 
     # Values to the database. The core takes Python's types as they are.
 

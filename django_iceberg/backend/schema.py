@@ -7,9 +7,7 @@ AUTO_FIELDS = {"AutoField", "BigAutoField", "SmallAutoField"}
 class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
     """Writes PostgreSQL's DDL. The core runs it inside the transaction it finds itself in."""
 
-    sql_create_index = (
-        "CREATE INDEX %(name)s ON %(table)s%(using)s (%(columns)s)%(include)s%(extra)s%(condition)s"
-    )
+    sql_create_index = "CREATE INDEX %(name)s ON %(table)s%(using)s (%(columns)s)%(include)s%(extra)s%(condition)s"
     sql_delete_column = "ALTER TABLE %(table)s DROP COLUMN %(column)s CASCADE"
     sql_delete_index = "DROP INDEX IF EXISTS %(name)s"
     sql_create_column_inline_fk = "CONSTRAINT %(name)s REFERENCES %(to_table)s (%(to_column)s)%(deferrable)s"
@@ -60,9 +58,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
             return (change, []), [(self.sql_add_identity % {"table": table, "column": column}, [])]
         if old_is_auto and not new_is_auto:
             self.execute(self.sql_drop_identity % {"table": table, "column": column})
-        return super()._alter_column_type_sql(
-            model, old_field, new_field, new_type, old_collation, new_collation
-        )
+        return super()._alter_column_type_sql(model, old_field, new_field, new_type, old_collation, new_collation)
 
     def _create_index_sql(self, model, *, using="", sql=None, **kwargs):
         return super()._create_index_sql(model, using=using, sql=sql or self.sql_create_index, **kwargs)

@@ -1,3 +1,3 @@
 """Alias of django_iceberg.backend.client."""
 
-from django_iceberg.backend.client import *  # NOQA: F401, F403
+from django_iceberg.backend.client import *

@@ -1,3 +1,3 @@
 """Alias of django_iceberg.backend.creation."""
 
-from django_iceberg.backend.creation import *  # NOQA: F401, F403
+from django_iceberg.backend.creation import *

@@ -1,3 +1,3 @@
 """Alias of django_iceberg.backend.features."""
 
-from django_iceberg.backend.features import *  # NOQA: F401, F403
+from django_iceberg.backend.features import *

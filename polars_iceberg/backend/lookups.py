@@ -1,3 +1,3 @@
 """Alias of django_iceberg.backend.lookups."""
 
-from django_iceberg.backend.lookups import *  # NOQA: F401, F403
+from django_iceberg.backend.lookups import *

@@ -5,7 +5,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 class IcebergCommand(BaseCommand):
     """A command on one Iceberg database; subclasses define run(connection, options)."""
 
-    requires_system_checks = []
+    requires_system_checks = ()
     takes_tables = False
 
     def add_arguments(self, parser):
@@ -15,9 +15,7 @@ class IcebergCommand(BaseCommand):
             help='Alias of the Iceberg database. Defaults to "default".',
         )
         if self.takes_tables:
-            parser.add_argument(
-                "tables", nargs="*", metavar="table", help="Tables; all of them if none is given."
-            )
+            parser.add_argument("tables", nargs="*", metavar="table", help="Tables; all of them if none is given.")
 
     def handle(self, *args, **options):
         alias = options["database"]
@@ -25,9 +23,7 @@ class IcebergCommand(BaseCommand):
             raise CommandError(f"There is no database {alias!r} in DATABASES.")
         connection = connections[alias]
         if connection.vendor != "iceberg":
-            raise CommandError(
-                f"Database {alias!r} is not an Iceberg database: it is {connection.display_name}."
-            )
+            raise CommandError(f"Database {alias!r} is not an Iceberg database: it is {connection.display_name}.")
         connection.ensure_connection()
         with connection.wrap_database_errors:
             return self.run(connection, options)

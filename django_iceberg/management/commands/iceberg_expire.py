@@ -31,7 +31,7 @@ class Command(IcebergCommand):
         for table in tables:
             before = given if given is not None else self.limit(retentions.get(table, default))
             if before is not None:
-                count += connection.connection.expire(table, before) or 0
+                count += connection.connection.expire(before, table) or 0
         self.stdout.write(f"{count} table{'' if count == 1 else 's'} expired.")
 
     def given(self, options):

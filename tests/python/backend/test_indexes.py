@@ -26,9 +26,7 @@ def test_they_deconstruct_and_refuse_nonsense():
 def test_ddl():
     with connection.schema_editor(collect_sql=True) as editor:
         sql = str(Partition("at", transform="bucket[16]", name="p").create_sql(Event, editor))
-    assert (
-        sql == """CREATE INDEX "p" ON "iceapp_event" USING partition ("at") WITH (transform = 'bucket[16]')"""
-    )
+    assert sql == """CREATE INDEX "p" ON "iceapp_event" USING partition ("at") WITH (transform = 'bucket[16]')"""
 
 
 def test_they_are_created_and_dropped(db):

@@ -52,7 +52,7 @@ def test_arrow(books):
 
 def test_types(db):
     key = uuid.uuid4()
-    at = datetime.datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=datetime.timezone.utc)
+    at = datetime.datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=datetime.UTC)
     Event.objects.create(at=at, key=key)
     frame = to_polars(Event.objects.all())
     assert frame["at"].to_list() == [at]
@@ -80,9 +80,7 @@ def test_a_lazy_frame_sends_its_filter_and_columns(books):
     assert result["title"].to_list() == ["Two"]
     if queries:
         assert "WHERE" in queries[-1]["sql"].split("AS ice_q")[1]
-    assert frame.filter(pl.col("title").str.starts_with("O")).select("pages").collect()[
-        "pages"
-    ].to_list() == [100]
+    assert frame.filter(pl.col("title").str.starts_with("O")).select("pages").collect()["pages"].to_list() == [100]
     assert frame.head(1).collect().height == 1
     assert frame.filter(pl.col("read_in").is_null() | (pl.col("pages") < 150)).collect().height == 2
 

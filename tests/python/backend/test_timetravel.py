@@ -78,8 +78,8 @@ def test_a_datetime_is_an_instant(db):
 
 def test_before_the_first_commit_is_empty_and_the_future_is_an_error(db):
     Tag.objects.create(name="a")
-    assert not Tag.objects.as_of(datetime.datetime(1999, 1, 1, tzinfo=datetime.timezone.utc)).exists()
-    future = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
+    assert not Tag.objects.as_of(datetime.datetime(1999, 1, 1, tzinfo=datetime.UTC)).exists()
+    future = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
     with pytest.raises(timetravel.FutureInstant):
         Tag.objects.as_of(future)
     with pytest.raises(TypeError, match="exactly one"):
