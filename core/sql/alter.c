@@ -90,7 +90,8 @@ static bool set_action(ice__parser *p, ice_alter *a)
         return true;
     }
     if (!ice__take(p, "DEFAULT"))
-        return ice__unsupported(p, "ALTER COLUMN ... SET %.*s", ICE_PRI(ice__cut(ice__tok_text(p, p->tok), 40)));
+        return ice__unsupported(p, "ALTER COLUMN ... SET %.*s",
+                                ICE_PRI(ice__cut(ice__tok_text(p, p->tok), 40)));
     a->kind = ICE_A_SET_DEFAULT;
     if (!ice__skip_expr(p, NULL, &a->expr))
         return false;
@@ -109,7 +110,8 @@ static bool drop_property(ice__parser *p, ice_alter *a)
         a->kind = ICE_A_DROP_IDENTITY;
         a->if_exists = ice__take2(p, "IF", "EXISTS");
     } else {
-        return ice__unsupported(p, "ALTER COLUMN ... DROP %.*s", ICE_PRI(ice__cut(ice__tok_text(p, p->tok), 40)));
+        return ice__unsupported(p, "ALTER COLUMN ... DROP %.*s",
+                                ICE_PRI(ice__cut(ice__tok_text(p, p->tok), 40)));
     }
     return true;
 }
@@ -121,7 +123,8 @@ static bool add_identity(ice__parser *p, ice_alter *a)
         return false;
     if (ice__is(p, "ALWAYS"))
         return ice__unsupported(p, "GENERATED ALWAYS AS IDENTITY (use BY DEFAULT)");
-    if (!ice__expect(p, "BY") || !ice__expect(p, "DEFAULT") || !ice__expect(p, "AS") || !ice__expect(p, "IDENTITY"))
+    if (!ice__expect(p, "BY") || !ice__expect(p, "DEFAULT") || !ice__expect(p, "AS") ||
+        !ice__expect(p, "IDENTITY"))
         return false;
     return !ice__is_op(p, '(') || ice__unsupported(p, "options of an identity column");
 }

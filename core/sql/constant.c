@@ -49,7 +49,8 @@ static bool add_zone(ice__parser *p, type_name *t)
 {
     if (!(ice__is(p, "WITH") || ice__is(p, "WITHOUT")) || !ice__next_is(p, "TIME"))
         return true;
-    return add_word(p, t, " ") && add_word(p, t, " ") && (ice__is(p, "ZONE") ? add_word(p, t, " ") : ice__syntax(p, "ZONE"));
+    return add_word(p, t, " ") && add_word(p, t, " ") &&
+           (ice__is(p, "ZONE") ? add_word(p, t, " ") : ice__syntax(p, "ZONE"));
 }
 
 bool ice__type_text(ice__parser *p, ice_str *out)
@@ -116,7 +117,8 @@ static bool number(ice__parser *t, bool minus, ice_value *v)
     if (ice__number(text, minus, v))
         return true;
     /* 1e5 */
-    if (memchr(text.ptr, '_', text.len) || !(memchr(text.ptr, 'e', text.len) || memchr(text.ptr, 'E', text.len)) ||
+    if (memchr(text.ptr, '_', text.len) ||
+        !(memchr(text.ptr, 'e', text.len) || memchr(text.ptr, 'E', text.len)) ||
         ice_value_cast(t->arena, &s, (ice_type){.kind = ICE_T_DOUBLE}, v, NULL) != ICE_OK)
         return false;
     v->d = minus ? -v->d : v->d;
@@ -141,8 +143,8 @@ static bool cast_call(ice__parser *t, int depth, ice_value *v)
     ice_str type;
 
     ice__advance(t);
-    return ice__take_op(t, '(') && with_casts(t, depth + 1, v) && ice__take(t, "AS") && ice__type_text(t, &type) &&
-           ice__take_op(t, ')') && cast_to(t, type, v);
+    return ice__take_op(t, '(') && with_casts(t, depth + 1, v) && ice__take(t, "AS") &&
+           ice__type_text(t, &type) && ice__take_op(t, ')') && cast_to(t, type, v);
 }
 
 static bool primary(ice__parser *t, int depth, ice_value *v)

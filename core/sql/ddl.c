@@ -19,7 +19,8 @@ static bool apply_primary(ice__parser *p, ice__vec *cols, const ice__vec *cons, 
         if (c[i].con.kind != ICE_CON_PRIMARY)
             continue;
         if (primary)
-            return ice__fail(p, ICE_SYNTAX, "table \"%.*s\" has more than one primary key", ICE_PRI(ice__cut(table, 100)));
+            return ice__fail(p, ICE_SYNTAX, "table \"%.*s\" has more than one primary key",
+                             ICE_PRI(ice__cut(table, 100)));
         primary = &c[i];
     }
     for (size_t i = 0; primary && i < cols->n; i++)
@@ -56,14 +57,16 @@ static bool create_table(ice__parser *p, ice_stmt *out)
     out->kind = ICE_S_CREATE_TABLE;
     if (!if_not_exists(p, &out->create.if_not_exists) || !ice__table_name(p, &out->create.name))
         return false;
-    if (!table_elements(p, out->create.name, &cols, &cons) || !apply_primary(p, &cols, &cons, out->create.name))
+    if (!table_elements(p, out->create.name, &cols, &cons) ||
+        !apply_primary(p, &cols, &cons, out->create.name))
         return false;
     out->create.cols = cols.data;
     out->create.ncols = cols.n;
     out->create.cons = cons.data;
     out->create.ncons = cons.n;
     if (p->tok.kind == ICE__WORD)
-        return ice__unsupported(p, "CREATE TABLE (...) %.*s", ICE_PRI(ice__cut(ice__tok_text(p, p->tok), 40)));
+        return ice__unsupported(p, "CREATE TABLE (...) %.*s",
+                                ICE_PRI(ice__cut(ice__tok_text(p, p->tok), 40)));
     return true;
 }
 

@@ -4,8 +4,9 @@
 #include <stdio.h>
 
 /* What may follow a DEFAULT expression in a column definition. */
-static const char *const column_stops[] = {"CONSTRAINT", "NOT",       "NULL",    "PRIMARY",    "UNIQUE",  "CHECK",
-                                           "REFERENCES", "GENERATED", "COLLATE", "DEFERRABLE", "DEFAULT", NULL};
+static const char *const column_stops[] = {"CONSTRAINT", "NOT",        "NULL",       "PRIMARY",
+                                           "UNIQUE",     "CHECK",      "REFERENCES", "GENERATED",
+                                           "COLLATE",    "DEFERRABLE", "DEFAULT",    NULL};
 
 /* ---- names nobody gave ---- */
 
@@ -19,8 +20,8 @@ static bool name_taken(const ice__vec *cons, ice_str name)
     return false;
 }
 
-bool ice__default_name(ice__parser *p, ice_str table, const ice_str *cols, size_t n, const char *suffix, const ice__vec *cons,
-                       ice_str *out)
+bool ice__default_name(ice__parser *p, ice_str table, const ice_str *cols, size_t n, const char *suffix,
+                       const ice__vec *cons, ice_str *out)
 {
     ice_buf b = {0};
 
@@ -111,7 +112,8 @@ static bool actions(ice__parser *p)
             return ice__syntax(p, "DELETE or UPDATE");
         ice__advance(p);
         if (!ice__take2(p, "NO", "ACTION") && !ice__take(p, "RESTRICT"))
-            return ice__unsupported(p, "ON %s CASCADE, SET NULL or SET DEFAULT", update ? "UPDATE" : "DELETE");
+            return ice__unsupported(p, "ON %s CASCADE, SET NULL or SET DEFAULT",
+                                    update ? "UPDATE" : "DELETE");
     }
     return true;
 }
@@ -156,7 +158,8 @@ static bool one_column(ice__parser *p, ice_str column, ice_conspec *c)
 }
 
 /* PRIMARY KEY, UNIQUE, CHECK, REFERENCES at a column; *found is false where none of them comes. */
-static bool column_constraint(ice__parser *p, ice_str table, ice_colspec *col, ice_str name, ice__vec *cons, bool *found)
+static bool column_constraint(ice__parser *p, ice_str table, ice_colspec *col, ice_str name, ice__vec *cons,
+                              bool *found)
 {
     ice_conspec c = {.con = {.name = name}};
 
@@ -170,7 +173,8 @@ static bool column_constraint(ice__parser *p, ice_str table, ice_colspec *col, i
     }
     if (ice__take(p, "UNIQUE")) {
         c.con.kind = ICE_CON_UNIQUE;
-        return ice__nulls_distinct(p, &c.con) && deferrability(p, &c.con) && add_constraint(p, table, &c, cons);
+        return ice__nulls_distinct(p, &c.con) && deferrability(p, &c.con) &&
+               add_constraint(p, table, &c, cons);
     }
     if (ice__take(p, "CHECK")) {
         return check(p, &c) && add_constraint(p, table, &c, cons);
@@ -269,7 +273,8 @@ bool ice__coldef(ice__parser *p, ice_str table, ice_colspec *out, ice__vec *cons
             return ice__syntax(p, "a constraint");
     }
     if (out->null_said && out->column.not_null)
-        return ice__fail(p, ICE_SYNTAX, "column \"%.*s\" is both NULL and NOT NULL", ICE_PRI(ice__cut(out->column.name, 100)));
+        return ice__fail(p, ICE_SYNTAX, "column \"%.*s\" is both NULL and NOT NULL",
+                         ICE_PRI(ice__cut(out->column.name, 100)));
     return true;
 }
 
@@ -277,9 +282,11 @@ bool ice__coldef(ice__parser *p, ice_str table, ice_colspec *out, ice__vec *cons
 
 bool ice__at_table_constraint(const ice__parser *p)
 {
-    static const char *const words[] = {"CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN", "CHECK", "EXCLUDE", NULL};
+    static const char *const words[] = {"CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN",
+                                        "CHECK",      "EXCLUDE", NULL};
 
-    return ice__is_any(p, words) && !(ice__is(p, "EXCLUDE") && ice__peek(p).kind == ICE__WORD && !ice__next_is(p, "USING"));
+    return ice__is_any(p, words) &&
+           !(ice__is(p, "EXCLUDE") && ice__peek(p).kind == ICE__WORD && !ice__next_is(p, "USING"));
 }
 
 static bool key_columns(ice__parser *p, ice_conspec *c)

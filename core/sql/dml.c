@@ -17,7 +17,8 @@ static bool returning_star(ice__parser *p, const ice__scope *scope)
     ice_str name;
 
     if (!ice__take_op(&t, '*')) {
-        if (!ice__name(&t, "a name", &name) || !ice__in_scope(scope, name) || !ice__take_op(&t, '.') || !ice__take_op(&t, '*'))
+        if (!ice__name(&t, "a name", &name) || !ice__in_scope(scope, name) || !ice__take_op(&t, '.') ||
+            !ice__take_op(&t, '*'))
             return false;
     }
     t.err = p->err;
@@ -59,13 +60,13 @@ static bool parse_returning(ice__parser *p, const ice__scope *scope, returning *
     return true;
 }
 
-#define PUT_RETURNING(to, r)                                                                                           \
-    do {                                                                                                               \
-        (to)->returning = (r)->said;                                                                                   \
-        (to)->returning_star = (r)->star;                                                                              \
-        (to)->nreturning = (r)->exprs.n;                                                                               \
-        (to)->returning_exprs = (r)->exprs.data;                                                                       \
-        (to)->returning_names = (r)->names.data;                                                                       \
+#define PUT_RETURNING(to, r)                                                                                 \
+    do {                                                                                                     \
+        (to)->returning = (r)->said;                                                                         \
+        (to)->returning_star = (r)->star;                                                                    \
+        (to)->nreturning = (r)->exprs.n;                                                                     \
+        (to)->returning_exprs = (r)->exprs.data;                                                             \
+        (to)->returning_names = (r)->names.data;                                                             \
     } while (0)
 
 /* ---- SET ---- */
@@ -87,7 +88,8 @@ static bool assignment(ice__parser *p, const ice__scope *scope, assignments *set
     for (size_t i = 0; i < set->cols.n; i++)
         if (ice_str_eq(cols[i], column))
             return ice__fail(p, ICE_SYNTAX, "column \"%.*s\" is assigned twice", ICE_PRI(column));
-    return ice__expect_op(p, '=') && ice__expr(p, scope, set_stops, e) && ice__push_str(p, &set->cols, column);
+    return ice__expect_op(p, '=') && ice__expr(p, scope, set_stops, e) &&
+           ice__push_str(p, &set->cols, column);
 }
 
 static bool parse_set(ice__parser *p, const ice__scope *scope, assignments *set)
@@ -105,7 +107,8 @@ static bool parse_set(ice__parser *p, const ice__scope *scope, assignments *set)
 /* [AS] alias, where the next word is not `stop` */
 static bool parse_alias(ice__parser *p, const char *const *stops, ice_str *alias)
 {
-    if (!ice__take(p, "AS") && p->tok.kind != ICE__QIDENT && (p->tok.kind != ICE__WORD || ice__is_any(p, stops)))
+    if (!ice__take(p, "AS") && p->tok.kind != ICE__QIDENT &&
+        (p->tok.kind != ICE__WORD || ice__is_any(p, stops)))
         return true;
     return ice__name(p, "an alias", alias);
 }
@@ -128,7 +131,8 @@ static bool parse_row(ice__parser *p, ice_insert *in, ice__vec *values)
         return false;
     width = values->n - before;
     if (in->nrows > 0 && width != in->width)
-        return ice__fail(p, ICE_SYNTAX, "VALUES lists must all be the same length: row %zu has %zu values, not %zu",
+        return ice__fail(p, ICE_SYNTAX,
+                         "VALUES lists must all be the same length: row %zu has %zu values, not %zu",
                          in->nrows + 1, width, in->width);
     in->width = width;
     in->nrows++;
@@ -141,7 +145,8 @@ static void reserve_rows(ice__parser *p, size_t row_bytes, size_t width, ice__ve
     size_t left = p->len - ice__prev_end(p), rows = left / (row_bytes + 2) + 1, cap = (rows + 1) * width;
     void *data;
 
-    if (!ice__is_op(p, ',') || cap <= values->cap || !(data = ice_arena_array(p->arena, cap, sizeof(ice_expr))))
+    if (!ice__is_op(p, ',') || cap <= values->cap ||
+        !(data = ice_arena_array(p->arena, cap, sizeof(ice_expr))))
         return;
     memcpy(data, values->data, values->n * sizeof(ice_expr));
     values->data = data;
@@ -245,7 +250,8 @@ static bool do_update(ice__parser *p, ice_insert *in)
     assignments set;
 
     if (!in->conflict_target.ptr && !in->conflict_constraint.ptr)
-        return ice__fail(p, ICE_SYNTAX, "ON CONFLICT DO UPDATE needs a target: the columns or the constraint in conflict");
+        return ice__fail(p, ICE_SYNTAX,
+                         "ON CONFLICT DO UPDATE needs a target: the columns or the constraint in conflict");
     if (!parse_set(p, &scope, &set))
         return false;
     in->nset = set.cols.n;
@@ -316,7 +322,8 @@ bool ice__insert(ice__parser *p, ice_str with, ice_stmt *out)
     if (!insert_columns(p, in))
         return false;
     /* Identity columns are BY DEFAULT, so a value given for one is taken anyway. */
-    if (ice__take(p, "OVERRIDING") && !(ice__take2(p, "SYSTEM", "VALUE") || ice__unsupported(p, "OVERRIDING USER VALUE")))
+    if (ice__take(p, "OVERRIDING") &&
+        !(ice__take2(p, "SYSTEM", "VALUE") || ice__unsupported(p, "OVERRIDING USER VALUE")))
         return false;
     if (!insert_source(p, with, in) || !parse_conflict(p, in))
         return false;
@@ -338,7 +345,8 @@ static bool parse_where(ice__parser *p, const ice__scope *scope, ice_update *u)
     t = ice__attempt(p);
     if (!ice__skip_expr(p, where_stops, &u->where_sql))
         return false;
-    u->simple_where = !u->from_sql.ptr && ice__simple_where(&t, scope, &u->conds, &u->nconds) && t.tok.at == p->tok.at;
+    u->simple_where =
+        !u->from_sql.ptr && ice__simple_where(&t, scope, &u->conds, &u->nconds) && t.tok.at == p->tok.at;
     if (!u->simple_where) {
         u->conds = NULL;
         u->nconds = 0;
@@ -403,8 +411,8 @@ bool ice__delete(ice__parser *p, ice_stmt *out)
 
     out->kind = ICE_S_DELETE;
     ice__advance(p);
-    return ice__expect(p, "FROM") && refuse_only(p) && ice__table_name(p, &u->table) && parse_alias(p, stops, &u->alias) &&
-           changed_rows(p, "USING", u);
+    return ice__expect(p, "FROM") && refuse_only(p) && ice__table_name(p, &u->table) &&
+           parse_alias(p, stops, &u->alias) && changed_rows(p, "USING", u);
 }
 
 /* ---- TRUNCATE ---- */

@@ -1,4 +1,5 @@
-/* What the fast path may know about expressions. Strict on purpose: a form not surely understood here is the engine's. */
+/* What the fast path may know about expressions. Strict on purpose: a form not surely understood here is the
+ * engine's. */
 #include "sql/sql_int.h"
 
 enum { MAX_DIGITS = 38 };
@@ -32,7 +33,8 @@ bool ice__simple_column(ice__parser *p, ice_str *qualifier, ice_str *column)
         if (!plain_name(&t, column))
             return false;
     }
-    if (t.rc != ICE_OK || ice__is_op(&t, '(') || ice__is_op(&t, '.') || t.tok.kind == ICE__STRING || t.tok.kind == ICE__ESTRING)
+    if (t.rc != ICE_OK || ice__is_op(&t, '(') || ice__is_op(&t, '.') || t.tok.kind == ICE__STRING ||
+        t.tok.kind == ICE__ESTRING)
         return false;
     t.err = p->err;
     *p = t;
@@ -112,10 +114,10 @@ static bool cast_kind(ice__parser *t, uint8_t *kind)
     static const struct {
         const char *name;
         uint8_t kind;
-    } types[] = {{"UUID", ICE_T_UUID},       {"TEXT", ICE_T_STRING},          {"VARCHAR", ICE_T_STRING},
-                 {"BOOLEAN", ICE_T_BOOL},    {"BOOL", ICE_T_BOOL},            {"DATE", ICE_T_DATE},
-                 {"TIME", ICE_T_TIME},       {"TIMESTAMP", ICE_T_TIMESTAMP},  {"TIMESTAMPTZ", ICE_T_TIMESTAMPTZ},
-                 {"BYTEA", ICE_T_BINARY},    {"BLOB", ICE_T_BINARY}};
+    } types[] = {{"UUID", ICE_T_UUID},    {"TEXT", ICE_T_STRING},         {"VARCHAR", ICE_T_STRING},
+                 {"BOOLEAN", ICE_T_BOOL}, {"BOOL", ICE_T_BOOL},           {"DATE", ICE_T_DATE},
+                 {"TIME", ICE_T_TIME},    {"TIMESTAMP", ICE_T_TIMESTAMP}, {"TIMESTAMPTZ", ICE_T_TIMESTAMPTZ},
+                 {"BYTEA", ICE_T_BINARY}, {"BLOB", ICE_T_BINARY}};
 
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         if (!ice__take(t, types[i].name))
@@ -180,7 +182,8 @@ bool ice__simple_arg(ice__parser *p, ice_expr *out)
 
 static bool at_end(const ice__parser *p, const char *const *stops)
 {
-    return p->tok.kind == ICE__END || ice__is_op(p, ',') || ice__is_op(p, ')') || ice__is_op(p, ';') || ice__is_any(p, stops);
+    return p->tok.kind == ICE__END || ice__is_op(p, ',') || ice__is_op(p, ')') || ice__is_op(p, ';') ||
+           ice__is_any(p, stops);
 }
 
 /* col + arg, perhaps in brackets */
@@ -207,7 +210,8 @@ static bool excluded(ice__parser *p, ice_expr *out)
 {
     ice_str qualifier;
 
-    if (!ice__is(p, "EXCLUDED") && !(p->tok.kind == ICE__QIDENT && ice_str_eqc(ice__tok_text(p, p->tok), "\"excluded\"")))
+    if (!ice__is(p, "EXCLUDED") &&
+        !(p->tok.kind == ICE__QIDENT && ice_str_eqc(ice__tok_text(p, p->tok), "\"excluded\"")))
         return false;
     *out = (ice_expr){.kind = ICE_E_EXCLUDED, .param = -1};
     if (ice__is(p, "EXCLUDED")) {
@@ -299,8 +303,8 @@ static bool comparison_op(ice__parser *p, ice_cmp *op)
     static const struct {
         int op;
         ice_cmp cmp;
-    } ops[] = {{'=', ICE_CMP_EQ}, {'<', ICE_CMP_LT}, {'>', ICE_CMP_GT}, {ICE__OP_LE, ICE_CMP_LE}, {ICE__OP_GE, ICE_CMP_GE},
-               {ICE__OP_NE, ICE_CMP_NE}};
+    } ops[] = {{'=', ICE_CMP_EQ},        {'<', ICE_CMP_LT},        {'>', ICE_CMP_GT},
+               {ICE__OP_LE, ICE_CMP_LE}, {ICE__OP_GE, ICE_CMP_GE}, {ICE__OP_NE, ICE_CMP_NE}};
 
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++)
         if (ice__take_op(p, ops[i].op)) {
@@ -381,16 +385,21 @@ static bool comparison(where *w)
 
     if (own_column(&w->p, w->scope, &column))
         return about_column(w, column);
-    return ice__simple_arg(&w->p, &arg) && comparison_op(&w->p, &op) && own_column(&w->p, w->scope, &column) &&
-           add(w, column, flipped(op), &arg, 1);
+    return ice__simple_arg(&w->p, &arg) && comparison_op(&w->p, &op) &&
+           own_column(&w->p, w->scope, &column) && add(w, column, flipped(op), &arg, 1);
 }
 
 /* NOT of one condition that has an opposite; in three-valued logic, too, that is the same. */
 static bool negate(ice_cond *c)
 {
-    static const ice_cmp opposite[] = {[ICE_CMP_EQ] = ICE_CMP_NE, [ICE_CMP_NE] = ICE_CMP_EQ, [ICE_CMP_LT] = ICE_CMP_GE,
-                                       [ICE_CMP_GE] = ICE_CMP_LT, [ICE_CMP_GT] = ICE_CMP_LE, [ICE_CMP_LE] = ICE_CMP_GT,
-                                       [ICE_CMP_IS_NULL] = ICE_CMP_NOT_NULL, [ICE_CMP_NOT_NULL] = ICE_CMP_IS_NULL};
+    static const ice_cmp opposite[] = {[ICE_CMP_EQ] = ICE_CMP_NE,
+                                       [ICE_CMP_NE] = ICE_CMP_EQ,
+                                       [ICE_CMP_LT] = ICE_CMP_GE,
+                                       [ICE_CMP_GE] = ICE_CMP_LT,
+                                       [ICE_CMP_GT] = ICE_CMP_LE,
+                                       [ICE_CMP_LE] = ICE_CMP_GT,
+                                       [ICE_CMP_IS_NULL] = ICE_CMP_NOT_NULL,
+                                       [ICE_CMP_NOT_NULL] = ICE_CMP_IS_NULL};
 
     if (c->op == ICE_CMP_IN)
         return false;

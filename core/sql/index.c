@@ -51,7 +51,8 @@ static bool element(ice__parser *p, elements *e)
     if (ice__take(p, "NULLS") && !ice__take(p, "FIRST") && !ice__expect(p, "LAST"))
         return false;
     if (p->tok.kind == ICE__WORD || p->tok.kind == ICE__QIDENT)
-        return ice__unsupported(p, "an operator class (%.*s)", ICE_PRI(ice__cut(ice__tok_text(p, p->tok), 40)));
+        return ice__unsupported(p, "an operator class (%.*s)",
+                                ICE_PRI(ice__cut(ice__tok_text(p, p->tok), 40)));
     return true;
 }
 
@@ -143,7 +144,8 @@ static bool finish(ice__parser *p, ice_stmt *out, const elements *e)
     out->index.ncols = e->expressions ? 0 : e->cols.n;
     if (e->expressions && !join(p, &e->exprs, &index->expr_sql))
         return false;
-    if (!index->name.ptr && !ice__default_name(p, out->index.table, e->cols.data, e->cols.n, "idx", NULL, &index->name))
+    if (!index->name.ptr &&
+        !ice__default_name(p, out->index.table, e->cols.data, e->cols.n, "idx", NULL, &index->name))
         return false;
     index->ncols = out->index.ncols;
     index->descending = e->descending.data;

@@ -1,15 +1,25 @@
-/* The lexer: DuckDB's and PostgreSQL's token rules, so that a piece cut out here means the same to the engine. */
+/* The lexer: DuckDB's and PostgreSQL's token rules, so that a piece cut out here means the same to the
+ * engine. */
 #include "sql/sql_int.h"
 
 #include <stdio.h>
 
-static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool is_space(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
 static bool is_letter(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (unsigned char)c >= 0x80;
 }
-static bool is_word(char c) { return is_letter(c) || is_digit(c) || c == '$'; }
+static bool is_word(char c)
+{
+    return is_letter(c) || is_digit(c) || c == '$';
+}
 static bool is_operator(char c)
 {
     switch (c) {
@@ -33,7 +43,10 @@ static bool is_operator(char c)
     }
 }
 
-static char at(const ice__parser *p, size_t i) { return i < p->len ? p->sql[i] : '\0'; }
+static char at(const ice__parser *p, size_t i)
+{
+    return i < p->len ? p->sql[i] : '\0';
+}
 
 /* ---- failures ---- */
 
@@ -154,10 +167,12 @@ static size_t after_number(const ice__parser *p, size_t i)
 {
     size_t start = i;
 
-    while (is_digit(at(p, i)) || (at(p, i) == '_' && i > start && is_digit(p->sql[i - 1]) && is_digit(at(p, i + 1))))
+    while (is_digit(at(p, i)) ||
+           (at(p, i) == '_' && i > start && is_digit(p->sql[i - 1]) && is_digit(at(p, i + 1))))
         i++;
     if (at(p, i) == '.')
-        for (i++; is_digit(at(p, i)) || (at(p, i) == '_' && is_digit(p->sql[i - 1]) && is_digit(at(p, i + 1)));)
+        for (i++;
+             is_digit(at(p, i)) || (at(p, i) == '_' && is_digit(p->sql[i - 1]) && is_digit(at(p, i + 1)));)
             i++;
     if ((at(p, i) | 0x20) == 'e') {
         size_t sign = at(p, i + 1) == '+' || at(p, i + 1) == '-';

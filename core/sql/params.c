@@ -1,4 +1,5 @@
-/* PEP 249 placeholders to the engine's. Knows nothing of SQL: psycopg, too, counts placeholders in strings and comments. */
+/* PEP 249 placeholders to the engine's. Knows nothing of SQL: psycopg, too, counts placeholders in strings
+ * and comments. */
 #include "sql/sql.h"
 
 #include <stdlib.h>
@@ -19,8 +20,8 @@ typedef struct conversion {
 
 static bool is_name_char(char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '$' ||
-           (unsigned char)c >= 0x80;
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+           c == '$' || (unsigned char)c >= 0x80;
 }
 
 static size_t *slot_of(const conversion *c, ice_str name)
@@ -78,7 +79,8 @@ static void put_digits(ice_buf *b, size_t number)
     ice_buf_put(b, text + i, sizeof text - i);
 }
 
-/* A blank keeps the number apart from a word or digit it touches: "LIMIT%s" is not the identifier LIMIT$1, and %s0 is not $10. */
+/* A blank keeps the number apart from a word or digit it touches: "LIMIT%s" is not the identifier LIMIT$1,
+ * and %s0 is not $10. */
 static void put_number(conversion *c, size_t number, char next)
 {
     if (c->out.len > 0 && is_name_char(c->out.data[c->out.len - 1]))
@@ -91,7 +93,9 @@ static void put_number(conversion *c, size_t number, char next)
 static ice_code bad_place(size_t at, ice_error *err)
 {
     return ice_fail(err, ICE_SYNTAX,
-                    "a lone %% at offset %zu of the statement: placeholders are %%s or %%(name)s, and a percent sign is %%%%", at);
+                    "a lone %% at offset %zu of the statement: placeholders are %%s or %%(name)s, and a "
+                    "percent sign is %%%%",
+                    at);
 }
 
 /* One placeholder at text[*i] == '%'; *i moves past it. */
@@ -107,7 +111,8 @@ static ice_code convert(conversion *c, ice_str text, size_t *i, ice_error *err)
         return ICE_OK;
     }
     if (!positional) {
-        const char *close = end < text.len && text.ptr[end] == '(' ? memchr(text.ptr + end, ')', text.len - end) : NULL;
+        const char *close =
+            end < text.len && text.ptr[end] == '(' ? memchr(text.ptr + end, ')', text.len - end) : NULL;
         size_t after = close ? (size_t)(close - text.ptr) + 1 : text.len;
 
         if (after >= text.len || text.ptr[after] != 's')
@@ -118,7 +123,9 @@ static ice_code convert(conversion *c, ice_str text, size_t *i, ice_error *err)
         end = after;
     }
     if (positional ? !c->positional && c->n > 0 : c->positional && c->n > 0)
-        return ice_fail(err, ICE_SYNTAX, "positional (%%s) and named (%%(name)s) placeholders are mixed, at offset %zu", start);
+        return ice_fail(err, ICE_SYNTAX,
+                        "positional (%%s) and named (%%(name)s) placeholders are mixed, at offset %zu",
+                        start);
     c->positional = positional;
     c->n += positional;
     if (c->n > MAX_PARAMS)

@@ -1,7 +1,10 @@
 /* Steps that every statement's parser takes. */
 #include "sql/sql_int.h"
 
-static unsigned char fold(char c) { return c >= 'A' && c <= 'Z' ? (unsigned char)(c + 32) : (unsigned char)c; }
+static unsigned char fold(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (unsigned char)(c + 32) : (unsigned char)c;
+}
 
 /* `word` is upper case, as every keyword in this folder is written. */
 bool ice__tok_is(const ice__parser *p, ice__tok t, const char *word)
@@ -16,9 +19,15 @@ bool ice__tok_is(const ice__parser *p, ice__tok t, const char *word)
     return word[t.len] == '\0';
 }
 
-bool ice__is(const ice__parser *p, const char *word) { return ice__tok_is(p, p->tok, word); }
+bool ice__is(const ice__parser *p, const char *word)
+{
+    return ice__tok_is(p, p->tok, word);
+}
 
-bool ice__next_is(const ice__parser *p, const char *word) { return ice__tok_is(p, ice__peek(p), word); }
+bool ice__next_is(const ice__parser *p, const char *word)
+{
+    return ice__tok_is(p, ice__peek(p), word);
+}
 
 bool ice__take(ice__parser *p, const char *word)
 {
@@ -37,7 +46,10 @@ bool ice__take2(ice__parser *p, const char *first, const char *second)
     return true;
 }
 
-bool ice__expect(ice__parser *p, const char *word) { return ice__take(p, word) || ice__syntax(p, word); }
+bool ice__expect(ice__parser *p, const char *word)
+{
+    return ice__take(p, word) || ice__syntax(p, word);
+}
 
 bool ice__take_op(ice__parser *p, int op)
 {
@@ -64,19 +76,53 @@ bool ice__is_any(const ice__parser *p, const char *const *words)
     return false;
 }
 
-/* PostgreSQL's reserved words (appendix C of its manual), which no bare identifier may be, and those DuckDB adds. */
+/* PostgreSQL's reserved words (appendix C of its manual), which no bare identifier may be, and those DuckDB
+ * adds. */
 bool ice__reserved(ice_str word)
 {
-    static const char *const words[] = {
-        "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "both", "case", "cast", "check",
-        "collate", "column", "constraint", "create", "current_catalog", "current_date", "current_role", "current_time",
-        "current_timestamp", "current_user", "default", "deferrable", "desc", "describe", "distinct", "do", "else",
-        "end", "except", "false", "fetch", "for", "foreign", "from", "grant", "group", "having", "in", "initially",
-        "intersect", "into", "lambda", "lateral", "leading", "limit", "localtime", "localtimestamp", "not", "null",
-        "offset", "on", "only", "or", "order", "pivot", "pivot_longer", "pivot_wider", "placing", "primary", "qualify",
-        "references", "returning", "select", "session_user", "show", "some", "summarize", "symmetric", "table", "then",
-        "to", "trailing", "true", "union", "unique", "unpivot", "user", "using", "variadic", "when", "where", "window",
-        "with"};
+    static const char *const words[] = {"all",          "analyse",
+                                        "analyze",      "and",
+                                        "any",          "array",
+                                        "as",           "asc",
+                                        "asymmetric",   "both",
+                                        "case",         "cast",
+                                        "check",        "collate",
+                                        "column",       "constraint",
+                                        "create",       "current_catalog",
+                                        "current_date", "current_role",
+                                        "current_time", "current_timestamp",
+                                        "current_user", "default",
+                                        "deferrable",   "desc",
+                                        "describe",     "distinct",
+                                        "do",           "else",
+                                        "end",          "except",
+                                        "false",        "fetch",
+                                        "for",          "foreign",
+                                        "from",         "grant",
+                                        "group",        "having",
+                                        "in",           "initially",
+                                        "intersect",    "into",
+                                        "lambda",       "lateral",
+                                        "leading",      "limit",
+                                        "localtime",    "localtimestamp",
+                                        "not",          "null",
+                                        "offset",       "on",
+                                        "only",         "or",
+                                        "order",        "pivot",
+                                        "pivot_longer", "pivot_wider",
+                                        "placing",      "primary",
+                                        "qualify",      "references",
+                                        "returning",    "select",
+                                        "session_user", "show",
+                                        "some",         "summarize",
+                                        "symmetric",    "table",
+                                        "then",         "to",
+                                        "trailing",     "true",
+                                        "union",        "unique",
+                                        "unpivot",      "user",
+                                        "using",        "variadic",
+                                        "when",         "where",
+                                        "window",       "with"};
     size_t lo = 0, hi = sizeof words / sizeof words[0];
 
     while (lo < hi) {
@@ -198,7 +244,8 @@ bool ice__int64(ice__parser *p, int64_t *out)
     bool minus = ice__take_op(p, '-');
     ice_value v;
 
-    if (p->tok.kind != ICE__NUMBER || !ice__number(ice__tok_text(p, p->tok), minus, &v) || v.kind != ICE_T_LONG)
+    if (p->tok.kind != ICE__NUMBER || !ice__number(ice__tok_text(p, p->tok), minus, &v) ||
+        v.kind != ICE_T_LONG)
         return ice__syntax(p, "an integer");
     *out = v.i;
     ice__advance(p);
@@ -221,7 +268,10 @@ static int closer_of(int op)
     }
 }
 
-static bool is_closer(int op) { return op == ')' || op == ']' || op == '}'; }
+static bool is_closer(int op)
+{
+    return op == ')' || op == ']' || op == '}';
+}
 
 bool ice__skip_group(ice__parser *p)
 {
@@ -235,7 +285,8 @@ bool ice__skip_group(ice__parser *p)
             return ice__syntax(p, "a closing bracket");
         if (closer_of(op)) {
             if (depth == sizeof open)
-                return ice__fail(p, ICE_SYNTAX, "brackets are nested deeper than %d (offset %zu)", ICE__MAX_NEST, p->tok.at);
+                return ice__fail(p, ICE_SYNTAX, "brackets are nested deeper than %d (offset %zu)",
+                                 ICE__MAX_NEST, p->tok.at);
             open[depth++] = (char)closer_of(op);
         } else if (is_closer(op) && open[--depth] != op) {
             return ice__syntax(p, "another closing bracket");
@@ -245,7 +296,8 @@ bool ice__skip_group(ice__parser *p)
     return true;
 }
 
-/* FROM in IS DISTINCT FROM ends nothing, nor does a word after a dot; DEFAULT may be followed by NULL or NOT. */
+/* FROM in IS DISTINCT FROM ends nothing, nor does a word after a dot; DEFAULT may be followed by NULL or NOT.
+ */
 static bool at_stop(const ice__parser *p, const char *const *stops, size_t start)
 {
     if (!ice__is_any(p, stops) || (p->prev.kind == ICE__OP && p->prev.op == '.'))
@@ -277,7 +329,8 @@ bool ice__skip_expr(ice__parser *p, const char *const *stops, ice_str *text)
     return true;
 }
 
-/* Ends at the last token within, not at the bracket: a line comment before it would swallow what the caller puts after. */
+/* Ends at the last token within, not at the bracket: a line comment before it would swallow what the caller
+ * puts after. */
 bool ice__paren_text(ice__parser *p, ice_str *text)
 {
     size_t start;

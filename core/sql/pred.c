@@ -1,7 +1,8 @@
 /* CHECK expressions and index conditions compiled to a tree, where their meaning is surely DuckDB's.
  *
- * Nodes compare a column with a constant or with another column of a kind that compares by value. Whatever would make
- * the engine cast a column, round, collate or know a time zone is refused, and the caller asks the engine. */
+ * Nodes compare a column with a constant or with another column of a kind that compares by value. Whatever
+ * would make the engine cast a column, round, collate or know a time zone is refused, and the caller asks the
+ * engine. */
 #include "sql/sql_int.h"
 
 typedef enum node_kind { N_AND, N_OR, N_NOT, N_COMPARE, N_IN, N_IS_NULL, N_NOT_NULL, N_TRUTH } node_kind;
@@ -13,12 +14,12 @@ typedef struct operand {
 
 struct ice_pred {
     node_kind kind;
-    ice_cmp cmp;          /* N_COMPARE */
-    bool negated;         /* N_IN */
-    operand left, right;  /* N_COMPARE; left alone for N_IN, N_IS_NULL, N_NOT_NULL, N_TRUTH */
+    ice_cmp cmp;         /* N_COMPARE */
+    bool negated;        /* N_IN */
+    operand left, right; /* N_COMPARE; left alone for N_IN, N_IS_NULL, N_NOT_NULL, N_TRUTH */
     size_t n;
-    ice_pred **children;  /* N_AND, N_OR, N_NOT */
-    ice_value *values;    /* N_IN */
+    ice_pred **children; /* N_AND, N_OR, N_NOT */
+    ice_value *values;   /* N_IN */
 };
 
 typedef struct compiler {
@@ -30,11 +31,23 @@ static ice_pred *or_expr(compiler *c, int depth);
 
 /* ---- what compares with what ---- */
 
-static bool is_integer(uint8_t kind) { return kind == ICE_T_INT || kind == ICE_T_LONG; }
-static bool is_exact(uint8_t kind) { return is_integer(kind) || kind == ICE_T_DECIMAL; }
-static bool is_float(uint8_t kind) { return kind == ICE_T_FLOAT || kind == ICE_T_DOUBLE; }
+static bool is_integer(uint8_t kind)
+{
+    return kind == ICE_T_INT || kind == ICE_T_LONG;
+}
+static bool is_exact(uint8_t kind)
+{
+    return is_integer(kind) || kind == ICE_T_DECIMAL;
+}
+static bool is_float(uint8_t kind)
+{
+    return kind == ICE_T_FLOAT || kind == ICE_T_DOUBLE;
+}
 
-static const ice_column *column_of(const compiler *c, const operand *o) { return &c->def->cols[o->column]; }
+static const ice_column *column_of(const compiler *c, const operand *o)
+{
+    return &c->def->cols[o->column];
+}
 
 static bool is_json(const ice_column *c)
 {
@@ -42,7 +55,10 @@ static bool is_json(const ice_column *c)
 }
 
 /* Plain comparison of bytes, with nothing to know about the text. */
-static bool comparable(const ice_column *c) { return !is_json(c) && !c->collation.ptr; }
+static bool comparable(const ice_column *c)
+{
+    return !is_json(c) && !c->collation.ptr;
+}
 
 static bool fit_columns(const compiler *c, const operand *a, const operand *b)
 {
@@ -70,8 +86,8 @@ static bool fit_value(compiler *c, const ice_column *col, ice_value *v)
     if (v->kind == kind)
         return true;
     /* A literal in quotes takes the column's type. */
-    if (v->kind != ICE_T_STRING || kind == ICE_T_DECIMAL || kind == ICE_T_TIMESTAMPTZ || kind == ICE_T_BINARY ||
-        kind == ICE_T_FIXED || kind == ICE_T_TIME)
+    if (v->kind != ICE_T_STRING || kind == ICE_T_DECIMAL || kind == ICE_T_TIMESTAMPTZ ||
+        kind == ICE_T_BINARY || kind == ICE_T_FIXED || kind == ICE_T_TIME)
         return false;
     return ice_value_cast(c->p.arena, v, col->type, v, NULL) == ICE_OK;
 }
@@ -213,7 +229,8 @@ static ice_pred *is_null(compiler *c, const operand *l)
 
 static ice_pred *truth(compiler *c, const operand *l)
 {
-    bool boolean = l->column >= 0 ? column_of(c, l)->type.kind == ICE_T_BOOL : l->value.null || l->value.kind == ICE_T_BOOL;
+    bool boolean = l->column >= 0 ? column_of(c, l)->type.kind == ICE_T_BOOL
+                                  : l->value.null || l->value.kind == ICE_T_BOOL;
     ice_pred *n = boolean ? node(c, N_TRUTH) : NULL;
 
     if (n)
@@ -226,8 +243,8 @@ static ice_pred *about(compiler *c, operand *l)
     static const struct {
         int op;
         ice_cmp cmp;
-    } ops[] = {{'=', ICE_CMP_EQ}, {'<', ICE_CMP_LT}, {'>', ICE_CMP_GT}, {ICE__OP_LE, ICE_CMP_LE}, {ICE__OP_GE, ICE_CMP_GE},
-               {ICE__OP_NE, ICE_CMP_NE}};
+    } ops[] = {{'=', ICE_CMP_EQ},        {'<', ICE_CMP_LT},        {'>', ICE_CMP_GT},
+               {ICE__OP_LE, ICE_CMP_LE}, {ICE__OP_GE, ICE_CMP_GE}, {ICE__OP_NE, ICE_CMP_NE}};
     bool negated;
     operand r;
 
@@ -268,7 +285,8 @@ static ice_pred *not_expr(compiler *c, int depth)
 }
 
 /* Terms joined by AND or OR as one node, so that a long chain is not a deep tree. */
-static ice_pred *chain(compiler *c, node_kind kind, const char *word, ice_pred *(*next)(compiler *, int), int depth)
+static ice_pred *chain(compiler *c, node_kind kind, const char *word, ice_pred *(*next)(compiler *, int),
+                       int depth)
 {
     ice_pred *first = next(c, depth), *n;
     ice__vec terms = {0};
@@ -291,8 +309,14 @@ static ice_pred *chain(compiler *c, node_kind kind, const char *word, ice_pred *
     return n;
 }
 
-static ice_pred *and_expr(compiler *c, int depth) { return chain(c, N_AND, "AND", not_expr, depth); }
-static ice_pred *or_expr(compiler *c, int depth) { return chain(c, N_OR, "OR", and_expr, depth); }
+static ice_pred *and_expr(compiler *c, int depth)
+{
+    return chain(c, N_AND, "AND", not_expr, depth);
+}
+static ice_pred *or_expr(compiler *c, int depth)
+{
+    return chain(c, N_OR, "OR", and_expr, depth);
+}
 
 ice_code ice_pred_compile(ice_arena *a, ice_str expr, const ice_tabledef *def, ice_pred **out, ice_error *err)
 {
@@ -310,16 +334,23 @@ ice_code ice_pred_compile(ice_arena *a, ice_str expr, const ice_tabledef *def, i
     if (c.p.rc != ICE_OK)
         return c.p.rc;
     if (!n || c.p.tok.kind != ICE__END)
-        return ice_fail(err, ICE_UNSUPPORTED, "\"%.*s\" is not a simple condition", ICE_PRI(ice__cut(text, 100)));
+        return ice_fail(err, ICE_UNSUPPORTED, "\"%.*s\" is not a simple condition",
+                        ICE_PRI(ice__cut(text, 100)));
     *out = n;
     return ICE_OK;
 }
 
 /* ---- evaluation ---- */
 
-static int truth_of(bool b) { return b ? 1 : 0; }
+static int truth_of(bool b)
+{
+    return b ? 1 : 0;
+}
 
-static const ice_value *value_of(const operand *o, const ice_value *row) { return o->column >= 0 ? &row[o->column] : &o->value; }
+static const ice_value *value_of(const operand *o, const ice_value *row)
+{
+    return o->column >= 0 ? &row[o->column] : &o->value;
+}
 
 static int eval_compare(const ice_pred *p, const ice_value *row)
 {

@@ -17,7 +17,8 @@ static bool names_column(const ice__parser *p)
     return !(p->prev.kind == ICE__OP && p->prev.op == ICE__OP_CAST) && !ice__tok_is(p, p->prev, "AS");
 }
 
-ice_code ice_sql_rename_in_expr(ice_arena *a, ice_str expr, ice_str from, ice_str to, ice_str *out, ice_error *err)
+ice_code ice_sql_rename_in_expr(ice_arena *a, ice_str expr, ice_str from, ice_str to, ice_str *out,
+                                ice_error *err)
 {
     ice__parser p = ice__parser_of(a, expr, err);
     ice_buf b = {0};

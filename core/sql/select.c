@@ -1,4 +1,5 @@
-/* SELECT: its clauses at the top level, the locking clause, and whether it is simple enough for the fast path. */
+/* SELECT: its clauses at the top level, the locking clause, and whether it is simple enough for the fast
+ * path. */
 #include "sql/sql_int.h"
 
 enum { NONE = -1 };
@@ -113,8 +114,9 @@ static void note_other(const ice__parser *p, clauses *c)
 {
     static const struct {
         const char *word, *name;
-    } words[] = {{"GROUP", "GROUP BY"}, {"HAVING", "HAVING"}, {"WINDOW", "a window"}, {"QUALIFY", "a window"},
-                 {"UNION", "UNION"},    {"INTERSECT", "INTERSECT"}, {"EXCEPT", "EXCEPT"}, {"DISTINCT", "DISTINCT"}};
+    } words[] = {{"GROUP", "GROUP BY"},   {"HAVING", "HAVING"},    {"WINDOW", "a window"},
+                 {"QUALIFY", "a window"}, {"UNION", "UNION"},      {"INTERSECT", "INTERSECT"},
+                 {"EXCEPT", "EXCEPT"},    {"DISTINCT", "DISTINCT"}};
     size_t i = 0;
 
     while (i < sizeof words / sizeof words[0] && !ice__is(p, words[i].word))
@@ -280,7 +282,8 @@ static bool items(ice__parser *p, ice__vec *list)
     return true;
 }
 
-static bool put_items(ice__parser *p, ice_select *s, const ice__scope *scope, const ice__vec *list, ice_str lone)
+static bool put_items(ice__parser *p, ice_select *s, const ice__scope *scope, const ice__vec *list,
+                      ice_str lone)
 {
     const item *in = list->data;
 
@@ -300,7 +303,8 @@ static bool put_items(ice__parser *p, ice_select *s, const ice__scope *scope, co
     return true;
 }
 
-/* ORDER BY looks at output names before columns: a bare name that is another column's output name is not ours. */
+/* ORDER BY looks at output names before columns: a bare name that is another column's output name is not
+ * ours. */
 static bool order_name_clear(const ice_select *s, ice_str column)
 {
     for (size_t i = 0; i < s->ncols; i++)

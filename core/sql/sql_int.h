@@ -61,7 +61,8 @@ static inline ice_str ice__tok_text(const ice__parser *p, ice__tok t)
 }
 /* At most n bytes of s, not ending within a character. */
 ice_str ice__cut(ice_str s, size_t n);
-bool ice__fail(ice__parser *p, ice_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4), cold));
+bool ice__fail(ice__parser *p, ice_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4), cold));
 bool ice__syntax(ice__parser *p, const char *expected) __attribute__((cold));
 /* "... is not supported" */
 bool ice__unsupported(ice__parser *p, const char *fmt, ...) __attribute__((format(printf, 2, 3), cold));
@@ -74,7 +75,10 @@ bool ice__next_is(const ice__parser *p, const char *word);
 bool ice__take(ice__parser *p, const char *word);
 bool ice__take2(ice__parser *p, const char *first, const char *second); /* both or none */
 bool ice__expect(ice__parser *p, const char *word);
-static inline bool ice__is_op(const ice__parser *p, int op) { return p->tok.kind == ICE__OP && p->tok.op == op; }
+static inline bool ice__is_op(const ice__parser *p, int op)
+{
+    return p->tok.kind == ICE__OP && p->tok.op == op;
+}
 bool ice__take_op(ice__parser *p, int op);
 bool ice__expect_op(ice__parser *p, int op);
 /* Whether the current token is one of the NULL-terminated words. */
@@ -88,19 +92,23 @@ typedef struct ice__names {
     ice_str *data;
     size_t n;
 } ice__names;
-bool ice__name_list(ice__parser *p, const char *what, ice__names *out); /* a, b */
+bool ice__name_list(ice__parser *p, const char *what, ice__names *out);   /* a, b */
 bool ice__paren_names(ice__parser *p, const char *what, ice__names *out); /* (a, b) */
 /* Contents of a STRING or DSTRING token. */
 bool ice__string(ice__parser *p, ice__tok t, ice_str *out);
 bool ice__lower(ice__parser *p, ice_str s, ice_str *out);
 bool ice__int64(ice__parser *p, int64_t *out); /* [-] digits */
 
-/* From the current token to a comma, a closing bracket or one of the `stops` (NULL: none) outside brackets, or the end. */
+/* From the current token to a comma, a closing bracket or one of the `stops` (NULL: none) outside brackets,
+ * or the end. */
 bool ice__skip_expr(ice__parser *p, const char *const *stops, ice_str *text);
 /* The current token opens a bracket: to after its match. */
 bool ice__skip_group(ice__parser *p);
 bool ice__paren_text(ice__parser *p, ice_str *text); /* (text), brackets excluded */
-static inline size_t ice__prev_end(const ice__parser *p) { return p->prev.at + p->prev.len; }
+static inline size_t ice__prev_end(const ice__parser *p)
+{
+    return p->prev.at + p->prev.len;
+}
 static inline ice_str ice__since(const ice__parser *p, size_t start)
 {
     return (ice_str){p->sql + start, ice__prev_end(p) > start ? ice__prev_end(p) - start : 0};
@@ -125,12 +133,13 @@ bool ice__in_scope(const ice__scope *s, ice_str qualifier);
 /* These two advance only on success. */
 bool ice__simple_column(ice__parser *p, ice_str *qualifier, ice_str *column);
 bool ice__simple_arg(ice__parser *p, ice_expr *out);
-/* An expression up to a comma, a closing bracket or a stop word, with its kind. `scope` NULL: it can name no column. */
+/* An expression up to a comma, a closing bracket or a stop word, with its kind. `scope` NULL: it can name no
+ * column. */
 bool ice__expr(ice__parser *p, const ice__scope *scope, const char *const *stops, ice_expr *out);
 /* A plain number's value; false for forms the engine must read. */
 bool ice__number(ice_str digits, bool minus, ice_value *out);
-/* A conjunction of simple comparisons from the current token on; false where it is none. Stops at the first token that is not
- * part of it: whether that may follow is the caller's to check. */
+/* A conjunction of simple comparisons from the current token on; false where it is none. Stops at the first
+ * token that is not part of it: whether that may follow is the caller's to check. */
 bool ice__simple_where(ice__parser *p, const ice__scope *scope, ice_cond **conds, size_t *n);
 
 /* ---- constant.c ---- */
@@ -140,7 +149,8 @@ bool ice__constant(ice__parser *p, int depth, ice_value *out);
 /* A type's name in lower case with single spaces; ICE_UNSUPPORTED for arrays and quoted names. */
 bool ice__type_text(ice__parser *p, ice_str *out);
 
-/* ---- select.c, tables.c, dml.c, ddl.c, ddl_column.c, alter.c, index.c: one statement each, from its first word ---- */
+/* ---- select.c, tables.c, dml.c, ddl.c, ddl_column.c, alter.c, index.c: one statement each, from its first
+ * word ---- */
 
 bool ice__skip_with(ice__parser *p);
 bool ice__select(ice__parser *p, ice_stmt *out);
@@ -160,9 +170,10 @@ bool ice__create_index(ice__parser *p, bool unique, ice_stmt *out); /* after IND
 bool ice__coldef(ice__parser *p, ice_str table, ice_colspec *out, ice__vec *cons);
 bool ice__at_table_constraint(const ice__parser *p);
 bool ice__table_constraint(ice__parser *p, ice_str table, ice__vec *cons);
-/* PostgreSQL's name for a constraint or index without one: table_cols_suffix, with a number where `cons` has it already. */
-bool ice__default_name(ice__parser *p, ice_str table, const ice_str *cols, size_t n, const char *suffix, const ice__vec *cons,
-                       ice_str *out);
+/* PostgreSQL's name for a constraint or index without one: table_cols_suffix, with a number where `cons` has
+ * it already. */
+bool ice__default_name(ice__parser *p, ice_str table, const ice_str *cols, size_t n, const char *suffix,
+                       const ice__vec *cons, ice_str *out);
 bool ice__nulls_distinct(ice__parser *p, ice_constraint *con);
 bool ice__default_sql(ice__parser *p, ice_str *out);
 

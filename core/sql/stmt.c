@@ -177,14 +177,17 @@ static bool with(ice__parser *p, ice_stmt *out)
     return ice__select(p, out);
 }
 
-static bool insert(ice__parser *p, ice_stmt *out) { return ice__insert(p, ICE_STR_NONE, out); }
+static bool insert(ice__parser *p, ice_stmt *out)
+{
+    return ice__insert(p, ICE_STR_NONE, out);
+}
 
 /* ---- refused ---- */
 
 static bool reaches_out(ice__parser *p)
 {
-    static const char *const words[] = {"ATTACH", "DETACH", "COPY", "INSTALL", "LOAD", "EXPORT", "IMPORT", "CALL", "PRAGMA",
-                                        "USE", "FORCE", NULL};
+    static const char *const words[] = {"ATTACH", "DETACH", "COPY",   "INSTALL", "LOAD",  "EXPORT",
+                                        "IMPORT", "CALL",   "PRAGMA", "USE",     "FORCE", NULL};
 
     return ice__is_any(p, words);
 }
@@ -192,13 +195,15 @@ static bool reaches_out(ice__parser *p)
 static bool refused(ice__parser *p)
 {
     static const char *const words[] = {
-        "CHECKPOINT", "VACUUM", "ANALYZE", "ANALYSE", "REINDEX", "CLUSTER", "PREPARE", "EXECUTE", "DEALLOCATE", "DISCARD",
-        "LOCK", "GRANT", "REVOKE", "DO", "LISTEN", "UNLISTEN", "NOTIFY", "DECLARE", "FETCH", "MOVE", "CLOSE", "MERGE",
-        "REPLACE", "REFRESH", "SECURITY", "REASSIGN", "UPSERT", NULL};
+        "CHECKPOINT", "VACUUM",     "ANALYZE", "ANALYSE",  "REINDEX",  "CLUSTER", "PREPARE",
+        "EXECUTE",    "DEALLOCATE", "DISCARD", "LOCK",     "GRANT",    "REVOKE",  "DO",
+        "LISTEN",     "UNLISTEN",   "NOTIFY",  "DECLARE",  "FETCH",    "MOVE",    "CLOSE",
+        "MERGE",      "REPLACE",    "REFRESH", "SECURITY", "REASSIGN", "UPSERT",  NULL};
     ice_str word = ice__cut(ice__tok_text(p, p->tok), 40);
 
     if (reaches_out(p))
-        return ice__unsupported(p, "%.*s: SQL reaches neither the host nor the engine's own catalog; it", ICE_PRI(word));
+        return ice__unsupported(p, "%.*s: SQL reaches neither the host nor the engine's own catalog; it",
+                                ICE_PRI(word));
     if (ice__is_any(p, words))
         return ice__unsupported(p, "%.*s", ICE_PRI(word));
     if (p->tok.kind == ICE__END)

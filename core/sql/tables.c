@@ -5,13 +5,13 @@ enum { MAX_TABLES = 1000, MAX_CTES = 200 };
 
 typedef struct level {
     char open;
-    bool query;     /* SELECT, or FROM first, was met: FROM is a clause here and not part of EXTRACT(x FROM y) */
-    bool in_from;   /* a comma starts another table */
-    bool expect;    /* a table comes next */
-    bool ctes;      /* after WITH: names are definitions */
+    bool query; /* SELECT, or FROM first, was met: FROM is a clause here and not part of EXTRACT(x FROM y) */
+    bool in_from; /* a comma starts another table */
+    bool expect;  /* a table comes next */
+    bool ctes;    /* after WITH: names are definitions */
     bool recursive;
-    bool body;      /* the bracket is a CTE's body */
-    bool outer;     /* the top level, or a bracket that only groups joins of its FROM */
+    bool body;        /* the bracket is a CTE's body */
+    bool outer;       /* the top level, or a bracket that only groups joins of its FROM */
     size_t first_cte; /* those from here on end with the bracket */
 } level;
 
@@ -29,7 +29,10 @@ typedef struct finder {
     bool failed;
 } finder;
 
-static level *top(finder *f) { return &f->stack[f->depth]; }
+static level *top(finder *f)
+{
+    return &f->stack[f->depth];
+}
 
 static bool is_cte(const finder *f, ice_str name)
 {
@@ -77,13 +80,15 @@ static void define_cte(finder *f)
 /* A table of the top-level FROM and its alias, which is consumed. */
 static void add_relation(finder *f, ice_str table)
 {
-    static const char *const not_alias[] = {"INNER", "LEFT", "RIGHT", "FULL", "CROSS", "NATURAL", "JOIN", "ASOF", "POSITIONAL", "SEMI", "ANTI",
-                                            "TABLESAMPLE", "AT", NULL};
+    static const char *const not_alias[] = {"INNER",   "LEFT",        "RIGHT", "FULL",       "CROSS",
+                                            "NATURAL", "JOIN",        "ASOF",  "POSITIONAL", "SEMI",
+                                            "ANTI",    "TABLESAMPLE", "AT",    NULL};
     ice__parser t = f->p;
     ice_str alias = table;
 
     if (ice__take(&t, "AS") || t.tok.kind == ICE__QIDENT ||
-        (t.tok.kind == ICE__WORD && !ice__is_any(&t, not_alias) && !ice__reserved(ice__tok_text(&t, t.tok)))) {
+        (t.tok.kind == ICE__WORD && !ice__is_any(&t, not_alias) &&
+         !ice__reserved(ice__tok_text(&t, t.tok)))) {
         if (ice__name(&t, "an alias", &alias))
             f->p = t;
         else
@@ -128,8 +133,12 @@ static void open_bracket(finder *f)
     }
     l->expect = false;
     n = &f->stack[++f->depth];
-    *n = (level){.open = (char)f->p.tok.op, .expect = group, .in_from = group, .body = body,
-                 .outer = group && l->outer, .first_cte = f->ncte};
+    *n = (level){.open = (char)f->p.tok.op,
+                 .expect = group,
+                 .in_from = group,
+                 .body = body,
+                 .outer = group && l->outer,
+                 .first_cte = f->ncte};
     ice__advance(&f->p);
 }
 
@@ -156,8 +165,8 @@ static void close_bracket(finder *f)
 
 static void read_word(finder *f)
 {
-    static const char *const ends[] = {"WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "WINDOW", "QUALIFY", "UNION",
-                                       "INTERSECT", "EXCEPT", "FETCH", "VALUES", NULL};
+    static const char *const ends[] = {"WHERE",   "GROUP", "HAVING",    "ORDER",  "LIMIT", "OFFSET", "WINDOW",
+                                       "QUALIFY", "UNION", "INTERSECT", "EXCEPT", "FETCH", "VALUES", NULL};
     level *l = top(f);
     bool first = f->p.prev.kind == ICE__END || (f->p.prev.kind == ICE__OP && f->p.prev.op == '(');
 
@@ -195,8 +204,8 @@ static void step(finder *f)
         close_bracket(f);
     } else if (l->expect && (ice__is(p, "LATERAL") || ice__is(p, "ONLY"))) {
         ice__advance(p);
-    } else if (l->expect && !ice__is(p, "SELECT") && !ice__is(p, "WITH") && !ice__is(p, "FROM") && !ice__is(p, "VALUES") &&
-               (p->tok.kind == ICE__QIDENT || p->tok.kind == ICE__WORD)) {
+    } else if (l->expect && !ice__is(p, "SELECT") && !ice__is(p, "WITH") && !ice__is(p, "FROM") &&
+               !ice__is(p, "VALUES") && (p->tok.kind == ICE__QIDENT || p->tok.kind == ICE__WORD)) {
         read_table(f);
     } else if (p->tok.kind == ICE__WORD && !dot) {
         read_word(f);

@@ -41,7 +41,8 @@ static void bad(const char *sql, ice_code code, const char *part)
     ice_code rc = ice_sql_parse(arena, ice_str_c(sql), &s, &err);
 
     if (rc != code || !strstr(err.message, part))
-        fail_msg("%s\n  %s: %s\n  expected %s: ...%s...", sql, ice_code_name(rc), rc ? err.message : "", ice_code_name(code), part);
+        fail_msg("%s\n  %s: %s\n  expected %s: ...%s...", sql, ice_code_name(rc), rc ? err.message : "",
+                 ice_code_name(code), part);
 }
 
 static void is(ice_str got, const char *want)
@@ -124,7 +125,8 @@ static void test_kinds(void **state)
         {"FROM t SELECT x", ICE_S_SELECT},
         {"TABLE t", ICE_S_SELECT},
         {"WITH a AS (SELECT 1) SELECT * FROM a", ICE_S_SELECT},
-        {"WITH RECURSIVE a (n) AS NOT MATERIALIZED (SELECT 1), b AS (SELECT 2) (SELECT * FROM a)", ICE_S_SELECT},
+        {"WITH RECURSIVE a (n) AS NOT MATERIALIZED (SELECT 1), b AS (SELECT 2) (SELECT * FROM a)",
+         ICE_S_SELECT},
         {"EXPLAIN SELECT 1", ICE_S_SELECT},
         {"EXPLAIN (FORMAT JSON) SELECT 1", ICE_S_SELECT},
         {"EXPLAIN ANALYZE SELECT * FROM t FOR UPDATE", ICE_S_SELECT},
@@ -157,19 +159,60 @@ static void test_kinds(void **state)
 static void test_refused(void **state)
 {
     static const char *const words[] = {
-        "ATTACH 'x.db'", "DETACH x", "COPY t TO 'f'", "INSTALL httpfs", "LOAD httpfs", "EXPORT DATABASE 'd'",
-        "IMPORT DATABASE 'd'", "CALL f()", "PRAGMA version", "CREATE VIEW v AS SELECT 1", "CREATE MACRO m(a) AS a",
-        "CREATE SCHEMA s", "CREATE SEQUENCE s", "CREATE TYPE t AS ENUM ('a')", "CREATE FUNCTION f() AS 1",
-        "CREATE TEMP TABLE t (a int)", "CREATE OR REPLACE TABLE t (a int)", "CREATE TABLE t AS SELECT 1", "DROP VIEW v",
-        "DROP SCHEMA s", "CHECKPOINT", "VACUUM", "ANALYZE", "PREPARE p AS SELECT 1", "EXECUTE p", "DEALLOCATE p", "USE x",
-        "MERGE INTO t USING u ON a = b WHEN MATCHED THEN DELETE", "LOCK TABLE t", "ALTER SEQUENCE s RESTART",
-        "EXPLAIN UPDATE t SET a = 1", "INSERT OR REPLACE INTO t VALUES (1)", "WITH a AS (SELECT 1) UPDATE t SET b = 1",
-        "WITH a AS (SELECT 1) DELETE FROM t", "WITH a AS (SELECT 1) INSERT INTO t VALUES (1)", "SET VARIABLE a = 1",
-        "COMMIT PREPARED 'x'", "COMMIT AND CHAIN", "UPDATE t SET (a, b) = (1, 2)", "INSERT INTO s.t VALUES (1)",
-        "SET GLOBAL threads = 1", "ALTER TABLE t OWNER TO me", "ALTER DATABASE d RENAME TO e", "COMMENT ON INDEX i IS 'x'",
-        "CREATE INDEX ON t (a varchar_pattern_ops)", "SELECT * FROM t FOR UPDATE FOR SHARE", "SELECT DISTINCT a FROM t FOR UPDATE",
-        "SELECT a FROM t GROUP BY a FOR UPDATE", "SELECT a FROM t UNION SELECT b FROM u FOR UPDATE", "SELECT 1 FOR UPDATE",
-        "SELECT COUNT(*) FROM t FOR UPDATE", "VALUES (1) FOR UPDATE", "TRUNCATE $1", "SAVEPOINT \"a\" $1",
+        "ATTACH 'x.db'",
+        "DETACH x",
+        "COPY t TO 'f'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "EXPORT DATABASE 'd'",
+        "IMPORT DATABASE 'd'",
+        "CALL f()",
+        "PRAGMA version",
+        "CREATE VIEW v AS SELECT 1",
+        "CREATE MACRO m(a) AS a",
+        "CREATE SCHEMA s",
+        "CREATE SEQUENCE s",
+        "CREATE TYPE t AS ENUM ('a')",
+        "CREATE FUNCTION f() AS 1",
+        "CREATE TEMP TABLE t (a int)",
+        "CREATE OR REPLACE TABLE t (a int)",
+        "CREATE TABLE t AS SELECT 1",
+        "DROP VIEW v",
+        "DROP SCHEMA s",
+        "CHECKPOINT",
+        "VACUUM",
+        "ANALYZE",
+        "PREPARE p AS SELECT 1",
+        "EXECUTE p",
+        "DEALLOCATE p",
+        "USE x",
+        "MERGE INTO t USING u ON a = b WHEN MATCHED THEN DELETE",
+        "LOCK TABLE t",
+        "ALTER SEQUENCE s RESTART",
+        "EXPLAIN UPDATE t SET a = 1",
+        "INSERT OR REPLACE INTO t VALUES (1)",
+        "WITH a AS (SELECT 1) UPDATE t SET b = 1",
+        "WITH a AS (SELECT 1) DELETE FROM t",
+        "WITH a AS (SELECT 1) INSERT INTO t VALUES (1)",
+        "SET VARIABLE a = 1",
+        "COMMIT PREPARED 'x'",
+        "COMMIT AND CHAIN",
+        "UPDATE t SET (a, b) = (1, 2)",
+        "INSERT INTO s.t VALUES (1)",
+        "SET GLOBAL threads = 1",
+        "ALTER TABLE t OWNER TO me",
+        "ALTER DATABASE d RENAME TO e",
+        "COMMENT ON INDEX i IS 'x'",
+        "CREATE INDEX ON t (a varchar_pattern_ops)",
+        "SELECT * FROM t FOR UPDATE FOR SHARE",
+        "SELECT DISTINCT a FROM t FOR UPDATE",
+        "SELECT a FROM t GROUP BY a FOR UPDATE",
+        "SELECT a FROM t UNION SELECT b FROM u FOR UPDATE",
+        "SELECT 1 FOR UPDATE",
+        "SELECT COUNT(*) FROM t FOR UPDATE",
+        "VALUES (1) FOR UPDATE",
+        "TRUNCATE $1",
+        "SAVEPOINT \"a\" $1",
     };
 
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
@@ -270,7 +313,8 @@ static void test_tables(void **state)
     tables("SELECT * FROM a", "a");
     tables("SELECT * FROM \"a\" INNER JOIN b ON (a.x = b.y), c d LEFT OUTER JOIN \"e\" USING (k)", "a b c e");
     tables("SELECT EXTRACT(year FROM d), substring(s FROM 2) FROM t", "t");
-    tables("SELECT (SELECT max(x) FROM u) FROM t WHERE a IN (SELECT b FROM v WHERE c IS DISTINCT FROM d)", "u t v");
+    tables("SELECT (SELECT max(x) FROM u) FROM t WHERE a IN (SELECT b FROM v WHERE c IS DISTINCT FROM d)",
+           "u t v");
     tables("SELECT * FROM (SELECT * FROM x) y JOIN (z CROSS JOIN w) ON TRUE", "x z w");
     tables("SELECT * FROM range(5) r, unnest([1, 2]) u, t", "t");
     tables("WITH c AS (SELECT * FROM a) SELECT * FROM c JOIN b ON TRUE", "a b");
@@ -303,15 +347,20 @@ static void relations(const char *sql, const char *want)
 static void test_relations(void **state)
 {
     relations("SELECT 1", "");
-    relations("SELECT * FROM \"a\" INNER JOIN \"b\" ON (\"a\".\"x\" = \"b\".\"y\") LEFT OUTER JOIN \"b\" T3 ON TRUE FOR UPDATE OF a", "a:a b:b b:t3");
-    relations("SELECT * FROM a AS x, (b JOIN c d ON TRUE), (SELECT * FROM e) f WHERE x IN (SELECT y FROM g h)", "a:x b:b c:d");
+    relations("SELECT * FROM \"a\" INNER JOIN \"b\" ON (\"a\".\"x\" = \"b\".\"y\") LEFT OUTER JOIN \"b\" T3 "
+              "ON TRUE FOR UPDATE OF a",
+              "a:a b:b b:t3");
+    relations(
+        "SELECT * FROM a AS x, (b JOIN c d ON TRUE), (SELECT * FROM e) f WHERE x IN (SELECT y FROM g h)",
+        "a:x b:b c:d");
     relations("WITH c AS (SELECT * FROM a) SELECT * FROM c, b CROSS JOIN unnest([1]) u", "b:b");
     relations("SELECT (SELECT max(x) FROM z) FROM (a LEFT JOIN (b NATURAL JOIN c) USING (k))", "a:a b:b c:c");
 }
 
 static void test_lock(void **state)
 {
-    ice_stmt s = ok("SELECT a FROM t x WHERE a > 1 ORDER BY a LIMIT 5 OFFSET $1 FOR UPDATE OF x, \"Y\" SKIP LOCKED;");
+    ice_stmt s =
+        ok("SELECT a FROM t x WHERE a > 1 ORDER BY a LIMIT 5 OFFSET $1 FOR UPDATE OF x, \"Y\" SKIP LOCKED;");
 
     assert_int_equal(s.kind, ICE_S_SELECT_LOCK);
     is(s.select.text, "SELECT a FROM t x WHERE a > 1 ORDER BY a LIMIT 5 OFFSET $1");
@@ -365,7 +414,9 @@ static void test_limit(void **state)
 
 static void test_insert(void **state)
 {
-    ice_insert in = ok("INSERT INTO \"t\" (\"a\",\"b\") VALUES ($1, DEFAULT), (-2, now()) RETURNING \"t\".\"id\", b AS c, a + 1 AS d, f(x)").insert;
+    ice_insert in = ok("INSERT INTO \"t\" (\"a\",\"b\") VALUES ($1, DEFAULT), (-2, now()) RETURNING "
+                       "\"t\".\"id\", b AS c, a + 1 AS d, f(x)")
+                        .insert;
 
     is(in.table, "t");
     assert_int_equal(in.ncols, 2);
@@ -401,21 +452,29 @@ static void test_insert(void **state)
 
 static void test_insert_query(void **state)
 {
-    ice_insert in = ok("INSERT INTO t (a) SELECT x FROM u JOIN v ON u.k = v.k WHERE y ON CONFLICT (a) DO NOTHING RETURNING a").insert;
+    ice_insert in = ok("INSERT INTO t (a) SELECT x FROM u JOIN v ON u.k = v.k WHERE y ON CONFLICT (a) DO "
+                       "NOTHING RETURNING a")
+                        .insert;
 
     is(in.select_sql, "SELECT x FROM u JOIN v ON u.k = v.k WHERE y");
     assert_true(in.on_conflict && in.do_nothing && in.returning);
     assert_int_equal(in.nrows, 0);
     is(ok("INSERT INTO t (SELECT 1)").insert.select_sql, "(SELECT 1)");
-    is(ok("INSERT INTO t WITH c AS (SELECT 1) SELECT * FROM c").insert.select_sql, "WITH c AS (SELECT 1) SELECT * FROM c");
-    is(ok("WITH c AS (SELECT 1) INSERT INTO t (a) SELECT * FROM c RETURNING a").insert.select_sql, "WITH c AS (SELECT 1) SELECT * FROM c");
-    bad("WITH c AS (SELECT 1) INSERT INTO t WITH d AS (SELECT 2) SELECT * FROM c", ICE_UNSUPPORTED, "WITH both");
+    is(ok("INSERT INTO t WITH c AS (SELECT 1) SELECT * FROM c").insert.select_sql,
+       "WITH c AS (SELECT 1) SELECT * FROM c");
+    is(ok("WITH c AS (SELECT 1) INSERT INTO t (a) SELECT * FROM c RETURNING a").insert.select_sql,
+       "WITH c AS (SELECT 1) SELECT * FROM c");
+    bad("WITH c AS (SELECT 1) INSERT INTO t WITH d AS (SELECT 2) SELECT * FROM c", ICE_UNSUPPORTED,
+        "WITH both");
 }
 
 static void test_conflict(void **state)
 {
-    ice_insert in = ok("INSERT INTO t (a, b) VALUES (1, 2) ON CONFLICT (\"a\", b) WHERE b > 0 DO UPDATE SET b = EXCLUDED.b, "
-                       "n = \"t\".n + 1, c = EXCLUDED.\"C\", d = excluded.d || 'x', e = $1 WHERE t.b < EXCLUDED.b RETURNING *").insert;
+    ice_insert in = ok("INSERT INTO t (a, b) VALUES (1, 2) ON CONFLICT (\"a\", b) WHERE b > 0 DO UPDATE SET "
+                       "b = EXCLUDED.b, "
+                       "n = \"t\".n + 1, c = EXCLUDED.\"C\", d = excluded.d || 'x', e = $1 WHERE t.b < "
+                       "EXCLUDED.b RETURNING *")
+                        .insert;
 
     assert_int_equal(in.nconflict_cols, 2);
     is(in.conflict_cols[0], "a");
@@ -446,8 +505,10 @@ static void test_conflict(void **state)
 
 static void test_update(void **state)
 {
-    ice_update u = ok("UPDATE \"t\" AS x SET a = (SELECT max(b) FROM u WHERE u.k IN (1, 2)), c = a IS DISTINCT FROM b, "
-                      "d = CASE WHEN e THEN 1 ELSE 2 END FROM u, v JOIN w ON v.a = w.a WHERE x.k = u.k RETURNING x.a").update;
+    ice_update u =
+        ok("UPDATE \"t\" AS x SET a = (SELECT max(b) FROM u WHERE u.k IN (1, 2)), c = a IS DISTINCT FROM b, "
+           "d = CASE WHEN e THEN 1 ELSE 2 END FROM u, v JOIN w ON v.a = w.a WHERE x.k = u.k RETURNING x.a")
+            .update;
 
     is(u.alias, "x");
     is(u.set_exprs[0].text, "(SELECT max(b) FROM u WHERE u.k IN (1, 2))");
@@ -529,18 +590,27 @@ static void test_set(void **state)
 /* ---- robustness ---- */
 
 static const char *const corpus[] = {
-    "SELECT \"a\".\"id\", \"a\".\"t\" FROM \"a\" WHERE (\"a\".\"id\" = %s AND \"a\".\"x\" IN (%s, 2)) ORDER BY \"a\".\"id\" ASC LIMIT 21",
-    "WITH c AS (SELECT * FROM a), d (x) AS (SELECT [1, {'k': 2}] FROM c) SELECT * FROM c JOIN d USING (k) FOR UPDATE OF c NOWAIT",
-    "INSERT INTO \"t\" (\"a\",\"b\") VALUES (%s, -1.5), ('x''y', $$z$$) ON CONFLICT (a, lower(b)) DO UPDATE SET a = EXCLUDED.a RETURNING t.id",
-    "UPDATE \"t\" SET \"a\" = %(a)s, \"n\" = (\"t\".\"n\" + %(b)s) FROM u WHERE NOT (\"t\".\"id\" BETWEEN 1 AND 2) AND \"c\"",
-    "CREATE TABLE t (a bigint NOT NULL PRIMARY KEY GENERATED BY DEFAULT AS IDENTITY, b varchar(10) DEFAULT 'x' CHECK (b > 'a'), "
+    "SELECT \"a\".\"id\", \"a\".\"t\" FROM \"a\" WHERE (\"a\".\"id\" = %s AND \"a\".\"x\" IN (%s, 2)) ORDER "
+    "BY \"a\".\"id\" ASC LIMIT 21",
+    "WITH c AS (SELECT * FROM a), d (x) AS (SELECT [1, {'k': 2}] FROM c) SELECT * FROM c JOIN d USING (k) "
+    "FOR UPDATE OF c NOWAIT",
+    "INSERT INTO \"t\" (\"a\",\"b\") VALUES (%s, -1.5), ('x''y', $$z$$) ON CONFLICT (a, lower(b)) DO UPDATE "
+    "SET a = EXCLUDED.a RETURNING t.id",
+    "UPDATE \"t\" SET \"a\" = %(a)s, \"n\" = (\"t\".\"n\" + %(b)s) FROM u WHERE NOT (\"t\".\"id\" BETWEEN 1 "
+    "AND 2) AND \"c\"",
+    "CREATE TABLE t (a bigint NOT NULL PRIMARY KEY GENERATED BY DEFAULT AS IDENTITY, b varchar(10) DEFAULT "
+    "'x' CHECK (b > 'a'), "
     "c numeric(9, 2) REFERENCES u (c) DEFERRABLE, CONSTRAINT n UNIQUE NULLS NOT DISTINCT (a, b) INCLUDE (c))",
-    "ALTER TABLE t ALTER COLUMN c TYPE timestamp(6) with time zone USING c::x, DROP COLUMN IF EXISTS d CASCADE, ADD x date DEFAULT DATE '2020-01-01'",
-    "CREATE UNIQUE INDEX i ON t USING btree (a DESC, (lower(b)) ASC NULLS LAST) INCLUDE (c) WHERE a IS NOT NULL AND b <> 'x'",
+    "ALTER TABLE t ALTER COLUMN c TYPE timestamp(6) with time zone USING c::x, DROP COLUMN IF EXISTS d "
+    "CASCADE, ADD x date DEFAULT DATE '2020-01-01'",
+    "CREATE UNIQUE INDEX i ON t USING btree (a DESC, (lower(b)) ASC NULLS LAST) INCLUDE (c) WHERE a IS NOT "
+    "NULL AND b <> 'x'",
     "COMMENT ON COLUMN t.c IS 'it''s'; -- end",
     "SET TIME ZONE 'UTC'",
-    "SELECT E'\\'', x'00', 1e5, .5, $t$ $$ $t$, a->>'b' /* c /* d */ */ FROM t AS u WHERE 1 < \"x\" OR y IS NOT NULL",
-    "a >= 0 AND (b IN ('x', 'y') OR NOT c) AND d BETWEEN -1.50 AND 2::numeric(9,2) OR e = DATE '2020-01-01' AND f <= CAST(1 AS bigint)",
+    "SELECT E'\\'', x'00', 1e5, .5, $t$ $$ $t$, a->>'b' /* c /* d */ */ FROM t AS u WHERE 1 < \"x\" OR y IS "
+    "NOT NULL",
+    "a >= 0 AND (b IN ('x', 'y') OR NOT c) AND d BETWEEN -1.50 AND 2::numeric(9,2) OR e = DATE '2020-01-01' "
+    "AND f <= CAST(1 AS bigint)",
 };
 
 /* xorshift: the same mutations in every run. */
@@ -554,8 +624,10 @@ static uint64_t next_random(uint64_t *s)
 
 static size_t mutate(char *text, size_t n, size_t cap, uint64_t *seed)
 {
-    static const char *const bits[] = {"(", ")", "'", "\"", "$1", "$$", "--", "/*", "*/", ",", ";", " AND ", " FROM ", " SELECT ", "%s", "E'",
-                                       "\\", "\xc3\xa9", "\xff", " NOT ", "::", "[", "}", ".", " WITH ", "1", "=", " NULL ", "`", " FOR UPDATE"};
+    static const char *const bits[] = {
+        "(",  ")",     "'",      "\"",       "$1",     "$$", "--", "/*",       "*/",   ",",
+        ";",  " AND ", " FROM ", " SELECT ", "%s",     "E'", "\\", "\xc3\xa9", "\xff", " NOT ",
+        "::", "[",     "}",      ".",        " WITH ", "1",  "=",  " NULL ",   "`",    " FOR UPDATE"};
     size_t i = n ? next_random(seed) % n : 0, k = next_random(seed) % 4;
     const char *bit = bits[next_random(seed) % (sizeof bits / sizeof bits[0])];
     size_t len = strlen(bit);

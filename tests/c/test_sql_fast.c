@@ -1,4 +1,5 @@
-/* What the fast path may take, and what it must leave to the engine; and that large statements stay linear. */
+/* What the fast path may take, and what it must leave to the engine; and that large statements stay linear.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -50,8 +51,10 @@ static ice_select simple(const char *sql)
 /* As Django writes them. */
 static void test_django_selects(void **state)
 {
-    ice_select s = simple("SELECT \"app_article\".\"id\", \"app_article\".\"title\" AS \"t\" FROM \"app_article\" WHERE (\"app_article\".\"id\" = $1 AND "
-                          "\"app_article\".\"x\" IN ($2, $3)) ORDER BY \"app_article\".\"id\" ASC, \"app_article\".\"title\" DESC LIMIT 21");
+    ice_select s = simple("SELECT \"app_article\".\"id\", \"app_article\".\"title\" AS \"t\" FROM "
+                          "\"app_article\" WHERE (\"app_article\".\"id\" = $1 AND "
+                          "\"app_article\".\"x\" IN ($2, $3)) ORDER BY \"app_article\".\"id\" ASC, "
+                          "\"app_article\".\"title\" DESC LIMIT 21");
 
     is(s.table, "app_article");
     is(s.alias, NULL);
@@ -99,21 +102,68 @@ static void test_simple_forms(void **state)
 static void test_left_to_the_engine(void **state)
 {
     static const char *const sql[] = {
-        "SELECT DISTINCT a FROM t", "SELECT a FROM t, u", "SELECT a FROM t JOIN u ON t.a = u.a", "SELECT a + 1 FROM t", "SELECT max(a) FROM t",
-        "SELECT a FROM t WHERE a = 1 OR b = 2", "SELECT a FROM t GROUP BY a", "SELECT a FROM t WHERE a LIKE 'x'", "SELECT u.a FROM t",
-        "SELECT t.a FROM t AS x", "SELECT a FROM t WHERE u.a = 1", "SELECT a FROM t WHERE a = b", "SELECT a FROM t WHERE a IN (SELECT 1)",
-        "SELECT a FROM t WHERE a NOT IN (1)", "SELECT a FROM t WHERE a = 1 + 1", "SELECT a FROM t WHERE a = $1::integer", "SELECT a FROM t WHERE a = 'x'::uuid",
-        "SELECT a FROM t WHERE lower(a) = 'x'", "SELECT a FROM t WHERE a = 'x' COLLATE nocase", "SELECT a FROM t WHERE (a, b) = (1, 2)",
-        "SELECT a FROM t WHERE a = 1e5", "SELECT a FROM t WHERE a = 1_000", "SELECT a FROM t WHERE a = E'x'", "SELECT a FROM t WHERE a = 'x'\n'y'",
-        "SELECT a FROM t WHERE a IS DISTINCT FROM 1", "SELECT a FROM t WHERE NOT a = 1 AND NOT (a = 1 AND b = 2)", "SELECT a FROM t WHERE (a = 1) = TRUE",
-        "SELECT a FROM t WHERE (a = 1) IS NULL", "SELECT a FROM t WHERE a = ANY($1)", "SELECT a FROM t WHERE EXISTS (SELECT 1)", "SELECT a FROM t ORDER BY 1",
-        "SELECT a FROM t ORDER BY a NULLS FIRST", "SELECT a FROM t ORDER BY lower(a)", "SELECT a AS b, b AS a FROM t ORDER BY a", "SELECT a FROM t LIMIT 1 + 1",
-        "SELECT a FROM t UNION SELECT b FROM u", "SELECT COUNT(*) FROM t LIMIT 1", "SELECT COUNT(*), a FROM t", "SELECT COUNT(a) FROM t",
-        "SELECT COUNT(*) FILTER (WHERE a) FROM t", "SELECT 2 AS a FROM t", "SELECT 1, a FROM t", "SELECT *, a FROM t", "SELECT A FROM t", "SELECT a FROM T",
-        "SELECT a FROM t TABLESAMPLE 5", "SELECT a FROM s.t", "SELECT a FROM t()", "SELECT a FROM t WINDOW w AS ()", "SELECT a::text FROM t",
-        "SELECT DATE 'x' FROM t", "SELECT a FROM 'x'", "WITH t AS (SELECT 1 AS a) SELECT a FROM t", "EXPLAIN SELECT a FROM t", "SELECT a.b.c FROM a",
-        "SELECT a FROM t WHERE a = 1 AND", "SELECT a FROM t WHERE current_date = a", "SELECT a FROM t WHERE a BETWEEN 1 AND 2 AND 3 = 3",
-        "SELECT a FROM t QUALIFY a = 1", "SELECT 1 AS a FROM t ORDER BY a", "SELECT a FROM t WHERE a + 1 = 2", "SELECT a FROM t WHERE $1",
+        "SELECT DISTINCT a FROM t",
+        "SELECT a FROM t, u",
+        "SELECT a FROM t JOIN u ON t.a = u.a",
+        "SELECT a + 1 FROM t",
+        "SELECT max(a) FROM t",
+        "SELECT a FROM t WHERE a = 1 OR b = 2",
+        "SELECT a FROM t GROUP BY a",
+        "SELECT a FROM t WHERE a LIKE 'x'",
+        "SELECT u.a FROM t",
+        "SELECT t.a FROM t AS x",
+        "SELECT a FROM t WHERE u.a = 1",
+        "SELECT a FROM t WHERE a = b",
+        "SELECT a FROM t WHERE a IN (SELECT 1)",
+        "SELECT a FROM t WHERE a NOT IN (1)",
+        "SELECT a FROM t WHERE a = 1 + 1",
+        "SELECT a FROM t WHERE a = $1::integer",
+        "SELECT a FROM t WHERE a = 'x'::uuid",
+        "SELECT a FROM t WHERE lower(a) = 'x'",
+        "SELECT a FROM t WHERE a = 'x' COLLATE nocase",
+        "SELECT a FROM t WHERE (a, b) = (1, 2)",
+        "SELECT a FROM t WHERE a = 1e5",
+        "SELECT a FROM t WHERE a = 1_000",
+        "SELECT a FROM t WHERE a = E'x'",
+        "SELECT a FROM t WHERE a = 'x'\n'y'",
+        "SELECT a FROM t WHERE a IS DISTINCT FROM 1",
+        "SELECT a FROM t WHERE NOT a = 1 AND NOT (a = 1 AND b = 2)",
+        "SELECT a FROM t WHERE (a = 1) = TRUE",
+        "SELECT a FROM t WHERE (a = 1) IS NULL",
+        "SELECT a FROM t WHERE a = ANY($1)",
+        "SELECT a FROM t WHERE EXISTS (SELECT 1)",
+        "SELECT a FROM t ORDER BY 1",
+        "SELECT a FROM t ORDER BY a NULLS FIRST",
+        "SELECT a FROM t ORDER BY lower(a)",
+        "SELECT a AS b, b AS a FROM t ORDER BY a",
+        "SELECT a FROM t LIMIT 1 + 1",
+        "SELECT a FROM t UNION SELECT b FROM u",
+        "SELECT COUNT(*) FROM t LIMIT 1",
+        "SELECT COUNT(*), a FROM t",
+        "SELECT COUNT(a) FROM t",
+        "SELECT COUNT(*) FILTER (WHERE a) FROM t",
+        "SELECT 2 AS a FROM t",
+        "SELECT 1, a FROM t",
+        "SELECT *, a FROM t",
+        "SELECT A FROM t",
+        "SELECT a FROM T",
+        "SELECT a FROM t TABLESAMPLE 5",
+        "SELECT a FROM s.t",
+        "SELECT a FROM t()",
+        "SELECT a FROM t WINDOW w AS ()",
+        "SELECT a::text FROM t",
+        "SELECT DATE 'x' FROM t",
+        "SELECT a FROM 'x'",
+        "WITH t AS (SELECT 1 AS a) SELECT a FROM t",
+        "EXPLAIN SELECT a FROM t",
+        "SELECT a.b.c FROM a",
+        "SELECT a FROM t WHERE a = 1 AND",
+        "SELECT a FROM t WHERE current_date = a",
+        "SELECT a FROM t WHERE a BETWEEN 1 AND 2 AND 3 = 3",
+        "SELECT a FROM t QUALIFY a = 1",
+        "SELECT 1 AS a FROM t ORDER BY a",
+        "SELECT a FROM t WHERE a + 1 = 2",
+        "SELECT a FROM t WHERE $1",
     };
 
     for (size_t i = 0; i < sizeof sql / sizeof sql[0]; i++)
@@ -176,8 +226,23 @@ static void test_conditions(void **state)
 
 static void test_not_conditions(void **state)
 {
-    static const char *const where[] = {"a = 1 OR b = 2", "u.a = 1", "a IN ()", "a = $1::varchar(5)", "a = $1::uuid::text", "a = $1::uuid[]", "NOT (a IN (1))",
-                                        "a = (SELECT 1)", "NOT NOT a", "a = b", "a = 1 IS TRUE", "a == 1", "a <=> 1", "a = .", "1 = 1", "a = 1.", "a IS TRUE"};
+    static const char *const where[] = {"a = 1 OR b = 2",
+                                        "u.a = 1",
+                                        "a IN ()",
+                                        "a = $1::varchar(5)",
+                                        "a = $1::uuid::text",
+                                        "a = $1::uuid[]",
+                                        "NOT (a IN (1))",
+                                        "a = (SELECT 1)",
+                                        "NOT NOT a",
+                                        "a = b",
+                                        "a = 1 IS TRUE",
+                                        "a == 1",
+                                        "a <=> 1",
+                                        "a = .",
+                                        "1 = 1",
+                                        "a = 1.",
+                                        "a IS TRUE"};
 
     for (size_t i = 0; i < sizeof where / sizeof where[0]; i++) {
         ice_stmt s = ok(ice_arena_printf(arena, "DELETE FROM t WHERE %s", where[i]));
@@ -190,11 +255,13 @@ static void test_not_conditions(void **state)
 
 static void test_set_expressions(void **state)
 {
-    ice_update u = ok("UPDATE \"t\" SET \"a\" = $1, \"n\" = (\"t\".\"n\" + $2), m = m - 3, k = $3 + k, j = u.j + 1, i = $4::uuid, h = n * 2, "
+    ice_update u = ok("UPDATE \"t\" SET \"a\" = $1, \"n\" = (\"t\".\"n\" + $2), m = m - 3, k = $3 + k, j = "
+                      "u.j + 1, i = $4::uuid, h = n * 2, "
                       "g = (n + 1) * 2, f = NULL, e = DEFAULT, d = n + $1::integer WHERE \"t\".\"id\" = $5")
                        .update;
-    static const ice_expr_kind kinds[] = {ICE_E_PARAM, ICE_E_COLUMN_PLUS, ICE_E_COLUMN_PLUS, ICE_E_OTHER, ICE_E_OTHER, ICE_E_PARAM,
-                                          ICE_E_OTHER, ICE_E_OTHER,       ICE_E_CONST,       ICE_E_DEFAULT, ICE_E_OTHER};
+    static const ice_expr_kind kinds[] = {ICE_E_PARAM, ICE_E_COLUMN_PLUS, ICE_E_COLUMN_PLUS, ICE_E_OTHER,
+                                          ICE_E_OTHER, ICE_E_PARAM,       ICE_E_OTHER,       ICE_E_OTHER,
+                                          ICE_E_CONST, ICE_E_DEFAULT,     ICE_E_OTHER};
 
     assert_int_equal(u.nset, 11);
     for (size_t i = 0; i < u.nset; i++)

@@ -24,9 +24,11 @@ static void check_conds(const ice_cond *conds, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         must(conds[i].column.len > 0, "a condition names its column");
-        must((conds[i].nargs > 0) == (conds[i].op != ICE_CMP_IS_NULL && conds[i].op != ICE_CMP_NOT_NULL), "arguments fit the operator");
+        must((conds[i].nargs > 0) == (conds[i].op != ICE_CMP_IS_NULL && conds[i].op != ICE_CMP_NOT_NULL),
+             "arguments fit the operator");
         for (size_t k = 0; k < conds[i].nargs; k++)
-            must(conds[i].args[k].kind == ICE_E_PARAM || conds[i].args[k].kind == ICE_E_CONST, "arguments are plain");
+            must(conds[i].args[k].kind == ICE_E_PARAM || conds[i].args[k].kind == ICE_E_CONST,
+                 "arguments are plain");
     }
 }
 
@@ -62,13 +64,15 @@ static void parse(ice_arena *a, ice_str sql)
         return;
     }
     check_stmt(&s);
-    must(ice_sql_parse(a, s.text, &again, &err) == ICE_OK && again.kind == s.kind, "a statement's text is that statement");
+    must(ice_sql_parse(a, s.text, &again, &err) == ICE_OK && again.kind == s.kind,
+         "a statement's text is that statement");
 }
 
 static void conditions(ice_arena *a, ice_str text)
 {
     ice_tabledef *def = ice_tabledef_create(ICE_STR("t"));
-    static const char *const types[] = {"bigint", "text", "boolean", "numeric(9,2)", "date", "double precision"};
+    static const char *const types[] = {"bigint",       "text", "boolean",
+                                        "numeric(9,2)", "date", "double precision"};
     static const char *const names[] = {"a", "b", "c", "d", "e", "f"};
     ice_value row[6] = {0}, v;
     ice_pred *p;
