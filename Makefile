@@ -9,6 +9,7 @@ PYTHON := $(VENV)/bin/python
 BUILD_C := build/c
 
 .PHONY: demo test test-c test-python check-layers bench lint clean venv
+.NOTPARALLEL:
 
 venv:
 	@tools/venv.sh
@@ -26,7 +27,7 @@ test-c: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 test-c: export ASAN_OPTIONS := detect_leaks=1:abort_on_error=0
 test-c: venv
 	@test -f $(BUILD_C)/build.ninja || \
-	  meson setup $(BUILD_C) -Dcore_tests=true -Dpython_module=false -Db_sanitize=address,undefined -Db_lundef=false
+	  meson setup $(BUILD_C) -Dcore_tests=true -Dpython_module=false -Db_sanitize=address,undefined
 	meson compile -C $(BUILD_C)
 	meson test -C $(BUILD_C) --no-rebuild --print-errorlogs
 
