@@ -75,8 +75,8 @@ typedef struct ice_tabstate {
     struct ice_tabstate *older_defs; /* keeps definitions alive that the tail's chunks were made with */
 } ice_tabstate;
 
-/* Takes over def and the caller's references of published and tail (a NULL tail: a new one is made); takes a reference of its own of `older` (NULL: none). On failure the
- * caller still owns all of them. */
+/* Takes over def and the caller's references of published and tail (a NULL tail: a new one is made); takes a reference of its own of `older` (NULL: none) where
+ * that has the same tail; another tail is given `def` here. On failure the caller still owns all of them. */
 ice_code ice_tabstate_create(ice_tabledef *def, ice_published *published, ice_tail *tail, ice_tabstate *older, ice_tabstate **out, ice_error *err) ICE_MUST;
 ice_tabstate *ice_tabstate_ref(ice_tabstate *s);
 void ice_tabstate_unref(ice_tabstate *s);

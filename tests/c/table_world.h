@@ -547,9 +547,8 @@ static inline void w_publish(world *w)
     w_snapshot(w, false);
     OK(ice_published_load(&w->env, w->location[0], &p, &w->err));
     OK(ice_tail_trim(w->state->tail, w->now, &tail, &w->err));
-    /* The trimmed tail may still borrow the definition: the old state stays behind it. */
     OK(ice_tabstate_create(ice_tabledef_clone(w->state->def, false), p, tail, w->state, &next, &w->err));
-    OK(ice_tail_set_def(tail, next->def, &w->err));
+    assert_null(next->older_defs);
     ice_tabstate_unref(w->state);
     w->state = next;
 }
