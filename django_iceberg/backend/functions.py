@@ -48,13 +48,18 @@ def _is_text(expression):
 @iceberg(Cast)
 def cast(self, compiler, connection, **extra_context):
     field = self.output_field
-    template = None
     source = getattr(self.get_source_expressions()[0], "_output_field_or_none", None)
+    template = None
     if isinstance(field, fields.TimeField) and isinstance(source, fields.DateTimeField):
         template = "CAST(CAST(%(expressions)s AS TIMESTAMP) AS TIME)"
-    elif isinstance(field, fields.CharField) and field.max_length is not None and type(field).__name__ != "UUIDField":
-        # The engine ignores the length of varchar(n).
-        template = f"LEFT(CAST(%(expressions)s AS VARCHAR), {int(field.max_length)})"
+    elif isinstance(field, (fields.CharField, fields.TextField)):
+        template = "CAST(%(expressions)s AS VARCHAR)"
+        if isinstance(source, fields.FloatField):
+            # 5, not 5.0, as PostgreSQL prints it.
+            template = rf"regexp_replace({template}, '\.0$', '')"
+        if field.max_length is not None:
+            # The engine ignores the length of varchar(n).
+            template = f"LEFT({template}, {int(field.max_length)})"
     return self.as_sql(compiler, connection, template=template, **extra_context)
 
 

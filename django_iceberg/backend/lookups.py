@@ -57,10 +57,11 @@ def _extract(lhs, params, keys, function):
 def tuple_exact(self, compiler, connection):
     if not isinstance(self.rhs, Query):
         return self.as_sql(compiler, connection)
-    # A scalar subquery has one column to the engine. The row is one, so IN means the same.
+    # A scalar subquery has one column to the engine: a row.
     lhs, lhs_params = self.process_lhs(compiler, connection)
     rhs, rhs_params = self.process_rhs(compiler, connection)
-    return f"{lhs} IN {rhs}", (*lhs_params, *rhs_params)
+    columns = ", ".join(f"c{i}" for i in range(len(self.lhs)))
+    return f"ROW{lhs} = (SELECT ROW({columns}) FROM {rhs} AS ice_q({columns}))", (*lhs_params, *rhs_params)
 
 
 @iceberg(KeyTransform)
