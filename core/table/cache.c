@@ -26,8 +26,8 @@ typedef struct cached_key {
 
 struct ice__cached {
     struct ice__cached *next;
-    int refs; /* under the registry's lock */
-    char *path; /* "<cache_dir>/<base>" */
+    int refs;         /* under the registry's lock */
+    char *path;       /* "<cache_dir>/<base>" */
     uint64_t charged; /* bytes counted as resident */
     pthread_mutex_t lock;
     ice_chunkfile *chunk;
@@ -251,8 +251,9 @@ static void put_decode_sql(ice_str path, const ice_column *cols, size_t ncols, b
 }
 
 /* Decodes columns of a Parquet file into a chunk file. */
-static ice_code decode_file(ice_env *env, ice_engine_conn *c, ice_str path, uint64_t rows, const ice_column *cols,
-                            size_t ncols, bool evolved, const char *to, ice_error *err)
+static ice_code decode_file(ice_env *env, ice_engine_conn *c, ice_str path, uint64_t rows,
+                            const ice_column *cols, size_t ncols, bool evolved, const char *to,
+                            ice_error *err)
 {
     ice_arena *a = ice_arena_create();
     decode d = {.ncols = ncols, .expected = rows, .what = path};
@@ -304,8 +305,8 @@ static bool file_has(const ice_published *s, const ice__file *f, int32_t field_i
     return f->entry.file.ncolumns == 0 || ice_data_file_column(&f->entry.file, field_id);
 }
 
-static bool chunk_suffices(const ice_published *s, const ice__file *f, const ice_chunkfile *c, const ice_column *cols,
-                           size_t ncols)
+static bool chunk_suffices(const ice_published *s, const ice__file *f, const ice_chunkfile *c,
+                           const ice_column *cols, size_t ncols)
 {
     ice_vec v;
     for (size_t i = 0; i < ncols; i++)
@@ -319,9 +320,11 @@ static void column_of_field(const ice_field *f, ice_column *out)
     *out = (ice_column){.field_id = f->id, .name = f->name, .type = f->type};
 }
 
-/* Columns to decode: all that the file's schema has or, where it is not known, of those wanted what is there. */
-static ice_code decode_columns(const ice_published *s, const ice__file *f, const ice_column *cols, size_t ncols,
-                               ice_arena *a, ice_column **out, size_t *n, bool *evolved, ice_error *err)
+/* Columns to decode: all that the file's schema has or, where it is not known, of those wanted what is there.
+ */
+static ice_code decode_columns(const ice_published *s, const ice__file *f, const ice_column *cols,
+                               size_t ncols, ice_arena *a, ice_column **out, size_t *n, bool *evolved,
+                               ice_error *err)
 {
     const ice_schema *schema = f->schema_id >= 0 ? ice_metadata_schema(s->meta, f->schema_id) : NULL;
     size_t k = 0;
@@ -354,7 +357,8 @@ static ice_code build_chunk(ice_published *s, const ice__file *f, const ice_colu
         return rc;
     ICE_TRY(decode_columns(s, f, cols, ncols, a, &want, &n, &evolved, err));
     ICE_TRY(ice__engine_acquire(s->env, NULL, 0, &c, err));
-    ICE_TRY(decode_file(s->env, c, f->path, (uint64_t)f->entry.file.record_count, want, n, evolved, path, err));
+    ICE_TRY(
+        decode_file(s->env, c, f->path, (uint64_t)f->entry.file.record_count, want, n, evolved, path, err));
 out:
     if (c)
         ice__engine_release(s->env, c);
@@ -370,7 +374,8 @@ static ice_chunkfile *find_chunk(ice_published *s, ice__file *f, ice__cached *c,
     pthread_mutex_lock(&c->lock);
     if (!c->chunk || !chunk_suffices(s, f, c->chunk, cols, ncols)) {
         ice_chunkfile *fresh = open_chunk(path, (uint64_t)f->entry.file.record_count);
-        bool useful = fresh && chunk_suffices(s, f, fresh, cols, ncols) && (!c->chunk || c->nretired < MAX_RETIRED);
+        bool useful =
+            fresh && chunk_suffices(s, f, fresh, cols, ncols) && (!c->chunk || c->nretired < MAX_RETIRED);
         if (useful && c->chunk)
             c->retired[c->nretired++] = c->chunk;
         if (useful)
@@ -385,7 +390,8 @@ static ice_chunkfile *find_chunk(ice_published *s, ice__file *f, ice__cached *c,
 }
 
 /* The usual case, for rows read one by one. */
-static ice_chunkfile *open_already(ice_published *s, ice__file *f, ice__cached *c, const ice_column *cols, size_t ncols)
+static ice_chunkfile *open_already(ice_published *s, ice__file *f, ice__cached *c, const ice_column *cols,
+                                   size_t ncols)
 {
     pthread_mutex_lock(&c->lock);
     ice_chunkfile *found = c->chunk && chunk_suffices(s, f, c->chunk, cols, ncols) ? c->chunk : NULL;
@@ -393,8 +399,8 @@ static ice_chunkfile *open_already(ice_published *s, ice__file *f, ice__cached *
     return found;
 }
 
-ice_code ice__file_chunk(ice_published *s, ice__file *f, const ice_column *cols, size_t ncols, ice_chunkfile **out,
-                         ice_error *err)
+ice_code ice__file_chunk(ice_published *s, ice__file *f, const ice_column *cols, size_t ncols,
+                         ice_chunkfile **out, ice_error *err)
 {
     ice__cached *c;
     char *path = NULL;
@@ -456,8 +462,8 @@ static ice_code value_columns(const ice_tabledef *def, const ice_keys *keys, siz
 }
 
 /* Chunk file with at least the key's columns: the table's where it is resident, else one of their own. */
-static ice_code key_values(ice_published *s, ice__file *f, const ice_column *cols, size_t ncols, const char *path,
-                           ice_chunkfile **own, ice_chunkfile **values, ice_error *err)
+static ice_code key_values(ice_published *s, ice__file *f, const ice_column *cols, size_t ncols,
+                           const char *path, ice_chunkfile **own, ice_chunkfile **values, ice_error *err)
 {
     uint64_t rows = (uint64_t)f->entry.file.record_count;
     ice_engine_conn *c = NULL;
@@ -491,8 +497,8 @@ out:
     return rc;
 }
 
-static ice_code write_index(const ice__file *f, const ice_tabledef *def, const ice_key *k, const ice_chunkfile *values,
-                            const char *path, ice_error *err)
+static ice_code write_index(const ice__file *f, const ice_tabledef *def, const ice_key *k,
+                            const ice_chunkfile *values, const char *path, ice_error *err)
 {
     uint32_t rows = (uint32_t)f->entry.file.record_count;
     ice_keypair *pairs = malloc((rows ? rows : 1) * sizeof *pairs);
@@ -530,8 +536,9 @@ static ice_keyindex *open_index(const char *path, uint64_t rows)
 }
 
 /* Opens or builds index and values; what another thread was faster with is dropped by the caller. */
-static ice_code open_key(ice_published *s, ice__file *f, ice__cached *c, const ice_tabledef *def, const ice_keys *keys,
-                         size_t key, cached_key *k, ice_chunkfile **values, ice_error *err)
+static ice_code open_key(ice_published *s, ice__file *f, ice__cached *c, const ice_tabledef *def,
+                         const ice_keys *keys, size_t key, cached_key *k, ice_chunkfile **values,
+                         ice_error *err)
 {
     ice_arena *a = ice_arena_create();
     char *path = a ? ice_arena_printf(a, "%s.%08x.keys", c->path, k->hash) : NULL;
@@ -586,8 +593,8 @@ static void key_free(cached_key *k)
 }
 
 /* Values of a key known already: its own file, or the table's chunk file. */
-static ice_code known_values(ice_published *s, ice__file *f, const ice_tabledef *def, const ice_keys *keys, size_t key,
-                             cached_key *k, ice_chunkfile **values, ice_error *err)
+static ice_code known_values(ice_published *s, ice__file *f, const ice_tabledef *def, const ice_keys *keys,
+                             size_t key, cached_key *k, ice_chunkfile **values, ice_error *err)
 {
     ice_column *cols;
     size_t n;
@@ -610,8 +617,8 @@ out:
     return rc;
 }
 
-ice_code ice__file_key(ice_published *s, ice__file *f, const ice_tabledef *def, const ice_keys *keys, size_t key,
-                       ice_keyindex **index, ice_chunkfile **values, ice_error *err)
+ice_code ice__file_key(ice_published *s, ice__file *f, const ice_tabledef *def, const ice_keys *keys,
+                       size_t key, ice_keyindex **index, ice_chunkfile **values, ice_error *err)
 {
     ice__cached *c;
     ice_code rc;

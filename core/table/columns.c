@@ -29,8 +29,8 @@ const ice_column *ice__system_column(int32_t field_id)
     }
 }
 
-ice_code ice__columns(const ice_tabledef *def, const int32_t *system, ice_arena *a, ice_column **out, size_t *n,
-                      ice_error *err)
+ice_code ice__columns(const ice_tabledef *def, const int32_t *system, ice_arena *a, ice_column **out,
+                      size_t *n, ice_error *err)
 {
     size_t extra = 0;
     while (system && system[extra])
@@ -50,13 +50,19 @@ ice_code ice__columns(const ice_tabledef *def, const int32_t *system, ice_arena 
 static void foreign_sql_type(ice_type t, char out[48])
 {
     static const char *const names[] = {
-        [ICE_T_BOOL] = "boolean",           [ICE_T_INT] = "integer",
-        [ICE_T_LONG] = "bigint",            [ICE_T_FLOAT] = "real",
-        [ICE_T_DOUBLE] = "double precision", [ICE_T_DATE] = "date",
-        [ICE_T_TIME] = "time",              [ICE_T_TIMESTAMP] = "timestamp",
+        [ICE_T_BOOL] = "boolean",
+        [ICE_T_INT] = "integer",
+        [ICE_T_LONG] = "bigint",
+        [ICE_T_FLOAT] = "real",
+        [ICE_T_DOUBLE] = "double precision",
+        [ICE_T_DATE] = "date",
+        [ICE_T_TIME] = "time",
+        [ICE_T_TIMESTAMP] = "timestamp",
         [ICE_T_TIMESTAMPTZ] = "timestamp with time zone",
-        [ICE_T_STRING] = "text",            [ICE_T_UUID] = "uuid",
-        [ICE_T_FIXED] = "bytea",            [ICE_T_BINARY] = "bytea",
+        [ICE_T_STRING] = "text",
+        [ICE_T_UUID] = "uuid",
+        [ICE_T_FIXED] = "bytea",
+        [ICE_T_BINARY] = "bytea",
     };
     if (t.kind == ICE_T_DECIMAL)
         snprintf(out, 48, "numeric(%u, %u)", t.precision, t.scale);

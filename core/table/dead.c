@@ -1,11 +1,11 @@
 /* Rows of the published files that the tail, or an overlay, has ended.
  *
- * A tombstone names a primary key; the key indexes of the files say which row that is. What was found is kept with
- * its end time, so that one set serves views of different times, and grows as commits come: for each file, and in
- * it for each run of 2048 rows, a list of (row, end).
+ * A tombstone names a primary key; the key indexes of the files say which row that is. What was found is kept
+ * with its end time, so that one set serves views of different times, and grows as commits come: for each
+ * file, and in it for each run of 2048 rows, a list of (row, end).
  *
- * A set of a tail only grows (commits are never taken back). One of an overlay is made anew whenever the overlay
- * has changed, for savepoints take changes back; large ones are kept for the next statement. */
+ * A set of a tail only grows (commits are never taken back). One of an overlay is made anew whenever the
+ * overlay has changed, for savepoints take changes back; large ones are kept for the next statement. */
 #include "table/table_int.h"
 
 #include <stdlib.h>
@@ -120,7 +120,8 @@ static const dead_page *page_at(const ice__dead *d, uint32_t file, uint32_t pos)
     return f->pages ? f->pages[pos / ICE_BATCH_ROWS] : NULL;
 }
 
-size_t ice__dead_mask(ice__dead *d, uint32_t file, uint32_t first, int64_t at, uint8_t mask[ICE_BATCH_ROWS / 8])
+size_t ice__dead_mask(ice__dead *d, uint32_t file, uint32_t first, int64_t at,
+                      uint8_t mask[ICE_BATCH_ROWS / 8])
 {
     size_t n = 0;
     if (!d)

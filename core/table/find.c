@@ -96,15 +96,24 @@ out:
 }
 
 ice_code ice__base_find(ice_published *s, const ice_tabledef *def, const ice_keys *keys, size_t key,
-                        const ice_value *values, int64_t start, int (*fn)(void *, const ice__hit *), void *arg,
-                        ice_error *err)
+                        const ice_value *values, int64_t start, int (*fn)(void *, const ice__hit *),
+                        void *arg, ice_error *err)
 {
-    probe p = {.s = s, .def = def, .keys = keys, .number = key, .key = &keys->keys[key], .primary = &keys->keys[0],
-               .values = values, .start = start, .fn = fn, .arg = arg};
+    probe p = {.s = s,
+               .def = def,
+               .keys = keys,
+               .number = key,
+               .key = &keys->keys[key],
+               .primary = &keys->keys[0],
+               .values = values,
+               .start = start,
+               .fn = fn,
+               .arg = arg};
     bool stop = false;
     ice_code rc = ICE_OK;
     if (p.key->ncols > KEY_MAX || p.primary->ncols > KEY_MAX)
-        return ice_fail(err, ICE_UNSUPPORTED, "table %.*s: a key of more than %d columns", ICE_PRI(def->name), KEY_MAX);
+        return ice_fail(err, ICE_UNSUPPORTED, "table %.*s: a key of more than %d columns", ICE_PRI(def->name),
+                        KEY_MAX);
     p.hash = ice_key_hash(values, p.key->ncols);
     for (size_t i = 0; i < s->nfiles && !stop && rc == ICE_OK; i++)
         if (may_hold(&p, &s->files[i]))
@@ -162,7 +171,8 @@ static int add_row(finding *f, const ice_row *r)
 static bool overlay_has_ended(const ice_view *v, const ice_value *primary)
 {
     int64_t end;
-    return v->overlay && v->mode == ICE_VIEW_CURRENT && ice_tail_ended(v->overlay, primary, v->overlay_at, &end);
+    return v->overlay && v->mode == ICE_VIEW_CURRENT &&
+           ice_tail_ended(v->overlay, primary, v->overlay_at, &end);
 }
 
 bool ice__overlay_ended(void *view, ice_ref r)
@@ -203,8 +213,8 @@ static bool has_null(const ice_value *v, size_t n)
     return false;
 }
 
-ice_code ice__view_find(ice_view *v, size_t key, const ice_value *values, bool base, ice_arena *a, ice_row **rows,
-                        size_t *n, ice_error *err)
+ice_code ice__view_find(ice_view *v, size_t key, const ice_value *values, bool base, ice_arena *a,
+                        ice_row **rows, size_t *n, ice_error *err)
 {
     ice_tabstate *s = v->state;
     const ice_key *k = &s->keys.keys[key];
@@ -229,8 +239,8 @@ ice_code ice__view_find(ice_view *v, size_t key, const ice_value *values, bool b
     return rc;
 }
 
-ice_code ice_view_find(ice_view *v, size_t key, const ice_value *values, ice_arena *a, ice_row **rows, size_t *n,
-                       ice_error *err)
+ice_code ice_view_find(ice_view *v, size_t key, const ice_value *values, ice_arena *a, ice_row **rows,
+                       size_t *n, ice_error *err)
 {
     if (v->mode != ICE_VIEW_CURRENT || key >= v->state->keys.n)
         return ice_fail(err, ICE_MISUSE, "table %.*s: only a current view finds rows by one of its keys",
@@ -247,10 +257,12 @@ static ice_value time_value(int64_t t)
 
 static void operation_value(ice_row_op op, ice_value *out)
 {
-    *out = (ice_value){.kind = ICE_T_STRING, .s = op == ICE_OP_DELETE ? ICE_STR("delete") : ICE_STR("update")};
+    *out =
+        (ice_value){.kind = ICE_T_STRING, .s = op == ICE_OP_DELETE ? ICE_STR("delete") : ICE_STR("update")};
 }
 
-static void peek_memory(const ice_view *v, const ice_row *row, const ice_column *cols, size_t ncols, ice_value *out)
+static void peek_memory(const ice_view *v, const ice_row *row, const ice_column *cols, size_t ncols,
+                        ice_value *out)
 {
     int64_t end = ice_ref_end(row->ref), at = row->where == ICE_IN_OVERLAY ? v->overlay_at : v->at;
     for (size_t i = 0; i < ncols; i++) {
@@ -266,8 +278,8 @@ static void peek_memory(const ice_view *v, const ice_row *row, const ice_column 
     }
 }
 
-static void peek_chunk(const ice__file *f, const ice_chunkfile *c, uint32_t pos, const ice_column *cols, size_t ncols,
-                       ice_value *out)
+static void peek_chunk(const ice__file *f, const ice_chunkfile *c, uint32_t pos, const ice_column *cols,
+                       size_t ncols, ice_value *out)
 {
     for (size_t i = 0; i < ncols; i++) {
         ice_vec_const mem;
@@ -294,7 +306,8 @@ out:
 }
 
 /* Values to keep: of the columns' types, strings in the arena. */
-static ice_code keep_values(ice_arena *a, const ice_column *cols, size_t ncols, ice_value *values, ice_error *err)
+static ice_code keep_values(ice_arena *a, const ice_column *cols, size_t ncols, ice_value *values,
+                            ice_error *err)
 {
     ice_code rc = ICE_OK;
     for (size_t i = 0; i < ncols && rc == ICE_OK; i++) {
@@ -310,8 +323,9 @@ static ice_code keep_values(ice_arena *a, const ice_column *cols, size_t ncols, 
 /* ---- rows of cold files ---- */
 
 /* One SELECT for the rows of one file: the row's number in the file, then the columns. */
-static void put_file_rows(ice_published *s, uint32_t file, const ice_row *rows, size_t nrows, const ice_column *cols,
-                          size_t ncols, const ice_column *stored, size_t nstored, ice_buf *sql)
+static void put_file_rows(ice_published *s, uint32_t file, const ice_row *rows, size_t nrows,
+                          const ice_column *cols, size_t ncols, const ice_column *stored, size_t nstored,
+                          ice_buf *sql)
 {
     const ice__file *f = &s->files[file];
     const char *comma = "";
@@ -336,8 +350,8 @@ static void put_file_rows(ice_published *s, uint32_t file, const ice_row *rows, 
     ice_buf_puts(sql, ")");
 }
 
-static ice_code put_rows(ice_published *s, const ice_row *rows, size_t nrows, const ice_column *cols, size_t ncols,
-                         ice_arena *a, ice_buf *sql, ice_error *err)
+static ice_code put_rows(ice_published *s, const ice_row *rows, size_t nrows, const ice_column *cols,
+                         size_t ncols, ice_arena *a, ice_buf *sql, ice_error *err)
 {
     ice_column *stored = ICE_NEW_N(a, ice_column, ncols + 1);
     bool *seen = ICE_NEW_N(a, bool, s->nfiles + 1);
@@ -368,7 +382,8 @@ static ice_code take_row(ice_result *r, size_t at, const ice_row *rows, size_t n
     ice_result_value(r, 0, at, &file);
     ice_result_value(r, 1, at, &pos);
     for (size_t i = 0; i < nrows && rc == ICE_OK; i++) {
-        if (rows[i].where != ICE_IN_BASE || rows[i].file != (uint64_t)file.i || rows[i].pos != (uint64_t)pos.i)
+        if (rows[i].where != ICE_IN_BASE || rows[i].file != (uint64_t)file.i ||
+            rows[i].pos != (uint64_t)pos.i)
             continue;
         for (size_t k = 0; k < ncols; k++)
             ice_result_value(r, k + 2, at, &out[i * ncols + k]);
@@ -378,8 +393,8 @@ static ice_code take_row(ice_result *r, size_t at, const ice_row *rows, size_t n
     return rc;
 }
 
-static ice_code read_cold(ice_view *v, const ice_row *rows, size_t nrows, size_t nbase, const ice_column *cols,
-                          size_t ncols, ice_arena *a, ice_value *out, ice_error *err)
+static ice_code read_cold(ice_view *v, const ice_row *rows, size_t nrows, size_t nbase,
+                          const ice_column *cols, size_t ncols, ice_arena *a, ice_value *out, ice_error *err)
 {
     ice_env *env = v->env;
     ice_engine_conn *c = NULL;
@@ -415,7 +430,8 @@ ice_code ice_view_rows(ice_view *v, const ice_row *rows, size_t nrows, const ice
     ice_code rc = ICE_OK;
     for (size_t i = 0; i < nrows; i++) {
         bool base = rows[i].where == ICE_IN_BASE;
-        if (base && (!s || rows[i].file >= s->nfiles || rows[i].pos >= s->files[rows[i].file].entry.file.record_count))
+        if (base && (!s || rows[i].file >= s->nfiles ||
+                     rows[i].pos >= s->files[rows[i].file].entry.file.record_count))
             return ice_fail(err, ICE_MISUSE, "table %.*s: a row that is in none of its files",
                             ICE_PRI(v->state->def->name));
         nbase += base;

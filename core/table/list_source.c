@@ -90,8 +90,8 @@ static const ice_source_methods list_methods = {
     .release = list_release,
 };
 
-ice_code ice__list_source_create(ice_arena *a, const ice_column *cols, const ice_vec *vecs, size_t ncols, uint64_t rows,
-                                 ice_source **out, ice_error *err)
+ice_code ice__list_source_create(ice_arena *a, const ice_column *cols, const ice_vec *vecs, size_t ncols,
+                                 uint64_t rows, ice_source **out, ice_error *err)
 {
     list_source *s = rows < UINT32_MAX - ICE_BATCH_ROWS ? calloc(1, sizeof *s) : NULL;
     if (!s)

@@ -31,8 +31,8 @@ static ice_str path_name(ice_arena *a, ice_str name)
     return (ice_str){out, n};
 }
 
-ice_code ice__table_dir(const ice_env *env, ice_arena *a, ice_str table, ice_uuid u, bool history, ice_str *key,
-                        ice_error *err)
+ice_code ice__table_dir(const ice_env *env, ice_arena *a, ice_str table, ice_uuid u, bool history,
+                        ice_str *key, ice_error *err)
 {
     char hex[33];
     for (int i = 0; i < 16; i++)
@@ -47,8 +47,9 @@ ice_code ice__table_dir(const ice_env *env, ice_arena *a, ice_str table, ice_uui
 
 ice_code ice__data_key(ice_arena *a, ice_str dir, int32_t schema_id, ice_str *key, ice_error *err)
 {
-    char *text = ice_arena_printf(a, "%.*s/data/%lld-s%d-%016llx.parquet", ICE_PRI(dir), (long long)ice_clock_us(),
-                                  (int)schema_id, (unsigned long long)ice_random64());
+    char *text =
+        ice_arena_printf(a, "%.*s/data/%lld-s%d-%016llx.parquet", ICE_PRI(dir), (long long)ice_clock_us(),
+                         (int)schema_id, (unsigned long long)ice_random64());
     *key = ice_str_c(text);
     return text ? ICE_OK : ice_fail_nomem(err);
 }
@@ -62,7 +63,8 @@ ice_code ice__metadata_key(ice_arena *a, ice_str dir, const char *prefix, const 
     return text ? ICE_OK : ice_fail_nomem(err);
 }
 
-ice_code ice__locate(const ice_env *env, ice_arena *a, ice_str location, ice_str *key, ice_str *path, ice_error *err)
+ice_code ice__locate(const ice_env *env, ice_arena *a, ice_str location, ice_str *key, ice_str *path,
+                     ice_error *err)
 {
     ice_code rc;
     ICE_TRY(ice_store_key(env->store, a, location, key, err));

@@ -1,7 +1,7 @@
 /* Cold plans: which files a view reads, and the text of the query over them.
  *
- * The tail's arm comes first and files newest first (a LIMIT on recent rows ends early). Files without deleted
- * rows are read without a join, files of the present schema without a schema MAP: both cost. */
+ * The tail's arm comes first and files newest first (a LIMIT on recent rows ends early). Files without
+ * deleted rows are read without a join, files of the present schema without a schema MAP: both cost. */
 #include "table/table_int.h"
 
 #include <stdlib.h>
@@ -12,8 +12,8 @@ typedef struct planner {
     ice_view *v;
     ice_arena *a;
     ice__plan *plan;
-    bool past;       /* AS_OF a time before the flush */
-    bool want_start; /* _row_start is among the columns */
+    bool past;        /* AS_OF a time before the flush */
+    bool want_start;  /* _row_start is among the columns */
     ice_column *cols; /* of the definition, then _row_start, _row_end, _operation */
     size_t ndef;
     ice__dead *by_tail, *by_overlay;
@@ -21,9 +21,9 @@ typedef struct planner {
 
 static bool same_branch(const ice__branch *x, const ice__branch *y)
 {
-    return x->published == y->published && x->evolved == y->evolved && x->deletes == y->deletes && x->ended == y->ended &&
-           x->has_start == y->has_start && x->fixed_start == y->fixed_start && x->start == y->start &&
-           x->check_start == y->check_start;
+    return x->published == y->published && x->evolved == y->evolved && x->deletes == y->deletes &&
+           x->ended == y->ended && x->has_start == y->has_start && x->fixed_start == y->fixed_start &&
+           x->start == y->start && x->check_start == y->check_start;
 }
 
 static ice_code add_to_branch(planner *p, const ice__branch *like, uint32_t file, ice_error *err)
@@ -68,7 +68,8 @@ static bool needs_start(const planner *p, const ice__branch *b)
 
 static void describe_file(planner *p, const ice__file *f, ice__branch *b, ice_column *scratch)
 {
-    b->check_start = p->past || p->v->mode == ICE_VIEW_VERSIONS ? f->has_start && f->max_start > p->v->at : false;
+    b->check_start =
+        p->past || p->v->mode == ICE_VIEW_VERSIONS ? f->has_start && f->max_start > p->v->at : false;
     if (needs_start(p, b)) {
         b->has_start = f->has_start;
         b->fixed_start = f->fixed_start;
@@ -168,7 +169,8 @@ out:
     return rc;
 }
 
-static ice_code planner_init(planner *p, ice_view *v, bool with_start, ice_arena *a, ice__plan *plan, ice_error *err)
+static ice_code planner_init(planner *p, ice_view *v, bool with_start, ice_arena *a, ice__plan *plan,
+                             ice_error *err)
 {
     static const int32_t all[] = {ICE_FIELD_ROW_START, ICE_FIELD_ROW_END, ICE_FIELD_OPERATION, 0};
     size_t n;
@@ -178,8 +180,8 @@ static ice_code planner_init(planner *p, ice_view *v, bool with_start, ice_arena
     return ice__columns(v->state->def, all, a, &p->cols, &n, err);
 }
 
-ice_code ice__plan_view(ice_view *v, bool with_start, bool (*keep)(void *, const ice__file *), void *arg, ice_arena *a,
-                        ice__plan *out, ice_error *err)
+ice_code ice__plan_view(ice_view *v, bool with_start, bool (*keep)(void *, const ice__file *), void *arg,
+                        ice_arena *a, ice__plan *out, ice_error *err)
 {
     planner p;
     ice_code rc;
@@ -241,10 +243,12 @@ static void put_column(const planner *p, const ice__branch *br, const ice_column
     ice_buf_put_ident(b, c->name);
 }
 
-static void put_join(const char *join, const char *kind, unsigned tag, size_t k, bool with_start, const char *alias,
-                     ice_buf *b)
+static void put_join(const char *join, const char *kind, unsigned tag, size_t k, bool with_start,
+                     const char *alias, ice_buf *b)
 {
-    ice_buf_printf(b, " %s JOIN \"__ice_%u_%s_%zu%s\" AS %s ON f.\"__file\" = %s.\"file\" AND f.file_row_number = %s.\"pos\"",
+    ice_buf_printf(b,
+                   " %s JOIN \"__ice_%u_%s_%zu%s\" AS %s ON f.\"__file\" = %s.\"file\" AND f.file_row_number "
+                   "= %s.\"pos\"",
                    join, tag, kind, k, with_start ? "_s" : "", alias, alias, alias);
 }
 
@@ -307,7 +311,8 @@ static void put_tail(unsigned tag, bool with_start, const ice_column *shown, siz
     ice_buf_printf(b, " FROM \"__ice_%u_tail%s\"", tag, with_start ? "_s" : "");
 }
 
-ice_code ice__view_columns(const ice_view *v, bool with_start, ice_arena *a, ice_column **out, size_t *n, ice_error *err)
+ice_code ice__view_columns(const ice_view *v, bool with_start, ice_arena *a, ice_column **out, size_t *n,
+                           ice_error *err)
 {
     static const int32_t none[] = {0}, start[] = {ICE_FIELD_ROW_START, 0},
                          all[] = {ICE_FIELD_ROW_START, ICE_FIELD_ROW_END, ICE_FIELD_OPERATION, 0};
@@ -315,8 +320,8 @@ ice_code ice__view_columns(const ice_view *v, bool with_start, ice_arena *a, ice
     return ice__columns(v->state->def, system, a, out, n, err);
 }
 
-ice_code ice__plan_sql(ice_view *v, const ice__plan *plan, unsigned tag, bool with_start, ice_arena *a, ice_str *out,
-                       ice_error *err)
+ice_code ice__plan_sql(ice_view *v, const ice__plan *plan, unsigned tag, bool with_start, ice_arena *a,
+                       ice_str *out, ice_error *err)
 {
     ice_buf b = {0};
     ice_column *shown;
@@ -434,7 +439,8 @@ static ice_code list_source(ice_arena *a, const row_list *l, bool ended, ice_sou
         {.name = {"_operation", 10}, .type = {.kind = ICE_T_STRING}},
     };
     size_t bytes = (l->n ? l->n : 1) * sizeof(int64_t);
-    int64_t *files = ice_arena_alloc(a, bytes), *positions = ice_arena_alloc(a, bytes), *ends = ice_arena_alloc(a, bytes);
+    int64_t *files = ice_arena_alloc(a, bytes), *positions = ice_arena_alloc(a, bytes),
+            *ends = ice_arena_alloc(a, bytes);
     ice_strval *operations = ICE_NEW_N(a, ice_strval, l->n + 1);
     ice_vec *vecs = ICE_NEW_N(a, ice_vec, 4);
     if (!files || !positions || !ends || !operations || !vecs)

@@ -15,7 +15,8 @@ static ice_code read_object(const ice_env *env, ice_str key, uint64_t max, ice_b
     ice_code rc;
     ICE_TRY(env->store->m->size(env->store, key, &size, err));
     if (size > max)
-        return ice_fail(err, ICE_CORRUPT, "%.*s: %llu bytes are too many", ICE_PRI(key), (unsigned long long)size);
+        return ice_fail(err, ICE_CORRUPT, "%.*s: %llu bytes are too many", ICE_PRI(key),
+                        (unsigned long long)size);
     ICE_TRY(env->store->m->get(env->store, key, out, err));
 out:
     return rc;
@@ -131,11 +132,11 @@ static ice_code check_entry(const ice_published *s, const ice_manifest_entry *e,
         return ice_fail(err, ICE_UNSUPPORTED, "table %.*s: %.*s is a delete file that is no deletion vector",
                         ICE_PRI(s->name), ICE_PRI(f->path));
     if (!deletes && f->content != ICE_CONTENT_DATA)
-        return ice_fail(err, ICE_CORRUPT, "table %.*s: a data manifest lists the delete file %.*s", ICE_PRI(s->name),
-                        ICE_PRI(f->path));
+        return ice_fail(err, ICE_CORRUPT, "table %.*s: a data manifest lists the delete file %.*s",
+                        ICE_PRI(s->name), ICE_PRI(f->path));
     if (!deletes && !ice_str_eqc(f->format, "parquet"))
-        return ice_fail(err, ICE_UNSUPPORTED, "table %.*s: data file %.*s is %.*s, not Parquet", ICE_PRI(s->name),
-                        ICE_PRI(f->path), ICE_PRI(f->format));
+        return ice_fail(err, ICE_UNSUPPORTED, "table %.*s: data file %.*s is %.*s, not Parquet",
+                        ICE_PRI(s->name), ICE_PRI(f->path), ICE_PRI(f->format));
     if (f->record_count < 0 || f->record_count >= UINT32_MAX)
         return ice_fail(err, ICE_CORRUPT, "table %.*s: file %.*s claims %lld rows", ICE_PRI(s->name),
                         ICE_PRI(f->path), (long long)f->record_count);
@@ -219,7 +220,8 @@ static ice_code finish_file(ice_published *s, ice__file *f, ice_error *err)
     if (ice__name_schema(f->base) < 0) {
         uint64_t hash = ice_hash64(f->entry.file.path.ptr, f->entry.file.path.len, 0);
         size_t cut = f->base.len < 100 ? f->base.len : 100;
-        char *name = ice_arena_printf(s->arena, "%.*s-%016llx", (int)cut, f->base.ptr, (unsigned long long)hash);
+        char *name =
+            ice_arena_printf(s->arena, "%.*s-%016llx", (int)cut, f->base.ptr, (unsigned long long)hash);
         if (!name)
             return ice_fail_nomem(err);
         f->base = ice_str_c(name);
@@ -258,8 +260,8 @@ static ice_code attach_deletes(ice_published *s, const entries *deletes, ice_err
             return ice_fail(err, ICE_CORRUPT, "table %.*s: two deletion vectors for %.*s", ICE_PRI(s->name),
                             ICE_PRI(f->entry.file.path));
         if (e->file.record_count > f->entry.file.record_count)
-            return ice_fail(err, ICE_CORRUPT, "table %.*s: more deleted rows than rows in %.*s", ICE_PRI(s->name),
-                            ICE_PRI(f->entry.file.path));
+            return ice_fail(err, ICE_CORRUPT, "table %.*s: more deleted rows than rows in %.*s",
+                            ICE_PRI(s->name), ICE_PRI(f->entry.file.path));
         ice_manifest_entry *copy = ICE_NEW(s->arena, ice_manifest_entry);
         if (!copy)
             return ice_fail_nomem(err);
@@ -302,7 +304,8 @@ static ice_code read_files(ice_published *s, ice_error *err)
     if (!s->current)
         goto out;
     if (!s->current->manifest_list.ptr) {
-        rc = ice_fail(err, ICE_UNSUPPORTED, "table %.*s: a snapshot without a manifest list", ICE_PRI(s->name));
+        rc = ice_fail(err, ICE_UNSUPPORTED, "table %.*s: a snapshot without a manifest list",
+                      ICE_PRI(s->name));
         goto out;
     }
     ICE_TRY(read_location(s, s->current->manifest_list, &bytes, err));
@@ -477,14 +480,15 @@ ice_code ice__published_history(ice_published *s, ice_published **out, ice_error
 
 /* ---- deletion vectors ---- */
 
-static ice_code load_dv(ice_published *s, const ice_manifest_entry *e, int64_t rows, ice_dv **out, ice_error *err)
+static ice_code load_dv(ice_published *s, const ice_manifest_entry *e, int64_t rows, ice_dv **out,
+                        ice_error *err)
 {
     ice_buf bytes = {0};
     uint64_t last;
     ice_code rc;
     ICE_TRY(read_location(s, e->file.path, &bytes, err));
-    ICE_TRY(ice_puffin_read_dv(ice_buf_str(&bytes), e->file.path, e->file.content_offset, e->file.content_size,
-                               e->file.record_count, out, err));
+    ICE_TRY(ice_puffin_read_dv(ice_buf_str(&bytes), e->file.path, e->file.content_offset,
+                               e->file.content_size, e->file.record_count, out, err));
     if (ice_dv_positions(*out, (uint64_t)rows, &last, 1)) {
         ice_dv_free(*out);
         *out = NULL;
@@ -516,7 +520,8 @@ static int64_t summary_time(const ice_snapshot *m)
 {
     ice_str text = ice_snapshot_summary(m, ICE_PROP_FLUSHED);
     int64_t t = 0;
-    for (size_t i = 0; i < text.len && text.ptr[i] >= '0' && text.ptr[i] <= '9' && t < INT64_MAX / 10 - 1; i++)
+    for (size_t i = 0; i < text.len && text.ptr[i] >= '0' && text.ptr[i] <= '9' && t < INT64_MAX / 10 - 1;
+         i++)
         t = t * 10 + (text.ptr[i] - '0');
     return t ? t : m->timestamp_ms * 1000;
 }
@@ -539,7 +544,8 @@ static ice_code describe(const ice_snapshot *m, ice_arena *a, ice_snapshot_info 
     return ICE_OK;
 }
 
-ice_code ice_published_list(ice_published *s, ice_arena *a, ice_snapshot_info **out, size_t *n, ice_error *err)
+ice_code ice_published_list(ice_published *s, ice_arena *a, ice_snapshot_info **out, size_t *n,
+                            ice_error *err)
 {
     size_t count = s->meta->nsnapshots;
     ice_code rc = ICE_OK;

@@ -35,7 +35,8 @@ ice_code ice__engine_acquire(ice_env *env, ice__name *names, size_t n, ice_engin
     ice_code rc;
     *out = NULL;
     if (holding == env || forbidden)
-        return ice_fail(err, ICE_INTERNAL, "the engine connection of the table layer is in use by this very thread");
+        return ice_fail(err, ICE_INTERNAL,
+                        "the engine connection of the table layer is in use by this very thread");
     ICE_TRY(prepare(names, n, err));
     ICE_TRY(env->engine_acquire(env->arg, out, err));
     holding = env;
@@ -65,8 +66,8 @@ static bool is_subsource(const ice__name *n, ice_str name)
     return n->view && name.len > len && memcmp(name.ptr, prefix, len) == 0;
 }
 
-ice_code ice_env_resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_source **source, ice_str *subquery,
-                         ice_error *err)
+ice_code ice_env_resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_source **source,
+                         ice_str *subquery, ice_error *err)
 {
     ice_env *env = arg;
     (void)seq;

@@ -1,9 +1,9 @@
 /* Chunk source of a view: decoded files in runs of 2048 rows, then the tail, then the overlay.
  *
- * Workers take runs by an atomic counter; the batches of tail and overlay, which are few, under a mutex, so that
- * each has a place in the source's order. A scan that is offered EQ or IN filters on all columns of a key produces the
- * rows of a look-up instead. Everything files need (chunks, deletion vectors) is opened when the source is made:
- * a callback of the engine must not wait for the engine. */
+ * Workers take runs by an atomic counter; the batches of tail and overlay, which are few, under a mutex, so
+ * that each has a place in the source's order. A scan that is offered EQ or IN filters on all columns of a
+ * key produces the rows of a look-up instead. Everything files need (chunks, deletion vectors) is opened when
+ * the source is made: a callback of the engine must not wait for the engine. */
 #include "table/table_int.h"
 
 #include <stdatomic.h>
@@ -109,7 +109,8 @@ static const ice_filter *filter_of(const hot_source *s, const ice_filter *filter
     const ice_filter *best = NULL;
     for (size_t i = 0; i < n; i++) {
         bool fits = filters[i].op == ICE_F_EQ || (filters[i].op == ICE_F_IN && filters[i].nvalues > 0);
-        if (fits && s->cols[filters[i].column].field_id == field_id && (!best || filters[i].nvalues < best->nvalues))
+        if (fits && s->cols[filters[i].column].field_id == field_id &&
+            (!best || filters[i].nvalues < best->nvalues))
             best = &filters[i];
     }
     return best;
@@ -178,7 +179,8 @@ static ice_code find_one(lookup *l, ice_error *err)
     uint64_t about = 0;
     ice_code rc;
     if (s->files_in)
-        ICE_TRY(ice__base_estimate(s->v.state->published, s->v.state->def, &s->v.state->keys, l->key, l->values, &about, err));
+        ICE_TRY(ice__base_estimate(s->v.state->published, s->v.state->def, &s->v.state->keys, l->key,
+                                   l->values, &about, err));
     if (about > l->budget)
         return ice_fail(err, ICE_RANGE, "too many rows for a look-up");
     l->budget -= about;
@@ -258,8 +260,8 @@ static ice_code open_tails(hot_scan *scan, ice_error *err)
     ICE_TRY(ice_tail_scan_open(s->v.state->tail, s->v.at, s->which, scan->cols, scan->ncols,
                                counts.tombstones ? ice__overlay_ended : NULL, &s->v, &scan->tail, err));
     if (own)
-        ICE_TRY(ice_tail_scan_open(s->v.overlay, s->v.overlay_at, ICE_TAIL_VISIBLE, scan->cols, scan->ncols, NULL, NULL,
-                                   &scan->overlay, err));
+        ICE_TRY(ice_tail_scan_open(s->v.overlay, s->v.overlay_at, ICE_TAIL_VISIBLE, scan->cols, scan->ncols,
+                                   NULL, NULL, &scan->overlay, err));
 out:
     return rc;
 }
@@ -340,7 +342,8 @@ static ice_code fills_of(hot_scan *scan, hot_worker *w, ice_error *err)
         return ice_fail_nomem(err);
     for (size_t i = 0; i < scan->n && rc == ICE_OK; i++)
         if (scan->projection[i] >= 0)
-            rc = ice__fill_init(&fills[i], w->arena, scan->s->cols[scan->projection[i]].type, ICE_BATCH_ROWS, err);
+            rc = ice__fill_init(&fills[i], w->arena, scan->s->cols[scan->projection[i]].type, ICE_BATCH_ROWS,
+                                err);
     if (rc == ICE_OK)
         w->fills = fills;
     return rc;
@@ -370,8 +373,8 @@ static ice_vec from_row(const ice_vec *v, size_t first)
     return out;
 }
 
-static ice_code run_column(hot_scan *scan, hot_worker *w, const hot_file *f, size_t at, size_t first, size_t n,
-                           ice_error *err)
+static ice_code run_column(hot_scan *scan, hot_worker *w, const hot_file *f, size_t at, size_t first,
+                           size_t n, ice_error *err)
 {
     int column = scan->projection[at];
     ice_vec *out = &w->vecs[at];
@@ -386,7 +389,8 @@ static ice_code run_column(hot_scan *scan, hot_worker *w, const hot_file *f, siz
     if (!same_layout(whole->type, c->type)) {
         ICE_TRY(fills_of(scan, w, err));
         if (!w->fills[at].data || !ice__promote_rows(whole, first, n, c->type, w->fills[at].data))
-            return ice_fail(err, ICE_CORRUPT, "column %.*s: file %.*s has it in a type it was never promoted from",
+            return ice_fail(err, ICE_CORRUPT,
+                            "column %.*s: file %.*s has it in a type it was never promoted from",
                             ICE_PRI(c->name), ICE_PRI(f->file->key));
         out->data = w->fills[at].data;
         out->strs = NULL;
@@ -416,7 +420,8 @@ static bool mark_vector(const ice_dv *dv, uint32_t first, uint32_t n, uint8_t *e
 }
 
 /* Rows of a run that are left; `sel` NULL in *out: all of them. */
-static void select_rows(hot_source *s, hot_worker *w, const hot_file *f, uint32_t first, uint32_t n, ice_batch *out)
+static void select_rows(hot_source *s, hot_worker *w, const hot_file *f, uint32_t first, uint32_t n,
+                        ice_batch *out)
 {
     size_t count = 0;
     memset(w->ended, 0, sizeof w->ended);
@@ -489,7 +494,8 @@ static ice_code next_tail(hot_scan *scan, hot_worker *w, ice_batch *out, ice_err
     return rc;
 }
 
-static ice_code gather(hot_scan *scan, hot_worker *w, const ice_row *row, size_t at, ice_value *values, ice_error *err)
+static ice_code gather(hot_scan *scan, hot_worker *w, const ice_row *row, size_t at, ice_value *values,
+                       ice_error *err)
 {
     size_t k = 0;
     ice_code rc = ICE_OK;
@@ -544,7 +550,8 @@ static ice_code hot_next(ice_source *src, void *state, void **worker, ice_batch 
     if (scan->lookup)
         return next_found(scan, w, out, err);
     for (;;) {
-        uint64_t run = atomic_load(&scan->next) < scan->s->nruns ? atomic_fetch_add(&scan->next, 1) : UINT64_MAX;
+        uint64_t run =
+            atomic_load(&scan->next) < scan->s->nruns ? atomic_fetch_add(&scan->next, 1) : UINT64_MAX;
         if (run >= scan->s->nruns)
             return next_tail(scan, w, out, err);
         ICE_TRY(next_run(scan, w, run, out, err));
@@ -614,8 +621,8 @@ static ice_code copy_columns(hot_source *s, const ice_column *cols, size_t n, ic
     return ICE_OK;
 }
 
-ice_code ice__source_create(ice_view *v, bool base, ice_tail_which which, const ice_column *cols, size_t ncols,
-                            ice_source **out, ice_error *err)
+ice_code ice__source_create(ice_view *v, bool base, ice_tail_which which, const ice_column *cols,
+                            size_t ncols, ice_source **out, ice_error *err)
 {
     ice_published *p = v->state->published;
     hot_source *s = calloc(1, sizeof *s);

@@ -14,8 +14,8 @@ ice_code ice_tabstate_create(ice_tabledef *def, ice_published *published, ice_ta
     ICE_TRY(ice_keys_of(def, def->arena, &s->keys, err));
     if (!tail)
         ICE_TRY(ice_tail_create(def, &tail, err));
-    /* A trimmed tail was made with the older state's definition: given this one, it needs no older state, and a
-     * table that is flushed for years keeps no chain of them. */
+    /* A trimmed tail was made with the older state's definition: given this one, it needs no older state, and
+     * a table that is flushed for years keeps no chain of them. */
     else if (older && older->tail != tail)
         ICE_TRY(ice_tail_set_def(tail, def, err));
     s->def = def;

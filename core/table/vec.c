@@ -91,7 +91,8 @@ void ice__fill_vec(const ice__fill *f, ice_vec *out)
     *out = (ice_vec){.type = f->type, .validity = f->validity, .data = f->data, .strs = f->strs};
 }
 
-void ice__file_vec(const ice__file *f, const ice_chunkfile *c, const ice_column *col, ice_vec_const *mem, ice_vec *out)
+void ice__file_vec(const ice__file *f, const ice_chunkfile *c, const ice_column *col, ice_vec_const *mem,
+                   ice_vec *out)
 {
     ice_value start = {.kind = ICE_T_TIMESTAMPTZ, .i = f->min_start};
     if (ice_chunkfile_column(c, col->field_id, out))
@@ -120,8 +121,8 @@ bool ice__promote_rows(const ice_vec *in, size_t first, size_t n, ice_type t, vo
             ((double *)out)[i] = src[i];
         return true;
     }
-    if (from == ICE_T_DECIMAL && to == ICE_T_DECIMAL && in->type.scale == t.scale && ice_type_width(in->type) == 8 &&
-        ice_type_width(t) == 16) {
+    if (from == ICE_T_DECIMAL && to == ICE_T_DECIMAL && in->type.scale == t.scale &&
+        ice_type_width(in->type) == 8 && ice_type_width(t) == 16) {
         const int64_t *src = (const int64_t *)in->data + first;
         for (size_t i = 0; i < n; i++) {
             ice_i128 wide = src[i];

@@ -17,8 +17,8 @@ out:
     return rc;
 }
 
-ice_code ice_view_open(ice_view *v, unsigned tag, bool with_start, ice_arena *a, ice_source **source, ice_str *subquery,
-                       ice_error *err)
+ice_code ice_view_open(ice_view *v, unsigned tag, bool with_start, ice_arena *a, ice_source **source,
+                       ice_str *subquery, ice_error *err)
 {
     ice__plan plan;
     ice_code rc;
@@ -36,8 +36,8 @@ out:
     return rc;
 }
 
-/* ---- sub-sources: "__ice_<tag>_tail", "__ice_<tag>_deleted_<k>", "__ice_<tag>_ended_<k>", each with "_s" where
- * _row_start is shown (the branches depend on it) ---- */
+/* ---- sub-sources: "__ice_<tag>_tail", "__ice_<tag>_deleted_<k>", "__ice_<tag>_ended_<k>", each with "_s"
+ * where _row_start is shown (the branches depend on it) ---- */
 
 typedef struct subname {
     bool tail, deleted, ended, with_start;
@@ -69,7 +69,8 @@ static bool parse_subname(ice_str s, subname *out)
     *out = (subname){0};
     if (!eat(&s, "__ice_") || !eat_number(&s, &tag) || !eat(&s, "_"))
         return false;
-    if (!(out->tail = eat(&s, "tail")) && !(out->deleted = eat(&s, "deleted_")) && !(out->ended = eat(&s, "ended_")))
+    if (!(out->tail = eat(&s, "tail")) && !(out->deleted = eat(&s, "deleted_")) &&
+        !(out->ended = eat(&s, "ended_")))
         return false;
     if (!out->tail && !eat_number(&s, &out->branch))
         return false;
@@ -112,7 +113,8 @@ ice_code ice_view_subsource(ice_view *v, ice_str name, ice_source **source, ice_
 
 /* ---- counting ---- */
 
-static ice_code count_tail(ice_tail *t, int64_t at, bool (*skip)(void *, ice_ref), void *arg, uint64_t *out, ice_error *err)
+static ice_code count_tail(ice_tail *t, int64_t at, bool (*skip)(void *, ice_ref), void *arg, uint64_t *out,
+                           ice_error *err)
 {
     ice_tail_scan *scan = NULL;
     void *worker = NULL;

@@ -1,7 +1,9 @@
-/* One table, kept twice: as files and a tail, and as a plain list of row versions that every answer is compared with.
+/* One table, kept twice: as files and a tail, and as a plain list of row versions that every answer is
+ * compared with.
  *
- * Columns (field ids 1..5): id long primary key, name string, grp int with an index, price double, and, once evolved,
- * extra long with initial default 7; evolving also renames name to label and promotes grp to long. */
+ * Columns (field ids 1..5): id long primary key, name string, grp int with an index, price double, and, once
+ * evolved, extra long with initial default 7; evolving also renames name to label and promotes grp to long.
+ */
 #ifndef TESTS_TABLE_WORLD_H
 #define TESTS_TABLE_WORLD_H
 
@@ -29,7 +31,7 @@ typedef struct version {
     int64_t extra;
     int64_t start, end; /* end ICE_TIME_MAX: live */
     ice_row_op end_op;
-    int file, pos;      /* file -1: in none */
+    int file, pos; /* file -1: in none */
     bool in_history;
 } version;
 
@@ -104,21 +106,27 @@ static inline ice_code w_resolve(void *arg, ice_str name, unsigned seq, ice_aren
 
 static inline ice_column w_column(int32_t id, const char *name, ice_kind kind)
 {
-    return (ice_column){.field_id = id, .name = ice_str_c(name), .type = {.kind = (uint8_t)kind}, .sql_type = ICE_STR("x")};
+    return (ice_column){
+        .field_id = id, .name = ice_str_c(name), .type = {.kind = (uint8_t)kind}, .sql_type = ICE_STR("x")};
 }
 
 static inline ice_tabledef *w_def(world *w)
 {
     ice_tabledef *d = ice_tabledef_create(ICE_STR("people"));
-    ice_column cols[] = {w_column(1, "id", ICE_T_LONG), w_column(2, "name", ICE_T_STRING), w_column(3, "grp", ICE_T_INT),
-                         w_column(4, "price", ICE_T_DOUBLE)};
+    ice_column cols[] = {w_column(1, "id", ICE_T_LONG), w_column(2, "name", ICE_T_STRING),
+                         w_column(3, "grp", ICE_T_INT), w_column(4, "price", ICE_T_DOUBLE)};
     int32_t id = 1, grp = 3;
     uint8_t down = 0;
     cols[0].not_null = true;
     for (size_t i = 0; i < 4; i++)
         OK(ice_tabledef_add_column(d, &cols[i], &w->err));
-    ice_constraint key = {.kind = ICE_CON_PRIMARY, .name = ICE_STR("people_pkey"), .ncols = 1, .field_ids = &id};
-    ice_index index = {.name = ICE_STR("people_grp"), .ncols = 1, .field_ids = &grp, .descending = &down, .kind = ICE_STR("btree")};
+    ice_constraint key = {
+        .kind = ICE_CON_PRIMARY, .name = ICE_STR("people_pkey"), .ncols = 1, .field_ids = &id};
+    ice_index index = {.name = ICE_STR("people_grp"),
+                       .ncols = 1,
+                       .field_ids = &grp,
+                       .descending = &down,
+                       .kind = ICE_STR("btree")};
     OK(ice_tabledef_add_constraint(d, &key, &w->err));
     OK(ice_tabledef_add_index(d, &index, &w->err));
     return d;
@@ -136,8 +144,13 @@ static inline world *w_open(uint64_t budget)
     pthread_mutex_init(&w->own_busy, NULL);
     OK(ice_store_open(w->dir, true, false, &w->store, &w->err));
     OK(ice_engine_open(library, 2, 0, &w->engine, &w->err));
-    w->env = (ice_env){.store = w->store, .cache_dir = w->cache, .memory_budget = budget, .ns = "shop",
-                       .engine_acquire = w_acquire, .engine_release = w_release, .arg = w};
+    w->env = (ice_env){.store = w->store,
+                       .cache_dir = w->cache,
+                       .memory_budget = budget,
+                       .ns = "shop",
+                       .engine_acquire = w_acquire,
+                       .engine_release = w_release,
+                       .arg = w};
     OK(ice_engine_connect(w->engine, ice_env_resolve, &w->env, &w->own, &w->err));
     OK(ice_engine_connect(w->engine, w_resolve, w, &w->user, &w->err));
     w->arena = ice_arena_create();
@@ -206,7 +219,12 @@ static inline version *w_live(world *w, int64_t id)
 
 static inline version w_row(int64_t id, int salt)
 {
-    version r = {.id = id, .grp = (id + salt) % 10, .price = (double)(id * 4 + salt) / 4, .extra = 7, .end = ICE_TIME_MAX, .file = -1};
+    version r = {.id = id,
+                 .grp = (id + salt) % 10,
+                 .price = (double)(id * 4 + salt) / 4,
+                 .extra = 7,
+                 .end = ICE_TIME_MAX,
+                 .file = -1};
     if ((id + salt) % 7)
         snprintf(r.name, sizeof r.name, salt % 2 ? "n%lld.%d" : "a longer name %lld.%d", (long long)id, salt);
     return r;
@@ -279,8 +297,11 @@ static inline ice_str w_dir(world *w, bool history)
 
 static inline ice_file_column w_stats(world *w, const ice_column *c, const ice_column_stats *s, uint64_t rows)
 {
-    ice_file_column out = {.field_id = s->field_id, .size = (int64_t)s->size_bytes, .values = (int64_t)rows,
-                           .nulls = s->null_count, .nans = s->nan_count};
+    ice_file_column out = {.field_id = s->field_id,
+                           .size = (int64_t)s->size_bytes,
+                           .values = (int64_t)rows,
+                           .nulls = s->null_count,
+                           .nans = s->nan_count};
     ice_buf lower = {0}, upper = {0};
     if (s->has_bounds) {
         OK(ice_single_to_binary(&s->lower, c->type, &lower, &w->err));
@@ -339,7 +360,10 @@ static inline void w_version_sql(world *w, const version *r, bool history, ice_b
     w_literal(b, (ice_value){.kind = ICE_T_TIMESTAMPTZ, .i = r->start}, time);
     if (history) {
         w_literal(b, (ice_value){.kind = ICE_T_TIMESTAMPTZ, .i = r->end}, time);
-        w_literal(b, (ice_value){.kind = ICE_T_STRING, .s = ice_str_c(r->end_op == ICE_OP_DELETE ? "delete" : "update")}, text);
+        w_literal(b,
+                  (ice_value){.kind = ICE_T_STRING,
+                              .s = ice_str_c(r->end_op == ICE_OP_DELETE ? "delete" : "update")},
+                  text);
     }
     ice_buf_puts(b, ")");
 }
@@ -392,10 +416,14 @@ static inline void w_delete_rows(world *w)
         }
 }
 
-static inline void w_add_entry(world *w, ice_manifest_writer *m, wfile *f, int64_t sequence, int64_t snapshot_id)
+static inline void w_add_entry(world *w, ice_manifest_writer *m, wfile *f, int64_t sequence,
+                               int64_t snapshot_id)
 {
-    ice_manifest_entry e = {.status = ICE_ENTRY_EXISTING, .snapshot_id = f->snapshot_id, .sequence_number = f->sequence,
-                            .file_sequence_number = f->sequence, .file = f->df};
+    ice_manifest_entry e = {.status = ICE_ENTRY_EXISTING,
+                            .snapshot_id = f->snapshot_id,
+                            .sequence_number = f->sequence,
+                            .file_sequence_number = f->sequence,
+                            .file = f->df};
     if (!f->sequence) {
         e.status = ICE_ENTRY_ADDED;
         e.snapshot_id = e.sequence_number = e.file_sequence_number = ICE_UNSET;
@@ -406,13 +434,15 @@ static inline void w_add_entry(world *w, ice_manifest_writer *m, wfile *f, int64
 }
 
 /* A manifest of the data files of one spec; false: there are none. */
-static inline bool w_manifest(world *w, bool history, int32_t spec_id, int64_t snapshot_id, int64_t sequence, ice_manifest_file *out)
+static inline bool w_manifest(world *w, bool history, int32_t spec_id, int64_t snapshot_id, int64_t sequence,
+                              ice_manifest_file *out)
 {
     ice_metadata *m = w->meta[history];
     ice_manifest_writer *mw;
     ice_buf bytes = {0};
     ice_str key, location;
-    OK(ice_manifest_writer_create(ice_metadata_current_schema(m), ice_metadata_spec(m, spec_id), false, snapshot_id, &mw, &w->err));
+    OK(ice_manifest_writer_create(ice_metadata_current_schema(m), ice_metadata_spec(m, spec_id), false,
+                                  snapshot_id, &mw, &w->err));
     for (size_t i = 0; i < w->nfiles; i++)
         if (w->files[i].history == history && w->files[i].spec_id == spec_id)
             w_add_entry(w, mw, &w->files[i], sequence, snapshot_id);
@@ -436,13 +466,17 @@ static inline bool w_delete_manifest(world *w, int64_t snapshot_id, ice_manifest
     ice_buf bytes = {0};
     OK(ice__metadata_key(w->arena, w_dir(w, false), "dv", "puffin", &puffin, &w->err));
     OK(ice_store_location(w->store, w->arena, puffin, &location, &w->err));
-    OK(ice_manifest_writer_create(ice_metadata_current_schema(m), ice_metadata_spec(m, 0), true, snapshot_id, &mw, &w->err));
+    OK(ice_manifest_writer_create(ice_metadata_current_schema(m), ice_metadata_spec(m, 0), true, snapshot_id,
+                                  &mw, &w->err));
     for (size_t i = 0; i < w->nfiles; i++) {
         wfile *f = &w->files[i];
         if (!f->dv)
             continue;
-        ice_manifest_entry e = {.status = ICE_ENTRY_ADDED, .snapshot_id = ICE_UNSET, .sequence_number = ICE_UNSET,
-                                .file_sequence_number = ICE_UNSET, .file = ice_data_file_init()};
+        ice_manifest_entry e = {.status = ICE_ENTRY_ADDED,
+                                .snapshot_id = ICE_UNSET,
+                                .sequence_number = ICE_UNSET,
+                                .file_sequence_number = ICE_UNSET,
+                                .file = ice_data_file_init()};
         e.file.content = ICE_CONTENT_POSITION_DELETES;
         e.file.path = location;
         e.file.format = ICE_STR("puffin");
@@ -486,7 +520,8 @@ static inline void w_schema(world *w, bool history)
         return;
     }
     OK(ice_store_location(w->store, w->arena, w_dir(w, history), &location, &w->err));
-    OK(ice_metadata_create(w->arena, def->uuid, location, &schema, w->now / 1000, &w->meta[history], &w->err));
+    OK(ice_metadata_create(w->arena, def->uuid, location, &schema, w->now / 1000, &w->meta[history],
+                           &w->err));
 }
 
 static inline void w_properties(world *w)
@@ -515,19 +550,26 @@ static inline void w_snapshot(world *w, bool history)
     char number[32];
     int64_t sequence = ice_metadata_next_sequence(m);
     snprintf(number, sizeof number, "%lld", (long long)w->now);
-    ice_kv summary[] = {{ICE_STR("operation"), ICE_STR("overwrite")}, {ice_str_c(ICE_PROP_FLUSHED), ice_str_c(number)}};
-    ice_snapshot s = {.id = ice_metadata_new_snapshot_id(m), .timestamp_ms = w->now / 1000, .nsummary = 2, .summary = summary,
-                      .schema_id = -1, .parent_id = ICE_UNSET};
+    ice_kv summary[] = {{ICE_STR("operation"), ICE_STR("overwrite")},
+                        {ice_str_c(ICE_PROP_FLUSHED), ice_str_c(number)}};
+    ice_snapshot s = {.id = ice_metadata_new_snapshot_id(m),
+                      .timestamp_ms = w->now / 1000,
+                      .nsummary = 2,
+                      .summary = summary,
+                      .schema_id = -1,
+                      .parent_id = ICE_UNSET};
     for (size_t i = 0; i < m->nspecs; i++)
         n += w_manifest(w, history, m->specs[i].spec_id, s.id, sequence, &manifests[n]);
     if (!history)
         n += w_delete_manifest(w, s.id, &manifests[n]);
-    OK(ice_manifest_list_write(s.id, m->current_snapshot_id, sequence, m->next_row_id, manifests, n, &bytes, &s.added_rows, &w->err));
+    OK(ice_manifest_list_write(s.id, m->current_snapshot_id, sequence, m->next_row_id, manifests, n, &bytes,
+                               &s.added_rows, &w->err));
     OK(ice__metadata_key(w->arena, w_dir(w, history), "snap-", "avro", &key, &w->err));
     s.manifest_list = w_put(w, key, &bytes);
     OK(ice_metadata_add_snapshot(m, &s, &w->err));
     OK(ice_metadata_to_json(m, &bytes, &w->err));
-    OK(ice_metadata_location(w->arena, w_dir(w, history), w->meta_version[history]++, ice_uuid_random(), &key, &w->err));
+    OK(ice_metadata_location(w->arena, w_dir(w, history), w->meta_version[history]++, ice_uuid_random(), &key,
+                             &w->err));
     w->location[history] = w_put(w, key, &bytes);
 }
 
@@ -553,10 +595,13 @@ static inline void w_publish(world *w)
     w->state = next;
 }
 
-/* `rows` new rows from `first` on in one commit, staged as a file without _row_start. To be published next. */
+/* `rows` new rows from `first` on in one commit, staged as a file without _row_start. To be published next.
+ */
 static inline void w_bulk(world *w, int64_t first, int rows)
 {
-    ice_partition_field field = {.source_id = ICE_FIELD_ROW_START, .field_id = 0, .name = ICE_STR("_row_start"),
+    ice_partition_field field = {.source_id = ICE_FIELD_ROW_START,
+                                 .field_id = 0,
+                                 .name = ICE_STR("_row_start"),
                                  .transform = {.kind = ICE_TR_IDENTITY}};
     ice_partition_spec spec = {.nfields = 1, .fields = &field};
     int32_t spec_id;
@@ -564,11 +609,18 @@ static inline void w_bulk(world *w, int64_t first, int rows)
     w->now += 1000;
     w_schema(w, false);
     OK(ice_metadata_add_spec(w->meta[0], &spec, false, &spec_id, &w->err));
-    ice_buf_printf(&sql, "SELECT i, 'bulk ' || i, CAST(i %% 10 AS INTEGER), i / 4.0 FROM range(%lld, %lld) AS r(i)", (long long)first,
-                   (long long)first + rows);
+    ice_buf_printf(&sql,
+                   "SELECT i, 'bulk ' || i, CAST(i %% 10 AS INTEGER), i / 4.0 FROM range(%lld, %lld) AS r(i)",
+                   (long long)first, (long long)first + rows);
     for (int i = 0; i < rows; i++) {
-        version r = {.id = first + i, .grp = (first + i) % 10, .price = (double)(first + i) / 4, .extra = 7, .start = w->now,
-                     .end = ICE_TIME_MAX, .file = (int)w->nfiles, .pos = i};
+        version r = {.id = first + i,
+                     .grp = (first + i) % 10,
+                     .price = (double)(first + i) / 4,
+                     .extra = 7,
+                     .start = w->now,
+                     .end = ICE_TIME_MAX,
+                     .file = (int)w->nfiles,
+                     .pos = i};
         snprintf(r.name, sizeof r.name, "bulk %lld", (long long)first + i);
         assert_true(w->n < MAX_VERSIONS);
         w->v[w->n++] = r;
@@ -592,7 +644,8 @@ static inline void w_evolve(world *w)
     OK(ice_tabledef_rename_column(d, ICE_STR("name"), ICE_STR("label"), &w->err));
     d->cols[2].type = (ice_type){.kind = ICE_T_LONG};
     OK(ice_tabledef_add_column(d, &extra, &w->err));
-    OK(ice_tabstate_create(d, ice_published_ref(w->state->published), ice_tail_ref(w->state->tail), w->state, &next, &w->err));
+    OK(ice_tabstate_create(d, ice_published_ref(w->state->published), ice_tail_ref(w->state->tail), w->state,
+                           &next, &w->err));
     OK(ice_tail_set_def(next->tail, next->def, &w->err));
     ice_tabstate_unref(w->state);
     w->state = next;
@@ -710,7 +763,8 @@ static inline char *w_expect_versions(world *w, int64_t at)
         w_put_version(w, r, &b);
         ice_buf_printf(&b, "|%lld", (long long)r->start);
         if (r->end <= at)
-            ice_buf_printf(&b, "|%lld|%s\n", (long long)r->end, r->end_op == ICE_OP_DELETE ? "delete" : "update");
+            ice_buf_printf(&b, "|%lld|%s\n", (long long)r->end,
+                           r->end_op == ICE_OP_DELETE ? "delete" : "update");
         else
             ice_buf_puts(&b, "|NULL|NULL\n");
     }
@@ -726,7 +780,8 @@ static inline void w_same(char *got, char *want, const char *what)
             i++;
         for (from = i; from > 0 && got[from - 1] != '\n'; from--)
             ;
-        fail_msg("%s: differs at byte %zu: got \"%.150s\", want \"%.150s\"", what, i, got + from, want + from);
+        fail_msg("%s: differs at byte %zu: got \"%.150s\", want \"%.150s\"", what, i, got + from,
+                 want + from);
     }
     free(got);
     free(want);

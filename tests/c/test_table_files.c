@@ -1,4 +1,5 @@
-/* What comes from outside: broken caches, hostile metadata, tables of other engines; and what a published state says. */
+/* What comes from outside: broken caches, hostile metadata, tables of other engines; and what a published
+ * state says. */
 #include "table_world.h"
 
 #include <dirent.h>
@@ -28,7 +29,8 @@ static void reload(world *w)
     ice_published *p;
     ice_tabstate *next;
     OK(ice_published_load(&w->env, w->location[0], &p, &w->err));
-    OK(ice_tabstate_create(ice_tabledef_clone(w->state->def, false), p, ice_tail_ref(w->state->tail), w->state, &next, &w->err));
+    OK(ice_tabstate_create(ice_tabledef_clone(w->state->def, false), p, ice_tail_ref(w->state->tail),
+                           w->state, &next, &w->err));
     /* Nothing may keep the cache open but the new state. */
     ice_published_unref(w->state->published);
     w->state->published = NULL;
@@ -139,7 +141,8 @@ static ice_code load_of(world *w, ice_metadata *m)
     ice_buf bytes = {0};
     ice_str key;
     OK(ice_metadata_to_json(m, &bytes, &w->err));
-    OK(ice_metadata_location(w->arena, w_dir(w, false), w->meta_version[0]++, ice_uuid_random(), &key, &w->err));
+    OK(ice_metadata_location(w->arena, w_dir(w, false), w->meta_version[0]++, ice_uuid_random(), &key,
+                             &w->err));
     ice_code rc = ice_published_load(&w->env, w_put(w, key, &bytes), &p, &w->err);
     ice_published_unref(p);
     return rc;
@@ -279,8 +282,9 @@ static void names(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(caches_hot),    cmocka_unit_test(caches_cold), cmocka_unit_test(no_cache), cmocka_unit_test(hostile),
-        cmocka_unit_test(hostile_files), cmocka_unit_test(foreign),     cmocka_unit_test(says),     cmocka_unit_test(names),
+        cmocka_unit_test(caches_hot), cmocka_unit_test(caches_cold),   cmocka_unit_test(no_cache),
+        cmocka_unit_test(hostile),    cmocka_unit_test(hostile_files), cmocka_unit_test(foreign),
+        cmocka_unit_test(says),       cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,9 @@ typedef struct tx {
     int64_t op;
     own_version v[400];
     size_t n;
-    struct { int64_t id, op; } ended[400]; /* of the table's rows */
+    struct {
+        int64_t id, op;
+    } ended[400]; /* of the table's rows */
     size_t nended;
 } tx;
 
@@ -194,10 +196,13 @@ static void filters(uint64_t budget)
     for (int evolved = 0; evolved < 2; evolved++) {
         ice_view v = w_view(w, ICE_VIEW_CURRENT, w->now);
         w_same(w_query(w, v, false, "SELECT * FROM t WHERE id = 7"), expect_where(w, is_seven), "id = 7");
-        w_same(w_query(w, v, false, "SELECT * FROM t WHERE id IN (7, 31, 1200, 7, 99999)"), expect_where(w, is_some), "id in");
+        w_same(w_query(w, v, false, "SELECT * FROM t WHERE id IN (7, 31, 1200, 7, 99999)"),
+               expect_where(w, is_some), "id in");
         w_same(w_query(w, v, false, "SELECT * FROM t WHERE grp = 3"), expect_where(w, is_group), "grp = 3");
-        w_same(w_query(w, v, false, "SELECT * FROM t WHERE grp = 3 AND id < 50"), expect_where(w, is_both), "grp = 3 and id < 50");
-        w_same(w_query(w, v, false, "SELECT * FROM t a JOIN (SELECT 7 AS x) ON a.id = x WHERE false"), strdup(""), "nothing");
+        w_same(w_query(w, v, false, "SELECT * FROM t WHERE grp = 3 AND id < 50"), expect_where(w, is_both),
+               "grp = 3 and id < 50");
+        w_same(w_query(w, v, false, "SELECT * FROM t a JOIN (SELECT 7 AS x) ON a.id = x WHERE false"),
+               strdup(""), "nothing");
         w_same(w_query(w, v, false, "SELECT count(*) FROM t a JOIN t b USING (id) WHERE a.id = 7"),
                strdup(w_live(w, 7) ? "1\n" : "0\n"), "self join");
         if (!evolved)

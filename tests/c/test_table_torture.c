@@ -1,5 +1,5 @@
-/* Every fault point that reading passes is failed once: no crash, no leak, the right error or the right answer, and the
- * table readable after it. */
+/* Every fault point that reading passes is failed once: no crash, no leak, the right error or the right
+ * answer, and the table readable after it. */
 #include "table_world.h"
 
 static void empty_cache(world *w)
@@ -52,7 +52,10 @@ static ice_code read_it(world *w, bool past)
     ICE_TRY(ice_published_load(&w->env, w->location[0], &p, &w->err));
     ICE_TRY(ice_tabstate_create(def, p, ice_tail_ref(w->state->tail), w->state, &state, &w->err));
     def = NULL, p = NULL;
-    ice_view v = {.env = &w->env, .state = state, .at = past ? w->now - 9000 : w->now, .mode = past ? ICE_VIEW_AS_OF : ICE_VIEW_CURRENT};
+    ice_view v = {.env = &w->env,
+                  .state = state,
+                  .at = past ? w->now - 9000 : w->now,
+                  .mode = past ? ICE_VIEW_AS_OF : ICE_VIEW_CURRENT};
     ICE_TRY(ice_view_count(&v, &n, &w->err));
     ICE_TRY(open_and_release(w, &v));
     if (past)
@@ -97,7 +100,8 @@ static void torture(uint64_t budget)
                 fail_msg("after fault %ld: %s", k, w->err.message);
         }
     assert_true(failed > 10);
-    w_same(w_query(w, w_view(w, ICE_VIEW_CURRENT, w->now), true, "SELECT * FROM t"), w_expect(w, w->now, true), "after all");
+    w_same(w_query(w, w_view(w, ICE_VIEW_CURRENT, w->now), true, "SELECT * FROM t"),
+           w_expect(w, w->now, true), "after all");
     w_close(w);
 }
 
