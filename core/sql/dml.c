@@ -246,7 +246,7 @@ static bool conflict_target(ice__parser *p, ice_insert *in)
 
 static bool do_update(ice__parser *p, ice_insert *in)
 {
-    ice__scope scope = {in->table, in->alias, true};
+    ice__scope scope = {.table = in->table, .alias = in->alias, .excluded = true};
     assignments set;
 
     if (!in->conflict_target.ptr && !in->conflict_constraint.ptr)
@@ -327,7 +327,7 @@ bool ice__insert(ice__parser *p, ice_str with, ice_stmt *out)
         return false;
     if (!insert_source(p, with, in) || !parse_conflict(p, in))
         return false;
-    scope = (ice__scope){in->table, in->alias, false};
+    scope = (ice__scope){.table = in->table, .alias = in->alias, .excluded = false};
     if (!parse_returning(p, &scope, &r))
         return false;
     PUT_RETURNING(in, &r);
@@ -358,7 +358,7 @@ static bool parse_where(ice__parser *p, const ice__scope *scope, ice_update *u)
 static bool changed_rows(ice__parser *p, const char *from, ice_update *u)
 {
     static const char *const stops[] = {"WHERE", "RETURNING", NULL};
-    ice__scope scope = {u->table, u->alias, false};
+    ice__scope scope = {.table = u->table, .alias = u->alias, .excluded = false};
     returning r;
 
     if (ice__take(p, from)) {
@@ -395,7 +395,7 @@ bool ice__update(ice__parser *p, ice_stmt *out)
     ice__advance(p);
     if (!refuse_only(p) || !ice__table_name(p, &u->table) || !parse_alias(p, stops, &u->alias))
         return false;
-    scope = (ice__scope){u->table, u->alias, false};
+    scope = (ice__scope){.table = u->table, .alias = u->alias, .excluded = false};
     if (!parse_set(p, &scope, &set))
         return false;
     u->nset = set.cols.n;

@@ -6,6 +6,8 @@ enum { MAX_DIGITS = 38 };
 
 bool ice__in_scope(const ice__scope *s, ice_str qualifier)
 {
+    if (s->any)
+        return qualifier.ptr != NULL;
     return !qualifier.ptr || ice_str_eq(qualifier, s->alias.ptr ? s->alias : s->table);
 }
 
@@ -282,8 +284,19 @@ bool ice__expr(ice__parser *p, const ice__scope *scope, const char *const *stops
 typedef struct where {
     ice__parser p;
     const ice__scope *scope;
+    ice_str qualifier; /* of the column read last */
     ice__vec conds;
 } where;
+
+static bool where_column(where *w, ice_str *column)
+{
+    ice__parser t = w->p;
+
+    if (!ice__simple_column(&t, &w->qualifier, column) || !ice__in_scope(w->scope, w->qualifier))
+        return false;
+    w->p = t;
+    return true;
+}
 
 static bool add(where *w, ice_str column, ice_cmp op, ice_expr *args, size_t nargs)
 {
@@ -294,7 +307,7 @@ static bool add(where *w, ice_str column, ice_cmp op, ice_expr *args, size_t nar
         return false;
     if (nargs)
         memcpy(copy, args, nargs * sizeof *args);
-    *c = (ice_cond){.column = column, .op = op, .nargs = nargs, .args = copy};
+    *c = (ice_cond){.column = column, .qualifier = w->qualifier, .op = op, .nargs = nargs, .args = copy};
     return true;
 }
 
@@ -383,10 +396,10 @@ static bool comparison(where *w)
     ice_expr arg;
     ice_cmp op;
 
-    if (own_column(&w->p, w->scope, &column))
+    if (where_column(w, &column))
         return about_column(w, column);
     return ice__simple_arg(&w->p, &arg) && comparison_op(&w->p, &op) &&
-           own_column(&w->p, w->scope, &column) && add(w, column, flipped(op), &arg, 1);
+           where_column(w, &column) && add(w, column, flipped(op), &arg, 1);
 }
 
 /* NOT of one condition that has an opposite; in three-valued logic, too, that is the same. */

@@ -234,7 +234,7 @@ typedef struct item {
 } item;
 
 /* [AS] name */
-static bool output_name(ice__parser *p, ice_str *name)
+bool ice__output_name(ice__parser *p, ice_str *name)
 {
     ice__parser t = *p;
     ice_str text;
@@ -265,7 +265,7 @@ static bool lone_item(ice__parser *p, ice_select *s, ice_str *name)
         return false;
     }
     *p = t;
-    return output_name(p, name);
+    return ice__output_name(p, name);
 }
 
 static bool items(ice__parser *p, ice__vec *list)
@@ -276,7 +276,7 @@ static bool items(ice__parser *p, ice__vec *list)
         if (!i || !ice__simple_column(p, &i->qualifier, &i->column))
             return false;
         i->name = i->column;
-        if (!output_name(p, &i->name))
+        if (!ice__output_name(p, &i->name))
             return false;
     } while (ice__take_op(p, ','));
     return true;
@@ -313,6 +313,17 @@ static bool order_name_clear(const ice_select *s, ice_str column)
     return true;
 }
 
+/* column [ASC | DESC] [NULLS ...], the last only where it says what is so anyway: nulls come last upwards and first downwards. */
+bool ice__order_item(ice__parser *p, ice_str *qualifier, ice_str *column, bool *down)
+{
+    if (!ice__simple_column(p, qualifier, column))
+        return false;
+    *down = ice__take(p, "DESC");
+    if (!*down)
+        ice__take(p, "ASC");
+    return !ice__take(p, "NULLS") || ice__take(p, *down ? "FIRST" : "LAST");
+}
+
 static bool order_by(ice__parser *p, ice_select *s, const ice__scope *scope)
 {
     ice__vec cols = {0}, desc = {0};
@@ -321,21 +332,25 @@ static bool order_by(ice__parser *p, ice_select *s, const ice__scope *scope)
         ice_str qualifier, column;
         bool *down = ice__push(p, &desc, sizeof *down);
 
-        if (!down || !ice__simple_column(p, &qualifier, &column) || !ice__in_scope(scope, qualifier) ||
+        if (!down || !ice__order_item(p, &qualifier, &column, down) || !ice__in_scope(scope, qualifier) ||
             !ice__push_str(p, &cols, column))
             return false;
         if (!qualifier.ptr && !order_name_clear(s, column))
-            return false;
-        *down = ice__take(p, "DESC");
-        if (!*down)
-            ice__take(p, "ASC");
-        /* Only where it says what is so anyway: nulls come last upwards and first downwards. */
-        if (ice__take(p, "NULLS") && !ice__take(p, *down ? "FIRST" : "LAST"))
             return false;
     } while (ice__take_op(p, ','));
     s->order_cols = cols.data;
     s->order_desc = desc.data;
     s->norder = cols.n;
+    return true;
+}
+
+bool ice__skip_limits(ice__parser *p)
+{
+    int64_t ignored;
+
+    while (ice__take(p, "LIMIT") || ice__take(p, "OFFSET"))
+        if (!ice__take(p, "ALL") && !limit_value(p, &ignored))
+            return false;
     return true;
 }
 
@@ -345,7 +360,7 @@ static bool relation(ice__parser *p, ice_select *s, ice__scope *scope)
 
     if (!ice__take(p, "FROM") || !ice__simple_column(p, &qualifier, &s->table) || qualifier.ptr)
         return false;
-    if (!output_name(p, &s->alias))
+    if (!ice__output_name(p, &s->alias))
         return false;
     *scope = (ice__scope){.table = s->table, .alias = s->alias};
     return true;
@@ -377,7 +392,6 @@ static bool simple_select(ice__parser *p, ice_select *s)
     ice__vec list = {0};
     ice_str lone = ICE_STR_NONE, star_of = ICE_STR_NONE;
     ice__scope scope;
-    int64_t ignored;
 
     if (!ice__take(p, "SELECT") || !select_list(p, s, &list, &lone, &star_of) || !relation(p, s, &scope))
         return false;
@@ -387,9 +401,8 @@ static bool simple_select(ice__parser *p, ice_select *s)
         return false;
     if (ice__take2(p, "ORDER", "BY") && (s->exists_one || !order_by(p, s, &scope)))
         return false;
-    while (ice__take(p, "LIMIT") || ice__take(p, "OFFSET"))
-        if (!ice__take(p, "ALL") && !limit_value(p, &ignored))
-            return false;
+    if (!ice__skip_limits(p))
+        return false;
     if (s->count_star && (s->norder || s->limit_sql.ptr))
         return false;
     return p->tok.kind == ICE__END && p->rc == ICE_OK && s->limit != ICE_SQL_LIMIT_EXPR;
@@ -404,7 +417,12 @@ static void try_simple(ice_arena *a, ice_select *s)
     if (simple_select(&p, &t)) {
         *s = t;
         s->simple = true;
+        return;
     }
+    p = ice__parser_of(a, s->text, NULL);
+    t = *s;
+    if (ice__joined_select(&p, &t))
+        *s = t;
 }
 
 /* ---- the statement ---- */

@@ -58,6 +58,7 @@ typedef struct ice_cond {
     ice_cmp op;
     size_t nargs;
     ice_expr *args;        /* PARAM or CONST only; a NULL among them never compares true */
+    ice_str qualifier;     /* as written before the column; absent: none */
     bool bare;             /* written as a boolean column alone, or NOT column (EQ TRUE, EQ FALSE): only if the column is BOOL is this it */
 } ice_cond;
 
@@ -89,12 +90,27 @@ typedef struct ice_update {
 /* `limit` or `offset` of ice_select when it is neither a literal nor a parameter; see limit_sql. */
 #define ICE_SQL_LIMIT_EXPR INT64_MIN
 
+/* [INNER | LEFT [OUTER]] JOIN table [alias] ON (a.x = b.y [AND ...]): columns of the joined table and of relations before it. Relations are
+ * numbered from 0 (the one after FROM) in the order they are written. */
+typedef struct ice_join {
+    ice_str table, alias;
+    bool left;
+    size_t non; ice_str *cols; ice_str *other_cols; int *other_rels;
+} ice_join;
+
+/* What a simple select with joins adds: to which relation each column belongs. */
+typedef struct ice_joined {
+    size_t njoins; ice_join *joins;
+    int *col_rels, *cond_rels, *order_rels;
+} ice_joined;
+
 /* SELECT cols FROM one table WHERE conjunction [ORDER BY cols] [LIMIT n] [OFFSET n], where it is exactly that; else `simple` is false.
  * Names compare exactly here and case-blind in DuckDB: a simple select whose table or one of whose columns is not found by its exact
  * name is the engine's. */
 typedef struct ice_select {
     ice_str text;          /* the whole statement without its locking clause */
     bool simple;
+    ice_joined *joined;    /* not simple, but it would be without its joins; every column is qualified. Else NULL */
     ice_str table, alias;
     bool star; bool count_star; bool exists_one;  /* SELECT COUNT(*) ..., SELECT 1 AS a ... */
     size_t ncols; ice_str *cols; ice_str *names;  /* output columns and their names (AS) */

@@ -128,6 +128,7 @@ bool ice__push_str(ice__parser *p, ice__vec *v, ice_str s);
 typedef struct ice__scope {
     ice_str table, alias;
     bool excluded; /* inside DO UPDATE */
+    bool any;      /* of several relations: every qualified column is taken, with its qualifier */
 } ice__scope;
 bool ice__in_scope(const ice__scope *s, ice_str qualifier);
 /* These two advance only on success. */
@@ -154,6 +155,12 @@ bool ice__type_text(ice__parser *p, ice_str *out);
 
 bool ice__skip_with(ice__parser *p);
 bool ice__select(ice__parser *p, ice_stmt *out);
+/* A select of qualified columns over joins on equality: fills what a simple one fills, and `joined`. */
+bool ice__joined_select(ice__parser *p, ice_select *s);
+/* ORDER BY's list, LIMIT and OFFSET behind a simple select's WHERE. */
+bool ice__order_item(ice__parser *p, ice_str *qualifier, ice_str *column, bool *down);
+bool ice__output_name(ice__parser *p, ice_str *name);
+bool ice__skip_limits(ice__parser *p);
 /* Fills tables_known, tables and the select's relations. */
 void ice__tables(ice_arena *a, ice_str sql, ice_stmt *out);
 bool ice__insert(ice__parser *p, ice_str with, ice_stmt *out);

@@ -160,12 +160,62 @@ static ice_code look_up(ice_session *s, ice_view *view, size_t key, const ice_va
     return rc;
 }
 
+/* The values of a key that the conditions name, one set after another: one for EQ on every column, one for each of an IN list. */
+typedef struct key_walk {
+    ice_session *s;
+    const ice_tabledef *def;
+    const ice_key *key;
+    const cond *conds;
+    size_t n, at;
+    const cond *first;
+} key_walk;
+
+static void walk_start(key_walk *w, ice_session *s, const ice_view *view, size_t k, const cond *conds, size_t n)
+{
+    const ice_key *key = &view->state->keys.keys[k];
+    *w = (key_walk){.s = s, .def = view->state->def, .key = key, .conds = conds, .n = n};
+    w->first = cond_for(conds, n, key->cols[0], key->ncols == 1);
+}
+
+static bool repeated(const key_walk *w)
+{
+    for (size_t j = 0; j < w->at; j++)
+        if (ice_value_cmp(&w->first->args[j], &w->first->args[w->at]) == 0)
+            return true;
+    return false;
+}
+
+/* Values take the column's own type: what does not fit it equals none of its rows. */
+static bool fits(key_walk *w, ice_value *values)
+{
+    ice_error ignored;
+    for (size_t c = 0; c < w->key->ncols; c++) {
+        const cond *at = c == 0 ? w->first : cond_for(w->conds, w->n, w->key->cols[c], false);
+        ice_value *arg = at->n ? &at->args[c == 0 ? w->at : 0] : NULL;
+        if (!arg || ice_value_cast(w->s->scratch, arg, w->def->cols[w->key->cols[c]].type, &values[c], &ignored) != ICE_OK ||
+            ice_value_cmp(&values[c], arg) != 0)
+            return false;
+    }
+    return true;
+}
+
+static bool walk_next(key_walk *w, ice_value *values)
+{
+    for (; w->at < w->first->n; w->at++)
+        if (!repeated(w) && fits(w, values)) {
+            w->at++;
+            return true;
+        }
+    return false;
+}
+
 ice_code ice__fast_rows(ice_session *s, ice_view *view, const ice_cond *conds, size_t n, const ice_value *params, ice__rows *out, bool *ok,
                         ice_error *err)
 {
     const ice_tabledef *def = view->state->def;
     cond bound[16];
     ice_value values[16];
+    key_walk w;
     *ok = false;
     if (n == 0 || n > 16 || view->mode != ICE_VIEW_CURRENT)
         return ICE_OK;
@@ -175,32 +225,9 @@ ice_code ice__fast_rows(ice_session *s, ice_view *view, const ice_cond *conds, s
     int k = choose_key(&view->state->keys, bound, n);
     if (k < 0 || view->state->keys.keys[k].ncols > 16)
         return ICE_OK;
-    const ice_key *key = &view->state->keys.keys[k];
     *ok = true;
-    const cond *first = cond_for(bound, n, key->cols[0], key->ncols == 1);
-    for (size_t i = 0; i < first->n; i++) {
-        bool repeated = false, null = false;
-        for (size_t j = 0; j < i && !repeated; j++)
-            repeated = ice_value_cmp(&first->args[j], &first->args[i]) == 0;
-        for (size_t c = 0; c < key->ncols && !repeated; c++) {
-            const cond *at = c == 0 ? first : cond_for(bound, n, key->cols[c], false);
-            null |= at->n == 0;
-            if (at->n)
-                values[c] = at->args[c == 0 ? i : 0];
-        }
-        if (repeated || null)
-            continue;
-        /* Values take the column's own type: what does not fit it equals none of its rows. */
-        ice_error ignored;
-        bool fits = true;
-        for (size_t c = 0; c < key->ncols && fits; c++) {
-            ice_value v;
-            fits = ice_value_cast(s->scratch, &values[c], def->cols[key->cols[c]].type, &v, &ignored) == ICE_OK &&
-                   ice_value_cmp(&v, &values[c]) == 0;
-            if (fits)
-                values[c] = v;
-        }
-        ice_code rc = fits ? look_up(s, view, (size_t)k, values, bound, n, out, err) : ICE_OK;
+    for (walk_start(&w, s, view, (size_t)k, bound, n); walk_next(&w, values);) {
+        ice_code rc = look_up(s, view, (size_t)k, values, bound, n, out, err);
         if (rc != ICE_OK)
             return rc;
     }
@@ -209,38 +236,282 @@ ice_code ice__fast_rows(ice_session *s, ice_view *view, const ice_cond *conds, s
 
 /* ---- SELECT ---- */
 
-typedef struct sort_by {
-    size_t n;
-    int cols[8];
-    bool desc[8];
-} sort_by;
+enum { MAX_RELS = 8, MAX_CONDS = 16, MAX_ORDER = 8, SLICE = 64, MANY_JOINED = 4096 };
 
-/* PostgreSQL's order: NULLs after everything ascending, before everything descending. */
-static int row_order(const void *a, const void *b, void *arg)
+/* A column of one of the statement's relations, both as positions. */
+typedef struct place {
+    int rel, col;
+} place;
+
+/* A relation: the first is found by a key, each other by the key that its ON names, from columns of relations before it. */
+typedef struct rel {
+    ice_view *view;
+    const ice_tabledef *def;
+    bool left;
+    size_t key, nkey;
+    place from[MAX_CONDS];
+    uint8_t *wanted;      /* by column position */
+    size_t nneed;         /* the columns read, and where they go in a row */
+    ice_column *need;
+    int *need_at;
+    ice_value *none;      /* the row of NULLs of an outer join */
+} rel;
+
+typedef struct fast_plan {
+    ice_session *s;
+    const ice_value *params;
+    size_t nrels, nconds, nout, norder;
+    rel rels[MAX_RELS];
+    cond conds[MAX_CONDS];
+    int cond_rel[MAX_CONDS];
+    place *out;
+    const ice_str *names;
+    place order[MAX_ORDER];
+    bool desc[MAX_ORDER];
+    int64_t limit, offset; /* limit -1: all */
+    size_t n, cap;
+    ice_value ***tuples;   /* each: one row of values for each relation */
+} fast_plan;
+
+static bool bind_place(fast_plan *f, int r, ice_str column, place *out)
 {
-    const sort_by *o = arg;
-    const ice_value *x = *(ice_value *const *)a, *y = *(ice_value *const *)b;
-    for (size_t i = 0; i < o->n; i++) {
-        const ice_value *u = &x[o->cols[i]], *v = &y[o->cols[i]];
-        int cmp = u->null || v->null ? u->null - v->null : ice_value_cmp(u, v);
-        if (cmp)
-            return o->desc[i] ? -cmp : cmp;
-    }
-    return 0;
+    out->rel = r;
+    out->col = ice_tabledef_find(f->rels[r].def, column);
+    if (out->col < 0)
+        return false;
+    f->rels[r].wanted[out->col] = 1;
+    return true;
 }
 
-static bool plan_order(const ice_tabledef *def, const ice_select *sel, sort_by *o)
+static bool bind_where(fast_plan *f, const ice_cond *conds, const int *rels, size_t n)
 {
-    o->n = sel->norder;
-    if (o->n > 8)
+    if (n > MAX_CONDS)
         return false;
-    for (size_t i = 0; i < o->n; i++) {
-        o->cols[i] = ice_tabledef_find(def, sel->order_cols[i]);
-        o->desc[i] = sel->order_desc[i];
-        if (o->cols[i] < 0 || def->cols[o->cols[i]].collation.ptr)
+    for (size_t i = 0; i < n; i++) {
+        int r = rels ? rels[i] : 0;
+        if (!bind_cond(f->s, f->rels[r].def, &conds[i], f->params, &f->conds[i]))
             return false;
+        f->cond_rel[i] = r;
+        f->rels[r].wanted[f->conds[i].col] = 1;
     }
+    f->nconds = n;
     return true;
+}
+
+static bool bind_order(fast_plan *f, const ice_str *cols, const int *rels, const bool *desc, size_t n)
+{
+    if (n > MAX_ORDER)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        int r = rels ? rels[i] : 0;
+        if (!bind_place(f, r, cols[i], &f->order[i]) || f->rels[r].def->cols[f->order[i].col].collation.ptr)
+            return false;
+        f->desc[i] = desc[i];
+    }
+    f->norder = n;
+    return true;
+}
+
+static bool bind_output(fast_plan *f, const ice_select *sel, const ice_str *cols, const int *rels, size_t n)
+{
+    f->nout = sel->star ? f->rels[0].def->ncols : sel->count_star || sel->exists_one ? 0 : n;
+    f->names = sel->names;
+    if (!(f->out = ice_arena_array(f->s->scratch, f->nout + 1, sizeof *f->out)))
+        return false;
+    for (size_t i = 0; i < f->nout; i++)
+        if (!bind_place(f, rels ? rels[i] : 0, sel->star ? f->rels[0].def->cols[i].name : cols[i], &f->out[i]))
+            return false;
+    return true;
+}
+
+static ice_code add_rel(fast_plan *f, ice__stview *v, ice_str table, bool *ok, ice_error *err)
+{
+    rel *r = &f->rels[f->nrels];
+    ice_code rc = ice__stview_table(v, table, &r->view, err);
+    *ok = rc == ICE_OK && r->view && r->view->mode == ICE_VIEW_CURRENT;
+    if (!*ok)
+        return rc;
+    r->def = r->view->state->def;
+    if (!(r->wanted = ice_arena_array(f->s->scratch, r->def->ncols + 1, 1)))
+        return ice_fail_nomem(err);
+    f->nrels++;
+    return ICE_OK;
+}
+
+/* ON of a join: equalities that make up a unique key of the relation. */
+static bool bind_join(fast_plan *f, int at, const ice_join *j)
+{
+    rel *r = &f->rels[at];
+    const ice_keys *keys = &r->view->state->keys;
+    for (size_t k = 0; k < keys->n; k++) {
+        size_t found = 0;
+        if (!keys->keys[k].unique || keys->keys[k].ncols != j->non || j->non > MAX_CONDS)
+            continue;
+        for (size_t c = 0; c < j->non; c++)
+            for (size_t o = 0; o < j->non; o++)
+                if (ice_str_eq(r->def->cols[keys->keys[k].cols[c]].name, j->cols[o]) &&
+                    bind_place(f, j->other_rels[o], j->other_cols[o], &r->from[c])) {
+                    found++;
+                    break;
+                }
+        if (found == j->non) {
+            r->key = k;
+            r->nkey = j->non;
+            r->left = j->left;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What is read of each relation. */
+static ice_code plan_needs(fast_plan *f, ice_error *err)
+{
+    for (size_t i = 0; i < f->nrels; i++) {
+        rel *r = &f->rels[i];
+        r->need = ice_arena_array(f->s->scratch, r->def->ncols + 1, sizeof *r->need);
+        r->need_at = ice_arena_array(f->s->scratch, r->def->ncols + 1, sizeof *r->need_at);
+        r->none = ice_arena_array(f->s->scratch, r->def->ncols + 1, sizeof *r->none);
+        if (!r->need || !r->need_at || !r->none)
+            return ice_fail_nomem(err);
+        for (size_t c = 0; c < r->def->ncols; c++) {
+            r->none[c] = ICE_NULL;
+            if (!r->wanted[c])
+                continue;
+            r->need[r->nneed] = r->def->cols[c];
+            r->need_at[r->nneed++] = (int)c;
+        }
+    }
+    return ICE_OK;
+}
+
+static ice_code read_rows(fast_plan *f, rel *r, const ice_row *rows, size_t n, ice_value **out, ice_error *err)
+{
+    ice_arena *a = f->s->scratch;
+    ice_value *packed = ice_arena_array(a, n * r->nneed + 1, sizeof *packed);
+    ice_value *all = ice_arena_array(a, n * r->def->ncols + 1, sizeof *all);
+    if (!packed || !all)
+        return ice_fail_nomem(err);
+    ice_code rc = r->nneed ? ice_view_rows(r->view, rows, n, r->need, r->nneed, a, packed, err) : ICE_OK;
+    for (size_t i = 0; rc == ICE_OK && i < n; i++) {
+        out[i] = all + i * r->def->ncols;
+        for (size_t c = 0; c < r->nneed; c++)
+            out[i][r->need_at[c]] = packed[i * r->nneed + c];
+    }
+    return rc;
+}
+
+static bool keeps(const fast_plan *f, ice_value *const *tuple, size_t r)
+{
+    for (size_t i = 0; i < f->nconds; i++)
+        if ((size_t)f->cond_rel[i] == r && !holds(&f->conds[i], &tuple[r][f->conds[i].col]))
+            return false;
+    return true;
+}
+
+/* Rows of the joined relations for one row of the first. *keep false: an inner join or a condition drops it. */
+static ice_code follow_joins(fast_plan *f, ice_value **tuple, bool *keep, ice_error *err)
+{
+    *keep = keeps(f, tuple, 0);
+    for (size_t i = 1; i < f->nrels && *keep; i++) {
+        rel *r = &f->rels[i];
+        const ice_key *key = &r->view->state->keys.keys[r->key];
+        ice_value values[MAX_CONDS];
+        ice_error ignored;
+        ice_row *rows;
+        size_t n = 0;
+        bool null = false;
+        for (size_t c = 0; c < r->nkey && !null; c++) {
+            const ice_value *from = &tuple[r->from[c].rel][r->from[c].col];
+            null = from->null || ice_value_cast(f->s->scratch, from, r->def->cols[key->cols[c]].type, &values[c], &ignored) != ICE_OK ||
+                   ice_value_cmp(from, &values[c]) != 0;
+        }
+        ice_code rc = null ? ICE_OK : ice_view_find(r->view, r->key, values, f->s->scratch, &rows, &n, err);
+        tuple[i] = r->none;
+        if (rc == ICE_OK && n > 0)
+            rc = read_rows(f, r, rows, 1, &tuple[i], err);
+        if (rc != ICE_OK)
+            return rc;
+        *keep = (n > 0 || r->left) && keeps(f, tuple, i);
+    }
+    return ICE_OK;
+}
+
+static ice_code add_tuple(fast_plan *f, ice_value **tuple, ice_error *err)
+{
+    if (f->n == f->cap) {
+        size_t cap = f->cap ? f->cap * 2 : 32;
+        ice_value ***grown = ice_arena_array(f->s->scratch, cap, sizeof *grown);
+        if (!grown)
+            return ice_fail_nomem(err);
+        if (f->n)
+            memcpy(grown, f->tuples, f->n * sizeof *grown);
+        f->tuples = grown;
+        f->cap = cap;
+    }
+    f->tuples[f->n++] = tuple;
+    return ICE_OK;
+}
+
+/* Enough rows for the LIMIT, in no order asked for. */
+static bool enough(const fast_plan *f) { return f->limit >= 0 && !f->norder && (int64_t)f->n >= f->offset + f->limit; }
+
+static ice_code take_rows(fast_plan *f, const ice_row *rows, size_t n, ice_error *err)
+{
+    ice_value *first[SLICE];
+    for (size_t at = 0; at < n && !enough(f); at += SLICE) {
+        size_t part = n - at < SLICE ? n - at : SLICE;
+        ice_code rc = read_rows(f, &f->rels[0], rows + at, part, first, err);
+        for (size_t i = 0; rc == ICE_OK && i < part && !enough(f); i++) {
+            bool keep;
+            ice_value **tuple = ice_arena_array(f->s->scratch, f->nrels, sizeof *tuple);
+            if (!tuple)
+                return ice_fail_nomem(err);
+            tuple[0] = first[i];
+            rc = follow_joins(f, tuple, &keep, err);
+            if (rc == ICE_OK && keep)
+                rc = add_tuple(f, tuple, err);
+        }
+        if (rc != ICE_OK)
+            return rc;
+    }
+    return ICE_OK;
+}
+
+/* One set of key values at a time, in the order of an IN list without repeats. *done false: too many rows for this path. */
+static ice_code run_plan(fast_plan *f, size_t k, const cond *conds, size_t n, bool *done, ice_error *err)
+{
+    ice_view *view = f->rels[0].view;
+    ice_value values[MAX_CONDS];
+    key_walk w;
+    for (walk_start(&w, f->s, view, k, conds, n); walk_next(&w, values) && !enough(f);) {
+        ice_row *rows;
+        size_t found = 0;
+        ice_code rc = ice_view_find(view, k, values, f->s->scratch, &rows, &found, err);
+        if (rc == ICE_OK && found > MANY_JOINED && (f->nrels > 1 || f->norder) && !enough(f)) {
+            *done = false;
+            return ICE_OK;
+        }
+        if (rc == ICE_OK)
+            rc = take_rows(f, rows, found, err);
+        if (rc != ICE_OK)
+            return rc;
+    }
+    return ICE_OK;
+}
+
+/* PostgreSQL's order: NULLs after everything ascending, before everything descending. */
+static int tuple_order(const void *a, const void *b, void *arg)
+{
+    const fast_plan *f = arg;
+    ice_value *const *x = *(ice_value **const *)a, *const *y = *(ice_value **const *)b;
+    for (size_t i = 0; i < f->norder; i++) {
+        const ice_value *u = &x[f->order[i].rel][f->order[i].col], *v = &y[f->order[i].rel][f->order[i].col];
+        int cmp = u->null || v->null ? u->null - v->null : ice_value_cmp(u, v);
+        if (cmp)
+            return f->desc[i] ? -cmp : cmp;
+    }
+    return 0;
 }
 
 static bool bound_count(int64_t spec, const ice_value *params, int64_t absent, int64_t *out)
@@ -259,110 +530,98 @@ static bool bound_count(int64_t spec, const ice_value *params, int64_t absent, i
     return true;
 }
 
-static ice_code one_number(ice_cursor *c, const ice_select *sel, int64_t value, ice_kind kind, ice_error *err)
+static ice_code number_column(ice_cursor *c, const ice_select *sel, ice_kind kind, ice_error *err)
 {
-    ice_value v = {.kind = (uint8_t)kind, .i = value};
     ice_str name = sel->ncols ? sel->names[0] : ICE_STR("count_star()");
-    ice_code rc = ICE_OK;
-    if (c->ncols == 0)
-        rc = ice__cursor_column(c, name, (ice_type){.kind = (uint8_t)kind}, kind == ICE_T_LONG ? ICE_STR("BIGINT") : ICE_STR("INTEGER"), err);
+    return ice__cursor_column(c, name, (ice_type){.kind = (uint8_t)kind}, kind == ICE_T_LONG ? ICE_STR("BIGINT") : ICE_STR("INTEGER"), err);
+}
+
+static ice_code count_result(ice_cursor *c, const ice_select *sel, uint64_t count, ice_error *err)
+{
+    ice_value v = {.kind = ICE_T_LONG, .i = (int64_t)count};
+    ice_code rc = number_column(c, sel, ICE_T_LONG, err);
     return rc == ICE_OK ? ice__cursor_row(c, &v, err) : rc;
 }
 
-static ice_code output_columns(ice_cursor *c, const ice_tabledef *def, const ice_select *sel, int *at, ice_error *err)
+static ice_code output(fast_plan *f, const ice_select *sel, ice_cursor *c, ice_error *err)
 {
-    ice_code rc = ICE_OK;
-    size_t n = sel->star ? def->ncols : sel->ncols;
-    for (size_t i = 0; rc == ICE_OK && i < n; i++) {
-        const ice_column *col = &def->cols[at[i]];
+    ice_value one = {.kind = ICE_T_INT, .i = 1};
+    ice_code rc = sel->exists_one ? number_column(c, sel, ICE_T_INT, err) : ICE_OK;
+    for (size_t i = 0; rc == ICE_OK && i < f->nout; i++) {
+        const ice_column *col = &f->rels[f->out[i].rel].def->cols[f->out[i].col];
         ice_buf duck = {0};
         ice_duck_type(col, &duck);
-        rc = ice__cursor_column(c, sel->star ? col->name : sel->names[i], col->type, ice_buf_str(&duck), err);
+        rc = ice__cursor_column(c, sel->star ? col->name : f->names[i], col->type, ice_buf_str(&duck), err);
         ice_buf_free(&duck);
+    }
+    ice_value *row = ice_arena_array(f->s->scratch, f->nout + 1, sizeof *row);
+    if (!row)
+        return ice_fail_nomem(err);
+    int64_t from = f->offset < (int64_t)f->n ? f->offset : (int64_t)f->n;
+    int64_t to = f->limit < 0 || f->limit > (int64_t)f->n - from ? (int64_t)f->n : from + f->limit;
+    for (int64_t r = from; r < to && rc == ICE_OK; r++) {
+        for (size_t i = 0; i < f->nout; i++)
+            row[i] = f->tuples[r][f->out[i].rel][f->out[i].col];
+        rc = ice__cursor_row(c, sel->exists_one ? &one : row, err);
     }
     return rc;
 }
 
-static ice_code output_rows(ice_session *s, ice_cursor *c, const ice_tabledef *def, const ice_select *sel, ice__rows *found, int64_t from,
-                            int64_t to, bool *done, ice_error *err)
+/* Binds the statement to the view. *ok false: something is not as the fast path knows it. */
+static ice_code bind_plan(fast_plan *f, const ice_select *sel, ice__stview *v, bool *ok, ice_error *err)
 {
-    ice_code rc;
-    if (sel->exists_one) {
-        for (int64_t i = from; i < to; i++)
-            if ((rc = one_number(c, sel, 1, ICE_T_INT, err)) != ICE_OK)
-                return rc;
-        if (from >= to) {
-            rc = one_number(c, sel, 1, ICE_T_INT, err);
-            c->nrows = 0;
-            return rc;
-        }
-        return ICE_OK;
+    const ice_joined *j = sel->joined;
+    ice_code rc = add_rel(f, v, sel->table, ok, err);
+    for (size_t i = 0; j && rc == ICE_OK && *ok && i < j->njoins; i++) {
+        *ok = f->nrels < MAX_RELS;
+        if (*ok)
+            rc = add_rel(f, v, j->joins[i].table, ok, err);
+        if (rc == ICE_OK && *ok)
+            *ok = bind_join(f, (int)f->nrels - 1, &j->joins[i]);
     }
-    size_t n = sel->star ? def->ncols : sel->ncols;
-    int *at = ice_arena_array(s->scratch, n + 1, sizeof *at);
-    ice_value *row = ice_arena_array(s->scratch, n + 1, sizeof *row);
-    if (!at || !row)
-        return ice_fail_nomem(err);
-    for (size_t i = 0; i < n; i++) {
-        at[i] = sel->star ? (int)i : ice_tabledef_find(def, sel->cols[i]);
-        if (at[i] < 0) {
-            *done = false;
-            return ICE_OK;
-        }
-    }
-    if ((rc = output_columns(c, def, sel, at, err)) != ICE_OK)
+    if (rc != ICE_OK || !*ok)
         return rc;
-    for (int64_t r = from; r < to && rc == ICE_OK; r++) {
-        for (size_t i = 0; i < n; i++)
-            row[i] = found->values[r][at[i]];
-        rc = ice__cursor_row(c, row, err);
-    }
-    return rc;
+    *ok = bound_count(sel->limit, f->params, -1, &f->limit) && bound_count(sel->offset, f->params, 0, &f->offset) &&
+          bind_where(f, sel->conds, j ? j->cond_rels : NULL, sel->nconds) &&
+          bind_order(f, sel->order_cols, j ? j->order_rels : NULL, sel->order_desc, sel->norder) &&
+          bind_output(f, sel, sel->cols, j ? j->col_rels : NULL, sel->ncols);
+    return *ok ? plan_needs(f, err) : ICE_OK;
 }
 
 ice_code ice__fast_select(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v, ice_cursor *c, bool *done,
                           ice_error *err)
 {
     const ice_select *sel = &p->stmt.select;
-    ice_view *view = NULL;
-    ice__rows found = {0};
-    sort_by order = {0};
-    int64_t limit, offset;
+    fast_plan f = {.s = s, .params = params};
+    cond own[MAX_CONDS];
+    size_t nown = 0;
     uint64_t count;
     (void)n;
     *done = false;
-    if (!sel->simple || p->stmt.explain || !bound_count(sel->limit, params, -1, &limit) || !bound_count(sel->offset, params, 0, &offset))
+    if ((!sel->simple && !sel->joined) || p->stmt.explain)
         return ICE_OK;
-    ice_code rc = ice__stview_table(v, sel->table, &view, err);
-    if (rc != ICE_OK || !view || view->mode != ICE_VIEW_CURRENT)
+    ice_code rc = bind_plan(&f, sel, v, done, err);
+    if (rc != ICE_OK || !*done)
         return rc;
-    const ice_tabledef *def = view->state->def;
-    if (sel->count_star && sel->nconds == 0 && sel->norder == 0 && limit == -1 && offset == 0) {
-        if ((rc = ice_view_count(view, &count, err)) != ICE_OK)
-            return rc;
-        *done = true;
-        c->path = "fast";
-        rc = one_number(c, sel, (int64_t)count, ICE_T_LONG, err);
-        c->rowcount = 1;
-        return rc;
-    }
-    if (!plan_order(def, sel, &order))
+    bool all = sel->count_star && sel->simple && f.nconds == 0 && f.limit == -1 && f.offset == 0;
+    for (size_t i = 0; i < f.nconds; i++)
+        if (f.cond_rel[i] == 0)
+            own[nown++] = f.conds[i];
+    int k = choose_key(&f.rels[0].view->state->keys, own, nown);
+    *done = all || (k >= 0 && f.rels[0].view->state->keys.keys[k].ncols <= MAX_CONDS && !(sel->count_star && (f.limit != -1 || f.offset != 0)));
+    if (!*done)
         return ICE_OK;
-    if ((rc = ice__fast_rows(s, view, sel->conds, sel->nconds, params, &found, done, err)) != ICE_OK || !*done)
-        return rc;
     c->path = "fast";
-    if (sel->count_star) {
-        if (limit != -1 || offset != 0) {
-            *done = false;
-            return ICE_OK;
-        }
-        rc = one_number(c, sel, (int64_t)found.n, ICE_T_LONG, err);
+    if (all) {
+        if ((rc = ice_view_count(f.rels[0].view, &count, err)) == ICE_OK)
+            rc = count_result(c, sel, count, err);
     } else {
-        if (order.n && found.n > 1)
-            qsort_r(found.values, found.n, sizeof *found.values, row_order, &order);
-        int64_t from = offset < (int64_t)found.n ? offset : (int64_t)found.n;
-        int64_t to = limit < 0 || limit > (int64_t)found.n - from ? (int64_t)found.n : from + limit;
-        rc = output_rows(s, c, def, sel, &found, from, to, done, err);
+        rc = run_plan(&f, (size_t)k, own, nown, done, err);
+        if (rc != ICE_OK || !*done)
+            return rc;
+        if (f.norder && f.n > 1)
+            qsort_r(f.tuples, f.n, sizeof *f.tuples, tuple_order, &f);
+        rc = sel->count_star ? count_result(c, sel, f.n, err) : output(&f, sel, c, err);
     }
     c->rowcount = (int64_t)c->nrows;
     return rc;
