@@ -3,22 +3,23 @@
 
 #include "txn/txn_int.h"
 
-/* Tables to lock, with the name they have in the statement. Django gives tables their own names as aliases unless one is joined
- * twice; an alias in OF that is no table's name is refused. */
-static ice_code lock_tables(const ice_stmt *st, const ice_str **names, size_t *n, ice_error *err)
+/* The tables of the statement to lock: those that OF names by their name in the statement, else all of its top-level FROM. */
+static bool locks(const ice_select *sel, size_t rel)
 {
-    const ice_select *sel = &st->select;
-    if (sel->nof) {
-        *names = sel->of;
-        *n = sel->nof;
-    } else if (sel->simple) {
-        *names = &sel->table;
-        *n = 1;
-    } else if (st->tables_known) {
-        *names = st->tables;
-        *n = st->ntables;
-    } else {
-        return ice_fail(err, ICE_UNSUPPORTED, "FOR UPDATE is not supported on this query: name the tables with OF");
+    for (size_t i = 0; i < sel->nof; i++)
+        if (ice_str_eq(sel->of[i], sel->rel_aliases[rel]))
+            return true;
+    return sel->nof == 0;
+}
+
+static ice_code check_of(const ice_select *sel, ice_error *err)
+{
+    for (size_t i = 0; i < sel->nof; i++) {
+        bool known = false;
+        for (size_t r = 0; r < sel->nrels; r++)
+            known |= ice_str_eq(sel->of[i], sel->rel_aliases[r]);
+        if (!known)
+            return ice_fail(err, ICE_SYNTAX, "relation \"%.*s\" in FOR UPDATE clause not found in FROM clause", ICE_PRI(sel->of[i]));
     }
     return ICE_OK;
 }
@@ -102,7 +103,7 @@ static ice_code lock_rows(locking *l, const ice_tabledef *def, const ice_key *pk
 }
 
 /* Locks the rows of one table that the query reads. */
-static ice_code lock_table(locking *l, ice__stview *v, ice_str name, const ice_value *params, size_t n, ice_str *only, ice_error *err)
+static ice_code lock_table(locking *l, ice__stview *v, ice_str name, ice_str alias, const ice_value *params, size_t n, ice_str *only, ice_error *err)
 {
     ice_view *view = NULL;
     ice_buf sql = {0};
@@ -113,7 +114,7 @@ static ice_code lock_table(locking *l, ice__stview *v, ice_str name, const ice_v
     const ice_tabledef *def = view->state->def;
     const ice_key *pk = &view->state->keys.keys[0];
     ICE_TRY(ice__tx_table(l->s, def->uuid, def->name, false, &t, err));
-    ICE_TRY(keys_sql(l->st, def, &view->state->keys, name, &sql, err));
+    ICE_TRY(keys_sql(l->st, def, &view->state->keys, alias, &sql, err));
     v->with_start = true;
     ICE_TRY(ice__collect(l->s, v, ice_buf_str(&sql), params, n, &rows, err));
     l->nkept = 0;
@@ -129,14 +130,14 @@ out:
 ice_code ice__run_select_lock(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview **v, ice_cursor *c, ice_error *err)
 {
     const ice_stmt *st = &p->stmt;
-    const ice_str *names = NULL;
-    size_t ntables = 0;
+    const ice_select *sel = &st->select;
+    ice_str locked = ICE_STR_NONE;
     locking l = {.s = s, .st = st, .limit = st->select.skip_locked && st->select.simple ? st->select.limit : -1};
     ice_code rc;
     if (!s->tx.open)
         return ice_fail(err, ICE_MISUSE, "FOR UPDATE needs a transaction: rows stay locked until its end");
     ice_str only = ICE_STR_NONE;
-    ICE_TRY(lock_tables(st, &names, &ntables, err));
+    ICE_TRY(check_of(sel, err));
     if (l.limit <= -2)
         l.limit = l.limit == ICE_SQL_LIMIT_EXPR || params[-2 - l.limit].null ? -1 : params[-2 - l.limit].i;
     /* Rows are read on a view in which every one of them was locked before the view was taken: so the statement looks again, with its
@@ -144,8 +145,11 @@ ice_code ice__run_select_lock(ice_session *s, ice_prepared *p, const ice_value *
     for (bool again = true; again;) {
         size_t mark = ice_lock_mark(s->locker);
         ice__stview *fresh = NULL;
-        for (size_t i = 0; i < ntables; i++)
-            ICE_TRY(lock_table(&l, *v, names[i], params, n, &only, err));
+        for (size_t i = 0; i < sel->nrels; i++)
+            if (locks(sel, i)) {
+                ICE_TRY(lock_table(&l, *v, sel->rel_tables[i], sel->rel_aliases[i], params, n, &only, err));
+                locked = sel->rel_tables[i];
+            }
         if (ice_lock_mark(s->locker) == mark)
             break;
         ICE_TRY(ice__stview_open(s, 0, &fresh, err));
@@ -154,7 +158,7 @@ ice_code ice__run_select_lock(ice_session *s, ice_prepared *p, const ice_value *
         *v = fresh;
     }
     if (only.ptr) {
-        (*v)->only_table = names[0];
+        (*v)->only_table = locked;
         (*v)->only_where = only;
     }
     (*v)->with_start = false;

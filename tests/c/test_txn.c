@@ -124,6 +124,24 @@ static void two_tables(env *e)
           "DEFERRABLE INITIALLY DEFERRED, \"n\" integer NOT NULL DEFAULT 5 CHECK (\"n\" >= 0), \"price\" numeric(8,2) NULL)");
 }
 
+static void joins(void **state)
+{
+    env *e = *state;
+    two_tables(e);
+    ok(e, "INSERT INTO p (name) VALUES ('a'), ('b')");
+    ok(e, "INSERT INTO c (p_id, n) VALUES (1, 1), (2, 2), (NULL, 3), (1, 4)");
+    is(e, "SELECT \"c\".\"id\", \"p\".\"name\" FROM \"c\" LEFT OUTER JOIN \"p\" ON (\"c\".\"p_id\" = \"p\".\"id\") WHERE \"c\".\"id\" IN (1, 3, 4) "
+          "ORDER BY \"c\".\"id\" DESC LIMIT 2",
+       "4|a\n3|NULL\n");
+    assert_string_equal(e->path, "fast");
+    is(e, "SELECT \"c\".\"n\", T3.\"name\" FROM \"c\" INNER JOIN \"p\" T3 ON (\"c\".\"p_id\" = T3.\"id\") WHERE \"c\".\"p_id\" = 1 ORDER BY \"c\".\"n\" ASC",
+       "1|a\n4|a\n");
+    assert_string_equal(e->path, "fast");
+    is(e, "SELECT \"c\".\"n\" FROM \"c\" INNER JOIN \"p\" ON (\"c\".\"p_id\" = \"p\".\"id\") WHERE (\"c\".\"id\" IN (1, 2, 3) AND \"p\".\"name\" = 'b')",
+       "2\n");
+    assert_string_equal(e->path, "fast");
+}
+
 static void missing_warehouse(void **state)
 {
     env *e = *state;
@@ -315,6 +333,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(transactions, setup, teardown),      cmocka_unit_test_setup_teardown(schema_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(conflicts, setup, teardown),         cmocka_unit_test_setup_teardown(locks, setup, teardown),
         cmocka_unit_test_setup_teardown(time_travel, setup, teardown),       cmocka_unit_test_setup_teardown(reopened, setup, teardown),
+        cmocka_unit_test_setup_teardown(joins, setup, teardown),
     };
     if (!(library = duck_library()))
         return 77;
