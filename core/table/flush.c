@@ -1,0 +1,447 @@
+/* Flush: the log's range (F, P] of every table becomes one Iceberg snapshot for it and one for its history.
+ *
+ * States of a flush, for all its tables together:
+ *
+ *   writing     new Parquet, Puffin, manifest and metadata files, each durable before the next refers to it.
+ *               Nobody can see them. A failure leaves orphans and changes nothing.
+ *   publishing  one catalog transaction moves all pointers, expecting the ones this flush began from.
+ *   published   the catalog refers to the new files.
+ *
+ * Invariants:
+ *   F1  a version with start <= P < end is in exactly one data file and in no deletion vector; one with
+ *       F < end <= P is in exactly one history file (numbers 4, 5, 7 of the system's invariants).
+ *   F2  a query writes as many rows as its sources promise, or nothing is published.
+ *   F3  flushed-commit-time and flushed-position change only together with the files they speak of.
+ *   F4  nothing is deleted here, whatever the outcome (number 6); but a file without rows that no metadata names. */
+#include "table/flush_int.h"
+
+typedef struct job {
+    ice_env *env;
+    ice_flush_table *t;
+    const ice_flush_options *o;
+    ice_arena *a;
+    ice_tabstate *state; /* t's, or the one that has the staged files */
+    ice_view view;
+    ice__dead *dead;     /* rows of the base that the tail ended at P */
+    uint64_t nfresh, nended;
+    ice__edit e;
+    ice_str expected, location, history_expected, history_location;
+} job;
+
+/* ---- staged files first, so that the tail's deletes find their rows ---- */
+
+static ice_code table_edit(job *j, ice_published *from, const ice_tabledef *def, ice_error *err)
+{
+    ice_schema schema;
+    ice_code rc;
+    ICE_TRY(ice_schema_of_table(def, j->a, &schema, err));
+    if (from) {
+        ICE_TRY(ice__edit_begin(&j->e, j->env, from, j->a, err));
+        ICE_TRY(ice__edit_schema(&j->e, &schema, err));
+    } else {
+        ICE_TRY(ice__edit_create(&j->e, j->env, def, false, &schema, j->a, err));
+    }
+out:
+    return rc;
+}
+
+static ice_code put_definition(job *j, ice_error *err)
+{
+    ice_buf json = {0};
+    ice_code rc;
+    ICE_TRY(ice_tabledef_to_json(j->state->def, &json, err));
+    ICE_TRY(ice__edit_text(&j->e, ICE_PROP_TABLE, ice_buf_str(&json), err));
+out:
+    ice_buf_free(&json);
+    return rc;
+}
+
+/* A state like the caller's, over other files. */
+static ice_code state_over(job *j, ice_published *p, ice_error *err)
+{
+    ice_tabstate *old = j->t->state, *fresh;
+    ice_tabledef *def = ice_tabledef_clone(old->def, false);
+    if (!def)
+        return ice_fail_nomem(err);
+    ice_code rc = ice_tabstate_create(def, p, old->tail, old, &fresh, err);
+    if (rc != ICE_OK) {
+        ice_tabledef_free(def);
+        return rc;
+    }
+    ice_published_ref(p);
+    ice_tail_ref(old->tail);
+    ice_tabstate_unref(j->state);
+    j->state = fresh;
+    return ICE_OK;
+}
+
+/* An append of the staged files that no catalog ever points to: what follows starts from it. */
+static ice_code add_staged(job *j, ice_error *err)
+{
+    ice_published *p = NULL;
+    ice_str location;
+    int64_t flushed = j->state->flushed;
+    ice_code rc;
+    if (j->t->nstaged == 0)
+        return ICE_OK;
+    ICE_TRY(table_edit(j, j->state->published, j->state->def, err));
+    ICE_TRY(ice__staged_add(&j->e, j->t->staged, j->t->nstaged, err));
+    ICE_TRY(put_definition(j, err));
+    ICE_TRY(ice__edit_finish(&j->e, "append", flushed, j->o->upto / 1000, 0, &location, err));
+    ICE_TRY(ice_published_load(j->env, location, &p, err));
+    ICE_TRY(state_over(j, p, err));
+out:
+    ice_published_unref(p);
+    ice__edit_free(&j->e);
+    j->e = (ice__edit){0};
+    return rc;
+}
+
+/* ---- data ---- */
+
+/* Rewriting a table whole costs its size, appending costs its readers a file and a vector. */
+static bool worth_rewriting(const job *j)
+{
+    const ice_published *s = j->state->published;
+    ice_tail_counts counts;
+    uint64_t bytes = 0;
+    ice_tail_counts_get(j->state->tail, &counts);
+    for (size_t i = 0; s && i < s->nfiles; i++)
+        bytes += (uint64_t)s->files[i].entry.file.size;
+    if (bytes + counts.bytes / 4 >= j->o->rewrite_bytes)
+        return false;
+    bool many = s && s->nfiles >= 8, small = bytes < j->o->rewrite_bytes / 16;
+    return many || small || (j->nfresh + j->nended) * 8 >= (s ? s->rows : 0);
+}
+
+static ice_code rewrite(job *j, ice_error *err)
+{
+    ice_published *s = j->state->published;
+    ice__reading r = {0};
+    ice_column *cols;
+    ice_str order;
+    size_t n;
+    ice_code rc;
+    ICE_TRY(ice__table_columns(j->state->def, s && s->nfiles > 0, j->a, &cols, &n, err));
+    ice__reading_init(&r, j->env, cols, n, j->a);
+    for (size_t i = 0; s && i < s->nfiles; i++) {
+        ICE_TRY(ice__read_live(&r, s, (uint32_t)i, j->dead, j->o->upto, err));
+        ice__edit_remove(&j->e, i);
+    }
+    ICE_TRY(ice__read_tail(&r, &j->view, ICE_TAIL_VISIBLE, err));
+    ICE_TRY(ice__cluster_order(j->state->def, false, j->a, &order, err));
+    ICE_TRY(ice__write_reading(&j->e, &r, ICE_STR_NONE, order, j->state, err));
+out:
+    ice__reading_free(&r);
+    return rc;
+}
+
+static ice_code append(job *j, ice_error *err)
+{
+    ice_published *s = j->state->published;
+    ice__reading r = {0};
+    ice_column *cols;
+    ice_str order;
+    size_t n;
+    /* A table that is read cold is not decoded for the cache. */
+    bool warm = !s || ice__published_resident(s);
+    ice_code rc;
+    ICE_TRY(ice__table_columns(j->state->def, false, j->a, &cols, &n, err));
+    ice__reading_init(&r, j->env, cols, n, j->a);
+    ICE_TRY(ice__read_tail(&r, &j->view, ICE_TAIL_VISIBLE, err));
+    ICE_TRY(ice__cluster_order(j->state->def, true, j->a, &order, err));
+    ICE_TRY(ice__write_reading(&j->e, &r, ICE_STR_NONE, order, warm ? j->state : NULL, err));
+out:
+    ice__reading_free(&r);
+    return rc;
+}
+
+static ice_code delete_row(void *arg, const ice__dead_row *row, ice_error *err)
+{
+    return ice_dv_add(arg, row->pos, err);
+}
+
+/* One vector for each file, merged with what it had; a file with no row left goes. */
+static ice_code delete_rows(job *j, ice_error *err)
+{
+    ice_published *s = j->state->published;
+    ice_code rc = ICE_OK;
+    for (size_t i = 0; s && j->dead && i < s->nfiles; i++) {
+        ice_dv *dv;
+        if (ice__dead_in_file(j->dead, (uint32_t)i, j->o->upto) == 0)
+            continue;
+        ICE_TRY(ice__edit_dv(&j->e, i, &dv, err));
+        ICE_TRY(ice__dead_each(j->dead, (uint32_t)i, j->o->upto, delete_row, dv, err));
+        if (ice_dv_count(dv) >= (uint64_t)s->files[i].entry.file.record_count)
+            ice__edit_remove(&j->e, i);
+    }
+out:
+    return rc;
+}
+
+static ice_code count_changes(job *j, ice_error *err)
+{
+    const ice_published *s = j->state->published;
+    ice_code rc = ice__tail_count(j->state->tail, j->o->upto, ICE_TAIL_VISIBLE, &j->nfresh, err);
+    for (size_t i = 0; s && j->dead && i < s->nfiles; i++)
+        j->nended += ice__dead_in_file(j->dead, (uint32_t)i, j->o->upto);
+    return rc;
+}
+
+static ice_code write_data(job *j, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    if (j->nfresh + j->nended == 0)
+        return ICE_OK;
+    if (worth_rewriting(j))
+        return rewrite(j, err);
+    ICE_TRY(append(j, err));
+    ICE_TRY(delete_rows(j, err));
+out:
+    return rc;
+}
+
+/* ---- one table ---- */
+
+static ice_code write_history(job *j, ice_error *err)
+{
+    ice__history_job h = {.env = j->env,
+                          .state = j->state,
+                          .view = &j->view,
+                          .dead = j->dead,
+                          .upto = j->o->upto,
+                          .position = j->o->position,
+                          .snapshots_kept = j->o->snapshots_kept,
+                          .catalog_name = j->t->catalog_name};
+    return ice__history_write(&h, j->a, &j->history_expected, &j->history_location, err);
+}
+
+static ice_code write_properties(job *j, ice_error *err)
+{
+    ice_code rc;
+    ICE_TRY(put_definition(j, err));
+    ICE_TRY(ice__edit_number(&j->e, ICE_PROP_FLUSHED, (uint64_t)j->o->upto, err));
+    ICE_TRY(ice__edit_number(&j->e, ICE_PROP_POSITION, j->o->position, err));
+    if (j->history_location.ptr)
+        ICE_TRY(ice__edit_text(&j->e, ICE_PROP_HISTORY, j->history_location, err));
+out:
+    return rc;
+}
+
+static ice_code check_table(const job *j, ice_error *err)
+{
+    const ice_published *s = j->t->state->published;
+    if (s && s->foreign)
+        return ice_fail(err, ICE_UNSUPPORTED, "table %.*s was made by another program; it has to be adopted first",
+                        ICE_PRI(s->name));
+    if (j->o->upto < j->t->state->flushed)
+        return ice_fail(err, ICE_MISUSE, "table %.*s: flushed up to %lld already", ICE_PRI(j->t->state->def->name),
+                        (long long)j->t->state->flushed);
+    if (j->t->catalog_name.ptr && !s)
+        return ice_fail(err, ICE_MISUSE, "table %.*s is in the catalog, but its state has no published files",
+                        ICE_PRI(j->t->catalog_name));
+    if (s && j->t->location.ptr && !ice_str_eq(j->t->location, s->location))
+        return ice_fail(err, ICE_CONFLICT, "table %.*s: the catalog points to %.*s, the state was built from %.*s",
+                        ICE_PRI(j->t->catalog_name), ICE_PRI(j->t->location), ICE_PRI(s->location));
+    return ICE_OK;
+}
+
+static ice_code write_table(job *j, ice_error *err)
+{
+    ice__dead *overlay = NULL;
+    ice_code rc;
+    ICE_TRY(check_table(j, err));
+    j->state = ice_tabstate_ref(j->t->state);
+    if (j->t->state->published)
+        j->expected = j->t->state->published->location;
+    ICE_TRY(add_staged(j, err));
+    j->view = (ice_view){.env = j->env, .state = j->state, .at = j->o->upto, .mode = ICE_VIEW_CURRENT};
+    ICE_TRY(ice__dead_of_view(&j->view, &j->dead, &overlay, err));
+    ICE_TRY(count_changes(j, err));
+    ICE_TRY(table_edit(j, j->state->published, j->state->def, err));
+    ICE_TRY(write_history(j, err));
+    ICE_TRY(write_data(j, err));
+    ICE_TRY(write_properties(j, err));
+    ICE_TRY(ice__edit_finish(&j->e, NULL, j->o->upto, j->o->upto / 1000, j->o->snapshots_kept, &j->location, err));
+    j->t->new_location = j->location;
+    j->t->rows_added = j->nfresh;
+    j->t->rows_deleted = j->nended;
+    j->t->files_added = j->e.nadded + j->t->nstaged;
+out:
+    ice__edit_free(&j->e);
+    ice__dead_unref(j->dead);
+    if (rc != ICE_OK)
+        ice_error_object(err, j->t->state ? j->t->state->def->name.ptr : NULL, NULL);
+    return rc;
+}
+
+/* ---- publishing ---- */
+
+typedef struct changes {
+    ice_arena *a;
+    size_t n, cap;
+    ice_catalog_change *list;
+} changes;
+
+static ice_code add_change(changes *c, ice_catalog_change change, ice_error *err)
+{
+    if (c->n == c->cap) {
+        size_t cap = c->cap ? c->cap * 2 : 16;
+        ice_catalog_change *grown = ICE_NEW_N(c->a, ice_catalog_change, cap);
+        if (!grown)
+            return ice_fail_nomem(err);
+        if (c->n)
+            memcpy(grown, c->list, c->n * sizeof *grown);
+        c->list = grown;
+        c->cap = cap;
+    }
+    c->list[c->n++] = change;
+    return ICE_OK;
+}
+
+static ice_code drop_table(changes *c, const ice_flush_table *t, ice_error *err)
+{
+    ice_str history;
+    ice_code rc;
+    ICE_TRY(add_change(c, (ice_catalog_change){.op = ICE_CAT_DROP, .name = t->catalog_name}, err));
+    ICE_TRY(ice__history_name(c->a, t->catalog_name, &history, err));
+    ICE_TRY(add_change(c, (ice_catalog_change){.op = ICE_CAT_DROP, .name = history}, err));
+out:
+    return rc;
+}
+
+static bool renamed(const job *j)
+{
+    return j->t->catalog_name.ptr && !ice_str_eq(j->t->catalog_name, j->t->state->def->name);
+}
+
+static ice_code has_history(const job *j, bool *out, ice_error *err)
+{
+    ice_str name, location;
+    ice_error missing;
+    ice_code rc;
+    ICE_TRY(ice__history_name(j->a, j->t->catalog_name, &name, err));
+    rc = ice_catalog_load(j->env->catalog, j->a, name, &location, &missing);
+    *out = rc == ICE_OK;
+    if (rc == ICE_NO_TABLE)
+        return ICE_OK;
+    if (rc != ICE_OK && err)
+        *err = missing;
+out:
+    return rc;
+}
+
+static ice_code rename_one(changes *c, const job *j, ice_str from, ice_str to, bool history, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    ICE_TRY(add_change(c, (ice_catalog_change){.op = ICE_CAT_RENAME, .name = from, .new_name = to}, err));
+    if (!history)
+        return ICE_OK;
+    ICE_TRY(ice__history_name(j->a, from, &from, err));
+    ICE_TRY(ice__history_name(j->a, to, &to, err));
+    ICE_TRY(add_change(c, (ice_catalog_change){.op = ICE_CAT_RENAME, .name = from, .new_name = to}, err));
+out:
+    return rc;
+}
+
+/* By way of names nobody has, so that tables can take each other's. */
+static ice_code rename_tables(changes *c, const job *jobs, size_t n, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < n; i++) {
+            const job *j = &jobs[i];
+            char hex[37];
+            bool history;
+            if (j->t->dropped || !renamed(j))
+                continue;
+            ice_uuid_text(j->t->state->def->uuid, hex);
+            ice_str between = ice_str_c(ice_arena_printf(c->a, "__renamed_%s", hex));
+            if (!between.ptr)
+                return ice_fail_nomem(err);
+            ICE_TRY(has_history(j, &history, err));
+            ICE_TRY(rename_one(c, j, pass ? between : j->t->catalog_name, pass ? j->t->state->def->name : between, history, err));
+        }
+out:
+    return rc;
+}
+
+static ice_code point(changes *c, ice_str name, ice_str expected, ice_str location, ice_error *err)
+{
+    ice_catalog_change change = {.op = expected.ptr ? ICE_CAT_SWAP : ICE_CAT_CREATE,
+                                 .name = name,
+                                 .expected = expected,
+                                 .location = location};
+    return add_change(c, change, err);
+}
+
+static ice_code point_table(changes *c, const job *j, ice_error *err)
+{
+    ice_str name = j->t->state->def->name, history;
+    ice_code rc;
+    ICE_TRY(point(c, name, j->expected, j->location, err));
+    if (!j->history_location.ptr)
+        return ICE_OK;
+    ICE_TRY(ice__history_name(c->a, name, &history, err));
+    ICE_TRY(point(c, history, j->history_expected, j->history_location, err));
+out:
+    return rc;
+}
+
+static ice_code publish(ice_env *env, const job *jobs, size_t n, ice_arena *a, ice_error *err)
+{
+    changes c = {.a = a};
+    ice_code rc = ICE_OK;
+    for (size_t i = 0; i < n; i++)
+        if (jobs[i].t->dropped && jobs[i].t->catalog_name.ptr)
+            ICE_TRY(drop_table(&c, jobs[i].t, err));
+    ICE_TRY(rename_tables(&c, jobs, n, err));
+    for (size_t i = 0; i < n; i++)
+        if (!jobs[i].t->dropped)
+            ICE_TRY(point_table(&c, &jobs[i], err));
+    if (ice_fault("table.publish"))
+        return ice_fail(err, ICE_IO, "fault injected before publishing");
+    if (c.n)
+        ICE_TRY(ice_catalog_commit(env->catalog, c.list, c.n, err));
+out:
+    return rc;
+}
+
+ice_code ice_flush(ice_env *env, ice_flush_table *tables, size_t n, const ice_flush_options *o, ice_arena *a,
+                   ice_error *err)
+{
+    job *jobs = ICE_NEW_N(a, job, n + 1);
+    ice_code rc = ICE_OK;
+    if (!jobs)
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < n; i++) {
+        jobs[i] = (job){.env = env, .t = &tables[i], .o = o, .a = a};
+        if (!tables[i].dropped)
+            ICE_TRY(write_table(&jobs[i], err));
+        if (o->progress)
+            o->progress(o->arg, tables[i].dropped ? tables[i].catalog_name.ptr : tables[i].state->def->name.ptr,
+                        (double)(i + 1) / (double)n);
+    }
+    ICE_TRY(publish(env, jobs, n, a, err));
+out:
+    for (size_t i = 0; i < n; i++)
+        ice_tabstate_unref(jobs[i].state);
+    return rc;
+}
+
+/* ---- pointers of one table ---- */
+
+ice_code ice__swap_commit(ice_env *env, const ice__swap *s, ice_arena *a, ice_error *err)
+{
+    changes c = {.a = a};
+    ice_str history;
+    ice_code rc;
+    ICE_TRY(point(&c, s->name, s->expected, s->location, err));
+    if (s->history_location.ptr) {
+        ICE_TRY(ice__history_name(a, s->name, &history, err));
+        ICE_TRY(point(&c, history, s->history_expected, s->history_location, err));
+    }
+    ICE_TRY(ice_catalog_commit(env->catalog, c.list, c.n, err));
+out:
+    return rc;
+}
