@@ -4,6 +4,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 venv=.venv
+PATH=$PWD/$venv/bin:$PATH
+export PATH
 built=$venv/.built
 depended=$venv/.depended
 

@@ -66,23 +66,39 @@ static void stream_free(struct ArrowArrayStream *s)
     free(s);
 }
 
+typedef struct arrow_call {
+    ice_session *session;
+    ice_prepared *prepared;
+    const py_params *params;
+    int64_t as_of;
+    struct ArrowArrayStream *out;
+} arrow_call;
+
+static ice_code run(void *arg, ice_error *err)
+{
+    arrow_call *a = arg;
+    return ice_session_run_arrow(a->session, a->prepared, a->params->values, a->params->n, a->as_of, a->out, err);
+}
+
 PyObject *ice__py_run_arrow(py_state *st, py_connection *c, ice_prepared *p, const py_params *params, int64_t as_of)
 {
     py_stream *self = (py_stream *)st->stream_type->tp_alloc(st->stream_type, 0);
     struct ArrowArrayStream *outer = calloc(1, sizeof *outer);
     held *h = calloc(1, sizeof *h);
+    bool raised = false;
     ice_error err;
     ice_code rc = self && outer && h ? ICE_OK : ice_fail_nomem(&err);
     if (rc == ICE_OK) {
-        Py_BEGIN_ALLOW_THREADS
-        rc = ice_session_run_arrow(c->handle->session, p, params->values, params->n, as_of, &h->inner, &err);
-        Py_END_ALLOW_THREADS
+        arrow_call call = {c->handle->session, p, params, as_of, &h->inner};
+        rc = ice__py_block(c, false, run, &call, &err, &raised);
+        if (raised && rc == ICE_OK)
+            h->inner.release(&h->inner);
     }
-    if (rc != ICE_OK) {
+    if (rc != ICE_OK || raised) {
         free(h);
         free(outer);
         Py_XDECREF(self);
-        return ice__py_raise(st, &err);
+        return raised ? NULL : ice__py_raise(st, &err);
     }
     atomic_fetch_add(&c->handle->refs, 1);
     h->session = c->handle;

@@ -189,6 +189,9 @@ static void connection_close(py_connection *c)
     bool foreign = ice_session_is_foreign(handle->session);
     while (c->cursors)
         ice__py_cursor_reset(c->cursors);
+    if (!foreign) /* the helper thread did not come along through fork */
+        ice__py_runner_free(c->runner);
+    c->runner = NULL;
     c->handle = NULL; /* before the GIL goes: from here on the connection is closed for everybody */
     if (!foreign)
         rollback(handle->session, &err);
@@ -397,33 +400,36 @@ static PyObject *now_method(PyObject *self, PyObject *unused)
 
 typedef struct upkeep {
     enum { FLUSH, COMPACT, EXPIRE } what;
+    ice_session *session;
     ice_str table;
     int64_t before;
+    size_t done;
 } upkeep;
 
-static ice_code run_upkeep(ice_session *s, const upkeep *u, size_t *done, ice_error *err)
+static ice_code run_upkeep(void *arg, ice_error *err)
 {
+    upkeep *u = arg;
     switch (u->what) {
-    case FLUSH: return ice_session_flush(s, u->table, done, err);
-    case COMPACT: return ice_session_compact(s, u->table, done, err);
-    case EXPIRE: return ice_session_expire(s, u->table, u->before, done, err);
+    case FLUSH: return ice_session_flush(u->session, u->table, &u->done, err);
+    case COMPACT: return ice_session_compact(u->session, u->table, &u->done, err);
+    case EXPIRE: return ice_session_expire(u->session, u->table, u->before, &u->done, err);
     }
     return ice_fail(err, ICE_INTERNAL, "unknown upkeep");
 }
 
-static PyObject *upkeep_call(PyObject *self, const upkeep *u)
+static PyObject *upkeep_call(PyObject *self, upkeep *u)
 {
     py_connection *c = (py_connection *)self;
-    size_t done = 0;
+    bool raised;
     ice_error err;
-    ice_code rc;
     if (ice__py_enter(state(self), c) < 0)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    rc = run_upkeep(c->handle->session, u, &done, &err);
-    Py_END_ALLOW_THREADS
+    u->session = c->handle->session;
+    ice_code rc = ice__py_block(c, false, run_upkeep, u, &err, &raised);
     ice__py_leave(c);
-    return rc != ICE_OK ? ice__py_raise(state(self), &err) : PyLong_FromSize_t(done);
+    if (raised)
+        return NULL;
+    return rc != ICE_OK ? ice__py_raise(state(self), &err) : PyLong_FromSize_t(u->done);
 }
 
 static PyObject *table_upkeep(PyObject *self, PyObject *args, PyObject *kwargs, upkeep u, const char *format)

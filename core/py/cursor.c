@@ -1,5 +1,6 @@
 #include "py/py_int.h"
 
+#include <strings.h>
 #include <structmember.h>
 
 static py_state *state(py_cursor *c) { return ice__py_state_of_type(Py_TYPE(c)); }
@@ -106,13 +107,60 @@ static int check_open(py_cursor *c)
     return -1;
 }
 
-static ice_code run(ice_session *s, ice_prepared *p, const py_params *params, int64_t as_of, ice_cursor **out, ice_error *err)
+/* ---- statements known to be quick ---- */
+
+/* A look-up that ran on the row store waits for nobody; anything else may wait for locks, the disk or the engine. */
+static const ice_prepared **quick_slot(py_connection *c, const ice_prepared *p)
 {
-    ice_code rc;
-    Py_BEGIN_ALLOW_THREADS
-    rc = ice_session_run(s, p, params->values, params->n, as_of, out, err);
-    Py_END_ALLOW_THREADS
-    return rc;
+    return &c->quick[((uintptr_t)p >> 5) % (sizeof c->quick / sizeof *c->quick)];
+}
+
+static void note_quick(py_connection *c, const ice_prepared *p, PyObject *sql, const ice_cursor *result)
+{
+    const char *text = PyUnicode_AsUTF8(sql);
+    bool quick = text && strncasecmp(text, "SELECT", 6) == 0 && strcmp(ice_cursor_path(result), "fast") == 0 &&
+                 !strcasestr(text, " FOR ");
+    const ice_prepared **slot = quick_slot(c, p);
+    if (quick)
+        *slot = p;
+    else if (*slot == p)
+        *slot = NULL;
+}
+
+typedef struct run_call {
+    ice_session *session;
+    ice_prepared *prepared;
+    const py_params *params;
+    int64_t as_of;
+    ice_cursor *result;
+} run_call;
+
+static ice_code run(void *arg, ice_error *err)
+{
+    run_call *r = arg;
+    return ice_session_run(r->session, r->prepared, r->params->values, r->params->n, r->as_of, &r->result, err);
+}
+
+/* Runs one prepared statement. */
+static int run_prepared(py_cursor *c, PyObject *sql, ice_prepared *p, const py_params *params, int64_t as_of, ice_cursor **out)
+{
+    py_connection *conn = c->connection;
+    run_call call = {conn->handle->session, p, params, as_of, NULL};
+    bool raised, quick = *quick_slot(conn, p) == p;
+    ice_error err;
+    ice_code rc = ice__py_block(conn, quick, run, &call, &err, &raised);
+    if (raised && rc == ICE_OK)
+        ice_cursor_close(call.result);
+    if (raised)
+        return -1;
+    if (rc != ICE_OK) {
+        ice__py_raise(state(c), &err);
+        return -1;
+    }
+    if (!quick)
+        note_quick(conn, p, sql, call.result);
+    *out = call.result;
+    return 0;
 }
 
 /* The statement with its parameters; between enter and leave. The GIL stays: parsing does not block, and is mostly a
@@ -144,14 +192,11 @@ static int run_one(py_cursor *c, PyObject *sql, PyObject *params, int64_t as_of,
     py_state *st = state(c);
     ice_prepared *p = NULL;
     py_params bound;
-    ice_error err;
     int rc = prepare(c, sql, params, &p, &bound);
     if (rc == 0)
         rc = ice__py_begin(st, c->connection);
-    if (rc == 0 && run(c->connection->handle->session, p, &bound, as_of, out, &err) != ICE_OK) {
-        ice__py_raise(st, &err);
-        rc = -1;
-    }
+    if (rc == 0)
+        rc = run_prepared(c, sql, p, &bound, as_of, out);
     ice__py_params_free(&bound);
     return rc;
 }
@@ -343,28 +388,27 @@ static PyObject *executemany(PyObject *self, PyObject *args)
 
 /* ---- fetching ---- */
 
-static ice_code next_batch(ice_cursor *result, size_t *count, ice_error *err)
+static ice_code next_batch(void *arg, ice_error *err)
 {
-    ice_code rc;
-    Py_BEGIN_ALLOW_THREADS
-    rc = ice_cursor_next(result, count, err);
-    Py_END_ALLOW_THREADS
-    return rc;
+    py_cursor *c = arg;
+    return ice_cursor_next(c->result, &c->count, err);
 }
 
 /* Makes a row current: 1, 0 at the end, -1 with an exception. Between enter and leave. */
 static int advance(py_cursor *c)
 {
     ice_error err;
+    bool raised = false;
     if (c->at < c->count)
         return 1;
     if (!c->result)
         return 0;
     c->count = c->at = 0;
-    ice_code rc = c->materialised ? ice_cursor_next(c->result, &c->count, &err) : next_batch(c->result, &c->count, &err);
-    if (rc != ICE_OK) {
+    ice_code rc = c->materialised ? next_batch(c, &err) : ice__py_block(c->connection, false, next_batch, c, &err, &raised);
+    if (rc != ICE_OK || raised) {
         c->count = 0;
-        ice__py_raise(state(c), &err);
+        if (!raised)
+            ice__py_raise(state(c), &err);
         return -1;
     }
     if (c->count > 0)

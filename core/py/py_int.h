@@ -85,6 +85,8 @@ typedef struct py_connection {
     struct py_cursor *cursors; /* those with an open result, to be closed before the session */
     size_t nlate, cap_late;
     ice_cursor **late;         /* results to close when the running call is over */
+    struct py_runner *runner;  /* NULL until needed */
+    const ice_prepared *quick[256]; /* statements last seen to take no time, by address: hints, never followed */
 } py_connection;
 
 extern PyType_Spec ice__py_connection_spec;
@@ -97,6 +99,15 @@ void ice__py_leave(py_connection *c);
 int ice__py_begin(py_state *st, py_connection *c);
 /* Closes a result now, or when the call under way ends. NULL is fine. */
 void ice__py_drop_result(py_connection *c, ice_cursor *result);
+
+/* ---- runner.c ---- */
+
+typedef struct py_runner py_runner;
+typedef ice_code (*py_work)(void *arg, ice_error *err);
+/* Runs work(arg, err) without the GIL, between enter and leave; `quick` where it is known not to wait. *raised: a signal
+ * handler raised meanwhile, its exception is pending and the work was interrupted, or came to its end first. */
+ice_code ice__py_block(py_connection *c, bool quick, py_work work, void *arg, ice_error *err, bool *raised);
+void ice__py_runner_free(py_runner *r); /* NULL is fine */
 
 /* ---- cursor.c ---- */
 
