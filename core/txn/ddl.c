@@ -466,6 +466,8 @@ static ice_code add_column(ddl *d, const ice_alter *al, bool *rewritten, ice_err
         d->def->cols[at].not_null = not_null;
         *rewritten = true;
     }
+    if (rc == ICE_OK && any && al->ncons) /* they are checked by queries, which must see the column */
+        rc = ddl_put(d, true, err);
     for (size_t i = 0; rc == ICE_OK && i < al->ncons; i++)
         rc = add_constraint(d, &al->cons[i], any, err);
     return rc;

@@ -739,6 +739,8 @@ static ice_code conflict_key(insert *in, const ice_key **out, ice_error *err)
     const ice_insert *st = in->st;
     const ice_tabledef *def = in->b.def;
     *out = NULL;
+    if (st->conflict_target.ptr && !st->nconflict_cols && !st->conflict_constraint.ptr)
+        return ice_fail(err, ICE_UNSUPPORTED, "ON CONFLICT on an expression is not supported: name the constraint");
     if (!st->nconflict_cols && !st->conflict_constraint.ptr)
         return ICE_OK;
     for (size_t k = 0; k < in->b.keys->n; k++) {

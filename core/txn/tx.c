@@ -75,22 +75,22 @@ ice_code ice__tx_state(ice_session *s, ice__txtable *t, ice__registry *reg, ice_
     return ice__wh_state(s->wh, e, out, err);
 }
 
-static void set_overlay_state(ice__txtable *t, ice_tabstate *state)
+static ice_code keep_state(ice__txtable *t, ice_tabstate *state, ice_error *err)
 {
-    ice_tabstate *old = t->overlay_state;
-    t->overlay_state = ice_tabstate_ref(state);
-    if (old)
-        ice_tabstate_unref(old);
+    ice_tabstate **kept = realloc(t->kept, (t->nkept + 1) * sizeof *kept);
+    if (!kept)
+        return ice_fail_nomem(err);
+    t->kept = kept;
+    kept[t->nkept++] = ice_tabstate_ref(state);
+    return ICE_OK;
 }
 
 ice_code ice__tx_overlay(ice__txtable *t, ice_tabstate *state, ice_error *err)
 {
     if (t->overlay)
         return ICE_OK;
-    ice_code rc = ice_tail_create(state->def, &t->overlay, err);
-    if (rc == ICE_OK)
-        set_overlay_state(t, state);
-    return rc;
+    ice_code rc = keep_state(t, state, err);
+    return rc == ICE_OK ? ice_tail_create(state->def, &t->overlay, err) : rc;
 }
 
 ice_code ice__tx_set_def(ice_session *s, ice__txtable *t, ice_tabstate *now, ice_tabledef *def, ice_error *err)
@@ -104,11 +104,10 @@ ice_code ice__tx_set_def(ice_session *s, ice__txtable *t, ice_tabstate *now, ice
     if (rc != ICE_OK)
         return rc;
     if (t->overlay) {
-        if ((rc = ice_tail_set_def(t->overlay, def, err)) != ICE_OK) {
+        if ((rc = keep_state(t, state, err)) != ICE_OK || (rc = ice_tail_set_def(t->overlay, def, err)) != ICE_OK) {
             ice_tabstate_unref(state);
             return rc;
         }
-        set_overlay_state(t, state);
     }
     if (t->state)
         ice_tabstate_unref(t->state);
@@ -123,18 +122,18 @@ ice_code ice__tx_set_def(ice_session *s, ice__txtable *t, ice_tabstate *now, ice
 
 static void txtable_free(ice_session *s, ice__txtable *t)
 {
-    if (t->overlay_state && s->open_cursors > 0) {
+    ice_tail_unref(t->overlay);
+    for (size_t i = 0; i < t->nkept; i++) {
+        ice_tabstate **z = NULL;
         /* A cursor may still read the overlay, whose chunks use these definitions. */
-        ice_tabstate **z = realloc(s->zombies, (s->nzombies + 1) * sizeof *z);
-        if (z) {
+        if (s->open_cursors > 0 && (z = realloc(s->zombies, (s->nzombies + 1) * sizeof *z))) {
             s->zombies = z;
-            z[s->nzombies++] = t->overlay_state;
-            t->overlay_state = NULL;
+            z[s->nzombies++] = t->kept[i];
+        } else {
+            ice_tabstate_unref(t->kept[i]);
         }
     }
-    ice_tail_unref(t->overlay);
-    if (t->overlay_state)
-        ice_tabstate_unref(t->overlay_state);
+    free(t->kept);
     if (t->state)
         ice_tabstate_unref(t->state);
     free(t->name);
@@ -194,6 +193,22 @@ static void restore_table(ice__txtable *t, const ice__txtable *c)
     t->state = c->state ? ice_tabstate_ref(c->state) : NULL;
 }
 
+/* Rows left in the overlay were made under an older definition: it goes back to that one. This can't fail but for memory; then the next
+ * row put into the overlay does not fit its columns and says so. */
+static void restore_overlay(ice_session *s, ice__txtable *t)
+{
+    ice__registry *reg = NULL;
+    ice_tabstate *state = NULL;
+    ice_error ignored;
+    int64_t at;
+    if (!t->overlay)
+        return;
+    ice__wh_view(s->wh, &reg, &at);
+    if (ice__tx_state(s, t, reg, &state, &ignored) == ICE_OK && keep_state(t, state, &ignored) == ICE_OK)
+        (void)!ice_tail_set_def(t->overlay, state->def, &ignored);
+    ice__registry_unref(reg);
+}
+
 void ice__tx_restore(ice_session *s, const ice__savepoint *mark, bool unlock)
 {
     ice__tx *tx = &s->tx;
@@ -204,13 +219,10 @@ void ice__tx_restore(ice_session *s, const ice__savepoint *mark, bool unlock)
         while (tx->ntables > mark->ntables)
             txtable_free(s, &tx->tables[--tx->ntables]);
         for (size_t i = 0; i < mark->ntables; i++) {
-            ice__txtable *t = &tx->tables[i];
-            ice_error ignored;
-            restore_table(t, &mark->tables[i]);
-            /* Rows left in the overlay were made under this definition: going back to it cannot fail but for memory, and then
-             * the next use of the overlay says so. */
-            if (t->overlay && t->state && ice_tail_set_def(t->overlay, t->state->def, &ignored) == ICE_OK)
-                set_overlay_state(t, t->state);
+            ice_tabstate *was = tx->tables[i].state;
+            restore_table(&tx->tables[i], &mark->tables[i]);
+            if (tx->tables[i].state != was)
+                restore_overlay(s, &tx->tables[i]);
         }
     }
     tx->nseqs = mark->nseqs < tx->nseqs ? mark->nseqs : tx->nseqs;

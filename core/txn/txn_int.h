@@ -75,6 +75,7 @@ struct ice_warehouse {
 
     pthread_mutex_t engine_mutex;
     ice_engine *engine;
+    bool restricted;
     ice_engine_conn *engine_conn; /* of table/'s own work; busy while engine_busy */
     pthread_mutex_t engine_busy;
 
@@ -140,7 +141,8 @@ typedef struct ice__txtable {
     ice_tabstate *state;   /* private (referenced) where the definition changed: nobody else writes the table meanwhile, so it stays
                               right; NULL: the registry's */
     ice_tail *overlay;     /* NULL until a row changes */
-    ice_tabstate *overlay_state; /* keeps the definition alive that the overlay was made or last set with (and older ones) */
+    size_t nkept;
+    ice_tabstate **kept;   /* keep the definitions alive that the overlay's chunks were made with */
     bool created, dropped, exclusive;
     size_t rows;           /* changed so far, for lock escalation */
 } ice__txtable;

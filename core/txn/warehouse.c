@@ -353,6 +353,10 @@ ice_code ice__wh_engine(ice_warehouse *wh, ice_engine **out, ice_error *err)
     pthread_mutex_lock(&wh->engine_mutex);
     if (!wh->engine)
         rc = ice_engine_open(wh->config.duckdb_library, wh->config.threads, 0, &wh->engine, err);
+    if (rc == ICE_OK && !wh->restricted) { /* SQL reads and writes no files but the warehouse's */
+        rc = ice_engine_restrict(wh->engine, &wh->store->root, 1, err);
+        wh->restricted = rc == ICE_OK;
+    }
     *out = wh->engine;
     pthread_mutex_unlock(&wh->engine_mutex);
     return rc;

@@ -245,6 +245,17 @@ static void schema_changes(void **state)
     is(e, "SELECT name, k FROM p ORDER BY id", "a|7\nb|7\nc|8\n");
     ok(e, "ROLLBACK");
     is(e, "SELECT * FROM p ORDER BY id", "1|a\n2|b\n");
+    ok(e, "BEGIN");
+    ok(e, "INSERT INTO p (name) VALUES ('x')");
+    ok(e, "SAVEPOINT s");
+    fails(e, "ALTER TABLE p ADD COLUMN y integer DEFAULT 1 NOT NULL UNIQUE", ICE_UNIQUE);
+    ok(e, "ALTER TABLE p ADD COLUMN y integer NULL UNIQUE");
+    ok(e, "INSERT INTO p (name, y) VALUES ('z', 4)");
+    fails(e, "INSERT INTO p (name, y) VALUES ('zz', 4)", ICE_UNIQUE);
+    ok(e, "ROLLBACK TO SAVEPOINT s");
+    ok(e, "INSERT INTO p (name) VALUES ('y')");
+    is(e, "SELECT name FROM p WHERE name > 'b' ORDER BY id", "x\ny\n");
+    ok(e, "ROLLBACK");
     ok(e, "ALTER TABLE p ADD COLUMN k integer DEFAULT 7 NOT NULL");
     ok(e, "ALTER TABLE p RENAME COLUMN name TO title");
     is_other(e, "SELECT title, k FROM p WHERE id = 1", "a|7\n");
