@@ -1,0 +1,350 @@
+"""Figures of processes of their own: schema changes by size, ten million rows, a fresh process, growth, durability."""
+
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+from measure import clock, interleaved, percentile
+from peers import OURS, PEER, configure, create_tables, iceberg_settings, upkeep
+
+HERE = pathlib.Path(__file__).resolve().parent
+MILLION = 1_000_000
+MEMORY = "64MB"
+
+
+def megabytes(value):
+    return f"{value:.0f} MB"
+
+
+def child(name, *args, env=None, prefix=(), timeout=900):
+    """Runs one of the functions below in a fresh process; returns what it prints as JSON on its last line."""
+    command = [*prefix, sys.executable, str(HERE / "run.py"), "--child", json.dumps([name, *args])]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=timeout)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"{name} failed")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak_memory():
+    """Largest resident size of this process so far, in MB."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+
+
+# add_field by table size
+
+
+def add_field_by_size(report, options):
+    from django.db import connections, models
+    from shop.models import Wide, WideMillion
+
+    sizes = {Wide: 10_000, WideMillion: MILLION // (10 if options.quick else 1)}
+    report.section("add_field", "with a default, on a small and on a large table")
+    for model, rows in sizes.items():
+        table = model._meta.db_table
+        for alias, series in [(OURS, f"range(1, {rows} + 1) AS s(i)"), (PEER, f"generate_series(1, {rows}) AS s(i)")]:
+            with connections[alias].cursor() as cursor:
+                cursor.execute(
+                    f'INSERT INTO "{table}" ("id", "name", "amount") '
+                    f"SELECT i, CONCAT('name ', i), CAST(i % 1000 AS integer) FROM {series}"
+                )
+            upkeep(alias)
+
+    def work(alias, model):
+        def add(i):
+            field = models.IntegerField(default=7)
+            field.set_attributes_from_name(f"extra_{i}")
+            field.model = model
+            with connections[alias].schema_editor() as editor:
+                editor.add_field(model, field)
+
+        return add
+
+    medians = {}
+    for model, rows in sizes.items():
+        works = {alias: work(alias, model) for alias in (OURS, PEER)}
+        times = interleaved(works, max(options.rounds // 2, 2), 3)
+        medians[model] = times[OURS]
+        report.ratio(f"add_field on {rows:,} rows", times[OURS], times[PEER], at_most=1.5)
+    report.ratio("large table beside small (both ours)", medians[WideMillion], medians[Wide], at_most=1.3)
+
+
+# Ten million rows, a fresh process with little memory
+
+GROUP_BY = 'SELECT "status", count(*), sum("total"), avg("quantity") FROM {} GROUP BY "status"'
+JOIN = (
+    'SELECT c."city", count(*), sum(o."total") FROM {} o INNER JOIN {} c ON o."customer_id" = c."id" GROUP BY c."city"'
+)
+
+
+def ten_million(report, options, directory):
+    rows = 10 * MILLION // (20 if options.quick else 1)
+    report.section("cold", f"{rows:,} rows after flush and restart, memory budget {MEMORY}")
+    warehouse = directory / "large"
+    seconds = child("fill", str(warehouse), rows)
+    report.note("written", seconds["insert"])
+    report.note("flushed and compacted", seconds["flush"])
+    found = child("cold_reads", str(warehouse), rows, env={"PYTHONWARNINGS": "ignore"})
+    for name, times in found["points"].items():
+        report.limit(f"{name}, median", statistics.median(times), 0.005)
+        report.note(f"{name}, first of all", times[0])
+    direct = child("direct_reads", str(warehouse))
+    report.note("data files", len(direct["files"]), show=str)
+    for name in ("group-by on all rows", "group-by over a join"):
+        report.ratio(f"{name}, beside DuckDB on the files", found[name], direct[name], at_most=2)
+    report.note("largest resident size", found["memory"], show=megabytes)
+
+
+def fill(warehouse, rows):
+    configure({OURS: iceberg_settings(warehouse)})
+    create_tables(OURS)
+    from django.db import connections
+
+    customers = rows // 100
+    start = time.perf_counter()
+    with connections[OURS].cursor() as cursor:
+        cursor.execute(
+            'INSERT INTO "shop_customer" ("id", "name", "email", "city") '
+            "SELECT i, 'customer ' || i, 'c' || i || '@example.com', 'city ' || (i % 50) "
+            f"FROM range(1, {customers} + 1) AS s(i)"
+        )
+        for low in range(0, rows, MILLION):
+            high = min(low + MILLION, rows)
+            cursor.execute(
+                'INSERT INTO "shop_order" '
+                '("id", "customer_id", "number", "status", "quantity", "total", "created_at", "note") '
+                f"SELECT i, i * 7919 % {customers} + 1, 'ORD-' || lpad(CAST(i AS varchar), 10, '0'), "
+                "['new', 'paid', 'sent', 'returned', 'closed'][i * 31 % 5 + 1], CAST(i % 9 + 1 AS integer), "
+                "CAST(i * 37 % 100000 AS decimal(12, 2)) / 100, "
+                "TIMESTAMPTZ '2025-01-01 00:00:00+00' + to_seconds(i * 3), "
+                "CASE WHEN i % 3 = 0 THEN 'note on order ' || i END "
+                f"FROM range({low} + 1, {high} + 1) AS s(i)"
+            )
+    inserted = time.perf_counter()
+    upkeep(OURS)
+    return {"insert": inserted - start, "flush": time.perf_counter() - inserted}
+
+
+def cold_reads(warehouse, rows):
+    configure({OURS: iceberg_settings(warehouse, **{"memory.budget": MEMORY})})
+    from django.db import connections
+    from shop.models import Order
+
+    numbers = random.Random(11)
+    orders = Order.objects.using(OURS)
+
+    def times(work, n=50):
+        taken = []
+        for _ in range(n):
+            key = numbers.randint(1, rows)
+            start = time.perf_counter()
+            work(key)
+            taken.append(time.perf_counter() - start)
+        return taken
+
+    points = {
+        "get() by key": times(lambda key: orders.get(pk=key)),
+        "get() by unique value": times(lambda key: orders.get(number=f"ORD-{key:010}")),
+        "filter(fk)[:20]": times(lambda key: list(orders.filter(customer_id=key % (rows // 100) + 1)[:20])),
+        "select_related of 20": times(
+            lambda key: list(orders.select_related("customer").filter(customer_id=key % (rows // 100) + 1)[:20])
+        ),
+    }
+    cursor = connections[OURS].connection.cursor()
+
+    def query(sql):
+        cursor.execute(sql)
+        return cursor.fetchall()
+
+    result = {"points": points, **group_bys(query, '"shop_order"', '"shop_customer"')}
+    return {**result, "memory": peak_memory()}
+
+
+def group_bys(query, orders, customers):
+    result = {}
+    for name, sql in [
+        ("group-by on all rows", GROUP_BY.format(orders)),
+        ("group-by over a join", JOIN.format(orders, customers)),
+    ]:
+        taken = []
+        for _ in range(5):
+            start = time.perf_counter()
+            query(sql)
+            taken.append(time.perf_counter() - start)
+        result[name] = statistics.median(taken)
+    return result
+
+
+def direct_reads(warehouse):
+    """DuckDB on the Parquet files of the published snapshots, found through PyIceberg."""
+    import duckdb
+    from pyiceberg.catalog import load_catalog
+
+    catalog = load_catalog(
+        "default", type="sql", uri=f"sqlite:///{warehouse}/catalog.db", warehouse=f"file://{warehouse}"
+    )
+    sources, files = [], []
+    for table in ("shop_order", "shop_customer"):
+        tasks = list(catalog.load_table(("bench", table)).scan().plan_files())
+        paths = [task.file.file_path.removeprefix("file://") for task in tasks]
+        files += paths
+        sources.append("read_parquet([%s])" % ", ".join(f"'{path}'" for path in paths))
+    database = duckdb.connect()
+    return {**group_bys(lambda sql: database.execute(sql).fetchall(), *sources), "files": files}
+
+
+# A fresh process
+
+
+def fresh_process(report, options, directory):
+    report.section("fresh", "a new process's first get(), beside Django's own start on SQLite")
+    warehouse = directory / "iceberg"
+    runs = {"start_django": [], "first_get": []}
+    for _ in range(3 if options.quick else 9):
+        for name in runs:
+            start = time.perf_counter()
+            result = child(name, str(warehouse))
+            runs[name].append({**result, "wall": time.perf_counter() - start})
+    wall = {name: statistics.median(r["wall"] for r in results) for name, results in runs.items()}
+    report.note("Django's own start, process and all", wall["start_django"])
+    report.limit("first get(), beyond that", wall["first_get"] - wall["start_django"], 0.2)
+    report.limit("resident size", max(r["memory"] for r in runs["first_get"]), 150, show=megabytes)
+
+
+def start_django(warehouse):
+    configure({OURS: {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})
+    return {"memory": peak_memory()}
+
+
+def first_get(warehouse):
+    configure({OURS: iceberg_settings(warehouse)})
+    from shop.models import Order
+
+    Order.objects.using(OURS).get(pk=12_345)
+    return {"memory": peak_memory()}
+
+
+# 20,000 create() calls
+
+
+def growth(report, options, directory):
+    calls = 4_000 if options.quick else 20_000
+    report.section("growth", f"{calls:,} create() calls while the tables flush and compact")
+    found = child("create_many", str(directory / "growth"), calls)
+    times = found["times"]
+    edge = calls // 20
+    first, last = statistics.median(times[:edge]), statistics.median(times[-edge:])
+    report.at_least("flushes meanwhile", found["flushes"], 20)
+    report.at_least("compactions meanwhile", found["compactions"], 2)
+    report.ratio(f"median of the last {edge:,} beside the first", last, first, at_most=1.3)
+    report.note("p99", percentile(times, 0.99))
+    report.note("longest", max(times))
+    report.limit("largest metadata file", found["metadata"], 1 << 20, show=lambda n: f"{n / 1024:.0f} KiB")
+
+
+def create_many(warehouse, calls):
+    configure({OURS: iceberg_settings(warehouse)})
+    create_tables(OURS)
+    from shop.models import Customer
+    from side_by_side import order
+
+    Customer.objects.using(OURS).bulk_create(
+        Customer(id=i, name=f"customer {i}", email=f"c{i}@example.com", city="city") for i in range(1, 10_001)
+    )
+    done = {"flushes": 0, "compactions": 0}
+    stop, at = threading.Event(), [0]
+
+    def maintain():
+        # As a process beside the site's would, with a connection of its own.
+        from django.db import connections
+
+        connections[OURS].ensure_connection()
+        core = connections[OURS].connection
+        step, compact_at = calls // 25, [calls // 3, calls * 2 // 3]
+        due = step
+        while not stop.wait(0.005):
+            if at[0] >= due:
+                due += step
+                done["flushes"] += bool(core.flush())
+            if compact_at and at[0] >= compact_at[0]:
+                compact_at.pop(0)
+                core.compact("shop_order")
+                done["compactions"] += 1
+        connections[OURS].close()
+
+    thread = threading.Thread(target=maintain)
+    thread.start()
+    times = []
+    try:
+        for i in range(calls):
+            one = order(i)
+            start = time.perf_counter()
+            one.save(using=OURS, force_insert=True)
+            times.append(time.perf_counter() - start)
+            at[0] = i + 1
+    finally:
+        stop.set()
+        thread.join()
+    sizes = [p.stat().st_size for p in pathlib.Path(warehouse).rglob("*") if p.is_file() and "metadata" in p.parts]
+    return {**done, "times": times, "metadata": max(sizes, default=0)}
+
+
+# Durability
+
+
+def durability(report, options, directory, postgres):
+    report.section("durable", "calls of fdatasync or fsync that strace counts during 100 create() calls")
+    if not shutil.which("strace"):
+        report.note("not checked: strace is not installed", 0, show=lambda _: "")
+        return
+    trace = directory / "trace"
+    strace = ["strace", "-f", "-qq", "-e", "trace=fsync,fdatasync,sync_file_range,pwritev2", "-o", str(trace)]
+
+    def syncs():
+        return len(re.findall(r"\b(?:fdatasync|fsync)\(", trace.read_text()))
+
+    child("create_hundred", OURS, str(directory / "iceberg"), prefix=strace)
+    report.at_least(OURS, syncs(), 100)
+    import psycopg
+
+    settings = {"dbname": "bench", "user": postgres.user, "host": str(postgres.socket)}
+    with psycopg.connect(**settings, autocommit=True) as connection:
+        tracer = subprocess.Popen([*strace, "-p", str(connection.info.backend_pid)], stderr=subprocess.DEVNULL)
+        time.sleep(1)
+        from side_by_side import INSERT, MARKS, values
+
+        for i in range(100):
+            connection.execute(INSERT + MARKS, values(30_000_000 + i))
+        tracer.terminate()
+        tracer.wait()
+    report.at_least(PEER, syncs(), 100)
+
+
+def create_hundred(alias, warehouse):
+    configure({OURS: iceberg_settings(warehouse)})
+    from side_by_side import order
+
+    for i in range(100):
+        order(40_000_000 + i).save(using=alias, force_insert=True)
+    return True
+
+
+CHILDREN = {
+    f.__name__: f for f in [fill, cold_reads, direct_reads, start_django, first_get, create_many, create_hundred]
+}
+
+
+def run_child(text):
+    name, *args = json.loads(text)
+    print(json.dumps(CHILDREN[name](*args)))
+
+
+__all__ = ["add_field_by_size", "clock", "durability", "fresh_process", "growth", "run_child", "ten_million"]
