@@ -336,6 +336,88 @@ static void reopened(void **state)
     is(e, "INSERT INTO p (name) VALUES ('d') RETURNING id", "3\n");
 }
 
+/* The same answers before a flush, after it, after a compaction and after a restart. */
+static void same_after(env *e, void (*step)(env *))
+{
+    two_tables(e);
+    ok(e, "INSERT INTO p (name) VALUES ('a'), ('b'), ('c')");
+    ok(e, "INSERT INTO c (p_id, n, price) VALUES (1, 1, 1.5), (2, 2, NULL), (1, 3, 2.25)");
+    step(e);
+    int64_t t1 = ice_session_now(e->s);
+    ok(e, "UPDATE p SET name = 'bb' WHERE id = 2");
+    ok(e, "DELETE FROM c WHERE n = 2");
+    ok(e, "ALTER TABLE c ADD COLUMN k integer DEFAULT 9 NOT NULL");
+    step(e);
+    ok(e, "INSERT INTO c (p_id, n, k) VALUES (3, 4, 10)");
+    ok(e, "ALTER TABLE p RENAME COLUMN name TO title");
+    ok(e, "UPDATE c SET n = n + 100 WHERE n = 1");
+    step(e);
+    is(e, "SELECT id, title FROM p ORDER BY id", "1|a\n2|bb\n3|c\n");
+    is(e, "SELECT n, price, k FROM c ORDER BY n", "3|2.25|9\n4|NULL|10\n101|1.50|9\n");
+    is(e, "SELECT count(*) FROM c JOIN p ON p.id = c.p_id", "3\n");
+    is(e, "SELECT \"p\".\"title\" FROM \"p\" WHERE \"p\".\"id\" = 2", "bb\n");
+    assert_string_equal(e->path, "fast");
+    assert_int_equal(run_with(e, e->s, "SELECT title FROM p ORDER BY id", NULL, 0, t1), ICE_OK);
+    assert_string_equal(e->text, "a\nb\nc\n");
+    assert_int_equal(run_with(e, e->s, "SELECT n FROM c ORDER BY n", NULL, 0, t1), ICE_OK);
+    assert_string_equal(e->text, "1\n2\n3\n");
+    is(e, "SELECT n, _operation FROM c__versions ORDER BY n, _row_start", "1|update\n2|delete\n3|NULL\n4|NULL\n101|NULL\n");
+    fails(e, "INSERT INTO p (title) VALUES ('c')", ICE_UNIQUE);
+    fails(e, "DELETE FROM p WHERE id = 1", ICE_FOREIGN_KEY);
+    /* a failed insert has used up 4, as in PostgreSQL */
+    is(e, "INSERT INTO p (title) VALUES ('d') RETURNING id", "5\n");
+    is_other(e, "SELECT count(*) FROM p", "4\n");
+}
+
+static void no_step(env *e) { (void)e; }
+
+static void flush_step(env *e)
+{
+    size_t n;
+    if (ice_session_flush(e->s, ICE_STR_NONE, &n, &e->err) != ICE_OK)
+        fail_msg("flush: %s", e->err.message);
+}
+
+static void compact_step(env *e)
+{
+    size_t n;
+    flush_step(e);
+    if (ice_session_compact(e->s, ICE_STR_NONE, &n, &e->err) != ICE_OK)
+        fail_msg("compact: %s", e->err.message);
+}
+
+static void restart_step(env *e)
+{
+    flush_step(e);
+    ice_session_close(e->s);
+    ice_session_close(e->other);
+    assert_int_equal(ice_session_open(&e->config, &e->s, &e->err), ICE_OK);
+    assert_int_equal(ice_session_open(&e->config, &e->other, &e->err), ICE_OK);
+}
+
+static void stays_without_flush(void **state) { same_after(*state, no_step); }
+static void stays_with_flush(void **state) { same_after(*state, flush_step); }
+static void stays_with_compaction(void **state) { same_after(*state, compact_step); }
+static void stays_with_restart(void **state) { same_after(*state, restart_step); }
+
+static void drop_and_rename_published(void **state)
+{
+    env *e = *state;
+    two_tables(e);
+    ok(e, "INSERT INTO p (name) VALUES ('a')");
+    flush_step(e);
+    ok(e, "ALTER TABLE p RENAME TO q");
+    ok(e, "DROP TABLE c");
+    is(e, "SELECT name FROM q", "a\n");
+    restart_step(e);
+    is(e, "SELECT name FROM q", "a\n");
+    fails(e, "SELECT * FROM p", ICE_NO_TABLE);
+    fails(e, "SELECT * FROM c", ICE_NO_TABLE);
+    two_tables(e); /* the names are free again */
+    flush_step(e);
+    is_other(e, "SELECT (SELECT count(*) FROM p) + (SELECT count(*) FROM q)", "1\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -345,6 +427,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(conflicts, setup, teardown),         cmocka_unit_test_setup_teardown(locks, setup, teardown),
         cmocka_unit_test_setup_teardown(time_travel, setup, teardown),       cmocka_unit_test_setup_teardown(reopened, setup, teardown),
         cmocka_unit_test_setup_teardown(joins, setup, teardown),
+        cmocka_unit_test_setup_teardown(stays_without_flush, setup, teardown),
+        cmocka_unit_test_setup_teardown(stays_with_flush, setup, teardown),
+        cmocka_unit_test_setup_teardown(stays_with_compaction, setup, teardown),
+        cmocka_unit_test_setup_teardown(stays_with_restart, setup, teardown),
+        cmocka_unit_test_setup_teardown(drop_and_rename_published, setup, teardown),
     };
     if (!(library = duck_library()))
         return 77;
