@@ -1,5 +1,6 @@
 # make demo    the flights demo
 # make test    folder order, C tests under sanitizers, Python tests
+# make test-django   Django's own test suite (APPS="basic queries" for some apps)
 # make bench   benchmarks
 # make lint    ruff
 # make venv    only the environment: .venv with the package built and installed
@@ -8,7 +9,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BUILD_C := build/c
 
-.PHONY: demo test test-c test-python check-layers bench lint clean venv
+.PHONY: demo test test-c test-python test-django check-layers bench lint clean venv
 .NOTPARALLEL:
 
 venv:
@@ -33,6 +34,9 @@ test-c: venv
 
 test-python: venv
 	$(VENV)/bin/pytest tests/python
+
+test-django: venv
+	$(PYTHON) tests/django/run.py $(APPS)
 
 bench: venv
 	$(PYTHON) bench/run.py
