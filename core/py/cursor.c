@@ -295,21 +295,99 @@ static PyObject *execute(PyObject *self, PyObject *const *args, Py_ssize_t nargs
 
 /* ---- executemany ---- */
 
-static int many_row(py_cursor *c, PyObject *sql, PyObject *params)
+/* Rows are run by the batch: one hand-over to the helper thread, and one release of the GIL, for all of them. */
+enum { MANY = 64 };
+
+typedef struct many_call {
+    ice_session *session;
+    ice_prepared *prepared;
+    size_t n;
+    py_params rows[MANY];
+    int64_t rowcount;
+    const char *path;
+} many_call;
+
+static ice_code run_many(void *arg, ice_error *err)
 {
-    ice_cursor *result = NULL;
-    if (ice__py_enter(state(c), c->connection) < 0)
-        return -1;
-    int rc = run_one(c, sql, params, 0, &result);
-    if (rc == 0) {
+    many_call *m = arg;
+    for (size_t i = 0; i < m->n; i++) {
+        ice_cursor *result = NULL;
+        ice_code rc = ice_session_run(m->session, m->prepared, m->rows[i].values, m->rows[i].n, 0, &result, err);
+        if (rc != ICE_OK)
+            return rc;
         int64_t n = ice_cursor_rowcount(result);
-        if (n >= 0)
-            c->rowcount = (c->rowcount < 0 ? 0 : c->rowcount) + n;
-        c->path = ice_cursor_path(result);
-        ice__py_drop_result(c->connection, result);
+        m->rowcount += n > 0 ? n : 0;
+        m->path = ice_cursor_path(result);
+        ice_cursor_close(result);
     }
-    ice__py_leave(c->connection);
+    return ICE_OK;
+}
+
+/* Between enter and leave. */
+static int many_bound(py_cursor *c, PyObject *sql, PyObject *rows, many_call *m)
+{
+    ice_error err;
+    bool raised;
+    m->session = c->connection->handle->session;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(rows); i++) {
+        m->n = (size_t)i + 1;
+        if (prepare(c, sql, PyList_GET_ITEM(rows, i), &m->prepared, &m->rows[i]) < 0)
+            return -1;
+    }
+    if (ice__py_begin(state(c), c->connection) < 0)
+        return -1;
+    ice_code rc = ice__py_block(c->connection, false, run_many, m, &err, &raised);
+    if (rc != ICE_OK && !raised)
+        ice__py_raise(state(c), &err);
+    return rc == ICE_OK && !raised ? 0 : -1;
+}
+
+static int many_batch(py_cursor *c, PyObject *sql, PyObject *rows)
+{
+    many_call *m = PyMem_Calloc(1, sizeof *m);
+    if (!m) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    int rc = ice__py_enter(state(c), c->connection);
+    if (rc == 0) {
+        rc = many_bound(c, sql, rows, m);
+        ice__py_leave(c->connection);
+        for (size_t i = 0; i < m->n; i++)
+            ice__py_params_free(&m->rows[i]);
+        c->rowcount += m->rowcount;
+        c->path = m->path ? m->path : "";
+    }
+    PyMem_Free(m);
     return rc;
+}
+
+/* Up to MANY rows of the iterator; with the connection free, for the rows may come from it. */
+static PyObject *many_take(PyObject *iterator)
+{
+    PyObject *rows = PyList_New(0), *row;
+    while (rows && PyList_GET_SIZE(rows) < MANY && (row = PyIter_Next(iterator))) {
+        if (PyList_Append(rows, row) < 0)
+            Py_CLEAR(rows);
+        Py_DECREF(row);
+    }
+    if (PyErr_Occurred())
+        Py_CLEAR(rows);
+    return rows;
+}
+
+static int many_rows(py_cursor *c, PyObject *sql, PyObject *iterator)
+{
+    for (;;) {
+        PyObject *rows = many_take(iterator);
+        if (!rows)
+            return -1;
+        Py_ssize_t n = PyList_GET_SIZE(rows);
+        int rc = n > 0 ? many_batch(c, sql, rows) : 0;
+        Py_DECREF(rows);
+        if (rc < 0 || n < MANY)
+            return rc;
+    }
 }
 
 /* With autocommit all rows are one transaction of their own; in a transaction they are part of it. */
@@ -358,7 +436,7 @@ static int many_end(py_cursor *c, bool failed)
 static PyObject *executemany(PyObject *self, PyObject *args)
 {
     py_cursor *c = (py_cursor *)self;
-    PyObject *sql, *rows, *row;
+    PyObject *sql, *rows;
     bool own;
     if (check_open(c) < 0 || !PyArg_ParseTuple(args, "UO:executemany", &sql, &rows))
         return NULL;
@@ -368,14 +446,8 @@ static PyObject *executemany(PyObject *self, PyObject *args)
         Py_XDECREF(iterator);
         return NULL;
     }
-    int rc = 0;
     c->rowcount = 0;
-    while (rc == 0 && (row = PyIter_Next(iterator))) {
-        rc = many_row(c, sql, row);
-        Py_DECREF(row);
-    }
-    if (PyErr_Occurred())
-        rc = -1;
+    int rc = many_rows(c, sql, iterator);
     Py_DECREF(iterator);
     if (own)
         rc = many_end(c, rc != 0);

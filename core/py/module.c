@@ -24,8 +24,10 @@ static int add_imports(py_state *st)
     return (st->dt = PyCapsule_Import(PyDateTime_CAPSULE_NAME, 0)) && (st->decimal_type = import_from("decimal", "Decimal")) &&
                    (st->uuid_type = import_from("uuid", "UUID")) && (st->json_loads = import_from("json", "loads")) &&
                    (st->name_utcoffset = PyUnicode_InternFromString("utcoffset")) &&
-                   (st->name_bytes = PyUnicode_InternFromString("bytes")) && (st->kw_bytes = PyTuple_Pack(1, st->name_bytes))
-               ? 0 : -1;
+                   (st->name_bytes = PyUnicode_InternFromString("bytes")) && (st->kw_bytes = PyTuple_Pack(1, st->name_bytes)) &&
+                   (st->name_int = PyUnicode_InternFromString("int")) &&
+                   (st->name_is_safe = PyUnicode_InternFromString("is_safe"))
+               ? ice__py_values_init(st) : -1;
 }
 
 static int module_exec(PyObject *module)
@@ -54,6 +56,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->decimal_type);
     Py_VISIT(st->uuid_type);
     Py_VISIT(st->json_loads);
+    Py_VISIT(st->uuid_unknown);
     return 0;
 }
 
@@ -72,6 +75,9 @@ static int module_clear(PyObject *module)
     Py_CLEAR(st->name_utcoffset);
     Py_CLEAR(st->name_bytes);
     Py_CLEAR(st->kw_bytes);
+    Py_CLEAR(st->name_int);
+    Py_CLEAR(st->name_is_safe);
+    Py_CLEAR(st->uuid_unknown);
     return 0;
 }
 

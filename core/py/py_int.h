@@ -27,7 +27,8 @@ typedef struct py_state {
     PyTypeObject *connection_type, *cursor_type, *stream_type, *dbapi_type;
     PyDateTime_CAPI *dt;
     PyObject *decimal_type, *uuid_type, *json_loads;
-    PyObject *name_utcoffset, *name_bytes; /* interned */
+    PyObject *uuid_unknown;                /* SafeUUID.unknown where UUIDs can be made from their slots, else NULL */
+    PyObject *name_utcoffset, *name_bytes, *name_int, *name_is_safe; /* interned */
     PyObject *kw_bytes;                    /* ("bytes",) */
 } py_state;
 
@@ -60,6 +61,7 @@ void ice__py_params_free(py_params *p);
 /* ---- values.c: values to Python objects ---- */
 
 PyObject *ice__py_value(py_state *st, const ice_value *v);
+int ice__py_values_init(py_state *st);
 PyObject *ice__py_utc(py_state *st, int64_t us); /* aware datetime */
 
 /* ---- options.c ---- */
