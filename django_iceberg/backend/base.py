@@ -271,6 +271,8 @@ class Cursor:
 
     def execute(self, sql, params=None):
         instant = self._instant(sql)
+        if params and self._result_zone is not None:
+            params = self._localize(params)
         self.statement = sql, params
         if instant is None:
             self._cursor.execute(sql, params)
@@ -281,14 +283,29 @@ class Cursor:
             self._set_conversion()
         return self
 
+    def _localize(self, params):
+        """Naive datetimes are in the time zone that results are in."""
+        zone, naive = self._result_zone
+        if not naive:
+            return params
+        if isinstance(params, dict):
+            return dict(zip(params, self._localize(tuple(params.values())), strict=True))
+        return tuple(
+            p.replace(tzinfo=zone) if isinstance(p, datetime.datetime) and p.tzinfo is None else p for p in params
+        )
+
     def executemany(self, sql, param_list):
         self._instant(sql)
         self._convert = None
+        if self._result_zone is not None:
+            param_list = map(self._localize, param_list)
         self._cursor.executemany(sql, param_list)
         return self
 
     def execute_arrow(self, sql, params=None):
         instant = self._instant(sql)
+        if params and self._result_zone is not None:
+            params = self._localize(params)
         if instant is None:
             return self._cursor.execute_arrow(sql, params)
         return self._cursor.execute_arrow(sql, params, as_of=instant)

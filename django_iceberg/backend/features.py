@@ -63,6 +63,9 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     # A unique key is checked by each statement.
     supports_deferrable_unique_constraints = False
     supports_tablespaces = False
+    # Collate() is an expression of the engine; a column is a plain Iceberg string.
+    supports_collation_on_charfield = False
+    supports_collation_on_textfield = False
     test_collations: ClassVar = {
         "ci": "nocase",
         "cs": "C",
@@ -100,6 +103,9 @@ class DatabaseFeatures(BaseDatabaseFeatures):
             "DISTINCT ON does not sort.": {
                 "distinct_on_fields.tests.DistinctOnTests.test_basic_distinct_on",
                 "model_fields.test_jsonfield.TestQuerying.test_deep_distinct",
+            },
+            "UNION comes in no order unless one is asked for.": {
+                "filtered_relation.tests.FilteredRelationTests.test_union",
             },
             "There is no server to give a password to.": {
                 "backends.tests.BackendTestCase.test_unicode_password",

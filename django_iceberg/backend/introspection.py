@@ -203,8 +203,8 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
         ordered = kind in (self.index_default_access_method, "unique", "")
         columns = list(index.get("columns") or [])
         orders = ["DESC" if flag else "ASC" for flag in index.get("descending") or [False] * len(columns)]
-        if index.get("expressions"):
-            parts = split_expressions(index["expressions"])
+        if expressions := index.get("expr") or index.get("expressions"):
+            parts = split_expressions(expressions)
             if len(orders) != len(parts):
                 orders = ["DESC" if part.upper().endswith(" DESC") else "ASC" for part in parts]
             plain = [_order_re.sub("", part).strip('"') for part in parts]
@@ -220,6 +220,6 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
             "check": False,
             "index": True,
             "type": Index.suffix if ordered else kind,
-            "definition": index.get("expressions"),
+            "definition": expressions,
             "options": None,
         }
