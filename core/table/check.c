@@ -170,7 +170,7 @@ static ice_code key_columns(checker *c, const ice_key *k, ice_column **out, size
 {
     static const int32_t system[] = {ICE_FIELD_ROW_START, ICE_FIELD_ROW_END, ICE_FIELD_OPERATION};
     ice_buf b = {0};
-    ice_column *cols = ICE_NEW_N(c->a, ice_column, k->ncols + 3);
+    ice_column *cols = ICE_NEW_N(c->a, ice_column, k->ncols + 4);
     if (!cols)
         return ice_fail_nomem(err);
     for (size_t i = 0; i < k->ncols; i++) {
@@ -180,8 +180,9 @@ static ice_code key_columns(checker *c, const ice_key *k, ice_column **out, size
     }
     for (size_t i = 0; i < 3; i++)
         cols[k->ncols + i] = *ice__system_column(system[i]);
+    cols[k->ncols + 3] = *ice__row_id_column();
     *out = cols;
-    *n = k->ncols + 3;
+    *n = k->ncols + 4;
     ice_code rc = ice_buf_check(&b, err);
     if (rc == ICE_OK)
         *list = ice_arena_str(c->a, ice_buf_str(&b));
@@ -279,6 +280,18 @@ out:
     return rc;
 }
 
+/* Row lineage: no two rows have the same id. */
+static ice_code check_row_ids(checker *c, ice_error *err)
+{
+    int64_t n;
+    ice_code rc;
+    ICE_TRY(ask_rows(c, &c->keys.keys[0], false, "SELECT count(\"_row_id\") - count(DISTINCT \"_row_id\") FROM (", "", &n, 1, err));
+    if (n)
+        tell(c, "%lld rows have a row id of others", (long long)n);
+out:
+    return rc;
+}
+
 ice_code ice_published_check(ice_env *env, ice_published *s, void (*report)(void *, const char *), void *arg,
                              ice_error *err)
 {
@@ -296,6 +309,7 @@ ice_code ice_published_check(ice_env *env, ice_published *s, void (*report)(void
         if (c.keys.keys[i].unique)
             ICE_TRY(tolerate(&c, check_unique(&c, &c.keys.keys[i], i == 0, err), err));
     ICE_TRY(tolerate(&c, check_versions(&c, err), err));
+    ICE_TRY(tolerate(&c, check_row_ids(&c, err), err));
 out:
     ice_arena_free(c.a);
     return rc;

@@ -92,6 +92,7 @@ ice_code ice__write_reading(ice__edit *e, ice__reading *r, ice_str where, ice_st
 ice_code ice__data_file_of(const ice_env *env, ice_str key, const ice_column *cols, const ice_parquet_info *info,
                            ice_arena *a, ice_data_file *out, ice_error *err) ICE_MUST;
 
+const ice_column *ice__row_id_column(void);
 /* Columns of a definition, _row_start, and with `lineage` _row_id and _last_updated_sequence_number. */
 ice_code ice__table_columns(const ice_tabledef *def, bool lineage, ice_arena *a, ice_column **out, size_t *n, ice_error *err) ICE_MUST;
 /* Columns of an Iceberg schema; defaults only of fields that `def` still has. */

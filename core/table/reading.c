@@ -343,6 +343,11 @@ static const ice_column lineage_columns[] = {
      .sql_type = {"bigint", 6}},
 };
 
+const ice_column *ice__row_id_column(void)
+{
+    return &lineage_columns[0];
+}
+
 ice_code ice__table_columns(const ice_tabledef *def, bool lineage, ice_arena *a, ice_column **out, size_t *n,
                             ice_error *err)
 {
