@@ -2,6 +2,17 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.utils import strip_quotes
 
 AUTO_FIELDS = {"AutoField", "BigAutoField", "SmallAutoField"}
+# Types of a group hold every value of those before them.
+WIDENINGS = (("smallint", "integer", "bigint"), ("real", "double precision"))
+TEXTS = {"varchar", "text"}
+
+
+def is_widening(old_type, new_type):
+    """Whether every value of a type is one of the other, the same in its files: "integer" to "bigint"."""
+    old, new = (str(t).split("(")[0].strip() for t in (old_type, new_type))
+    if old in TEXTS and new in TEXTS:
+        return True
+    return any(old in group and new in group and group.index(old) <= group.index(new) for group in WIDENINGS)
 
 
 class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
@@ -34,8 +45,11 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
             return field.rel_db_type(self.connection)
         return self.connection.data_types.get(field.get_internal_type(), field.db_type(self.connection))
 
-    def _using_sql(self, new_field, old_field):
+    def _using_sql(self, new_field, old_field, old_type, new_type):
         if new_field.generated or self._field_data_type(old_field) == self._field_data_type(new_field):
+            return ""
+        if is_widening(old_type, new_type):
+            # Without USING the core promotes the column: at once, and no row is written.
             return ""
         return " USING CAST(%(column)s AS %(cast_type)s)"
 
@@ -46,7 +60,8 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
     def _alter_column_type_sql(self, model, old_field, new_field, new_type, old_collation, new_collation):
         template = "ALTER COLUMN %(column)s TYPE %(type)s%(collation)s"
         # Cast when the type changed.
-        if using_sql := self._using_sql(new_field, old_field):
+        old_type = old_field.db_parameters(connection=self.connection)["type"]
+        if using_sql := self._using_sql(new_field, old_field, old_type, new_type):
             template += using_sql.replace("%(cast_type)s", self._cast_type(new_field, new_type))
         self.sql_alter_column_type = template
         table = self.quote_name(strip_quotes(model._meta.db_table))
