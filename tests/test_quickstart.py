@@ -232,5 +232,3 @@ def test_integrity():
 def test_a_tenants_rows():
     TenantData.objects.bulk_create(TenantData(tenant_id=i % 100, payload="x") for i in range(1_000))
     assert TenantData.objects.filter(tenant_id=42).count() == 10
-
-

@@ -41,6 +41,12 @@ def iceberg_table(model):
     return catalog.load_table((settings.DATABASES["default"]["NAMESPACE"], model._meta.db_table))
 
 
+def file_counts(model):
+    """(data files, files with deleted rows) of the table's current snapshot."""
+    tasks = list(iceberg_table(model).scan().plan_files())
+    return len(tasks), sum(bool(task.delete_files) for task in tasks)
+
+
 def with_pyiceberg(model):
     rows = iceberg_table(model).scan(selected_fields=tuple(columns(model))).to_arrow()
     return rows.select(columns(model)).sort_by(model._meta.pk.column)
@@ -67,7 +73,7 @@ def with_duckdb(model):
         )
         ORDER BY "{model._meta.pk.column}"
     """
-    return database.execute(sql, {"files": files}).to_arrow_table()
+    return database.sql(sql, params={"files": files}).to_arrow_table()
 
 
 deleted_schema = pa.schema({"file": pa.string(), "position": pa.int64()})
@@ -98,16 +104,8 @@ def field_map(table):
     entries = []
     for field in table.schema().fields:
         kind = field.field_type
-        sql = (
-            f"DECIMAL({kind.precision}, {kind.scale})"
-            if isinstance(kind, DecimalType)
-            else DUCKDB_TYPES[str(kind)]
-        )
-        default = (
-            "NULL"
-            if field.initial_default is None
-            else "'%s'" % str(field.initial_default).replace("'", "''")
-        )
+        sql = f"DECIMAL({kind.precision}, {kind.scale})" if isinstance(kind, DecimalType) else DUCKDB_TYPES[str(kind)]
+        default = "NULL" if field.initial_default is None else "'%s'" % str(field.initial_default).replace("'", "''")
         name = field.name.replace("'", "''")
         entries.append(f"{field.field_id}: {{name: '{name}', type: '{sql}', default_value: {default}}}")
     return "MAP {" + ", ".join(entries) + "}"
@@ -115,9 +113,7 @@ def field_map(table):
 
 def differences(model, table, advance=lambda rows: None):
     """Compares a table row by row, value by value, with what the ORM says. Returns (rows compared, differences)."""
-    expected = model._base_manager.order_by("pk").values_list(
-        *[field.attname for field in model._meta.concrete_fields]
-    )
+    expected = model._base_manager.order_by("pk").values_list(*[field.attname for field in model._meta.concrete_fields])
     found = (row for batch in table.to_batches(max_chunksize=10_000) for row in python_rows(batch))
     compared, different = 0, []
     for theirs, ours in zip_all(found, expected.iterator(chunk_size=10_000)):

@@ -82,9 +82,7 @@ class Flight(TimeTravelMixin, models.Model):
     class Meta:
         ordering = ["time_hour", "id"]
         constraints = [
-            models.UniqueConstraint(
-                fields=["carrier", "flight", "origin", "time_hour"], name="flight_once_an_hour"
-            ),
+            models.UniqueConstraint(fields=["carrier", "flight", "origin", "time_hour"], name="flight_once_an_hour"),
         ]
 
     def __str__(self):

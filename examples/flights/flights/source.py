@@ -69,9 +69,7 @@ def airports():
             tzone=optional(str, r["tzone"]),
         )
     for faa, name, lat, lon, alt, tz, dst, tzone in LEFT_OUT_AIRPORTS:
-        yield Airport(
-            faa=faa, name=name, lat=Decimal(lat), lon=Decimal(lon), alt=alt, tz=tz, dst=dst, tzone=tzone
-        )
+        yield Airport(faa=faa, name=name, lat=Decimal(lat), lon=Decimal(lon), alt=alt, tz=tz, dst=dst, tzone=tzone)
 
 
 def planes():

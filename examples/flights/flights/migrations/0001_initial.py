@@ -25,9 +25,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "faa",
-                    models.CharField(
-                        max_length=3, primary_key=True, serialize=False, verbose_name="FAA code"
-                    ),
+                    models.CharField(max_length=3, primary_key=True, serialize=False, verbose_name="FAA code"),
                 ),
                 ("name", models.CharField(max_length=80)),
                 ("lat", models.DecimalField(decimal_places=7, max_digits=10, verbose_name="latitude")),
@@ -46,15 +44,11 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "tailnum",
-                    models.CharField(
-                        max_length=6, primary_key=True, serialize=False, verbose_name="tail number"
-                    ),
+                    models.CharField(max_length=6, primary_key=True, serialize=False, verbose_name="tail number"),
                 ),
                 (
                     "year",
-                    models.PositiveSmallIntegerField(
-                        blank=True, null=True, verbose_name="year of manufacture"
-                    ),
+                    models.PositiveSmallIntegerField(blank=True, null=True, verbose_name="year of manufacture"),
                 ),
                 ("type", models.CharField(max_length=40)),
                 ("manufacturer", models.CharField(max_length=40)),
@@ -63,9 +57,7 @@ class Migration(migrations.Migration):
                 ("seats", models.PositiveSmallIntegerField()),
                 (
                     "speed",
-                    models.PositiveSmallIntegerField(
-                        blank=True, null=True, verbose_name="cruising speed in mph"
-                    ),
+                    models.PositiveSmallIntegerField(blank=True, null=True, verbose_name="cruising speed in mph"),
                 ),
                 ("engine", models.CharField(max_length=20)),
             ],
@@ -78,9 +70,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("flight", models.PositiveIntegerField(verbose_name="flight number")),
                 (
@@ -149,9 +139,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("time_hour", models.DateTimeField(verbose_name="hour")),
                 (
@@ -184,9 +172,7 @@ class Migration(migrations.Migration):
                 ("wind_gust", models.FloatField(blank=True, null=True, verbose_name="gusts in mph")),
                 (
                     "precip",
-                    models.DecimalField(
-                        decimal_places=2, max_digits=5, verbose_name="precipitation in inches"
-                    ),
+                    models.DecimalField(decimal_places=2, max_digits=5, verbose_name="precipitation in inches"),
                 ),
                 (
                     "pressure",
@@ -207,9 +193,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name_plural": "weather",
                 "ordering": ["time_hour", "origin"],
-                "constraints": [
-                    models.UniqueConstraint(fields=("origin", "time_hour"), name="weather_hourly")
-                ],
+                "constraints": [models.UniqueConstraint(fields=("origin", "time_hour"), name="weather_hourly")],
             },
         ),
     ]
