@@ -64,7 +64,9 @@ class DatabaseCreation(BaseDatabaseCreation):
                 keys["OPTIONS"] = dict(test_options)
         warehouse = str(keys["WAREHOUSE"])
         if not keepdb and os.path.exists(warehouse):
-            self._confirm_clobber(warehouse, autoclobber)
+            # A directory of ours is left over from a run that was killed.
+            ours = not self.connection.settings_dict["TEST"].get("WAREHOUSE")
+            self._confirm_clobber(warehouse, autoclobber or ours)
             self._remove(keys)
         self._point_to(keys)
         return warehouse
