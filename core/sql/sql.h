@@ -19,6 +19,11 @@ typedef struct ice_sql_text {
 } ice_sql_text;
 ice_code ice_sql_params(ice_arena *a, ice_str text, bool format, ice_sql_text *out, ice_error *err) ICE_MUST;
 
+/* A piece of a statement names some of its parameters, but the engine takes no value that is not asked for. The text with the parameters
+ * it does name numbered from $1 on, and for each the position (from 0) of its value. Texts that name all of nparams come back as they are,
+ * with *picked NULL. */
+ice_code ice_sql_pick_params(ice_arena *a, ice_str sql, size_t nparams, ice_str *out, size_t **picked, size_t *npicked, ice_error *err) ICE_MUST;
+
 /* ---- statements ---- */
 
 typedef enum ice_stmt_kind {

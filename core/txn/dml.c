@@ -44,6 +44,18 @@ bool ice__expr_value(const ice_expr *e, const ice_column *col, const ice_value *
     return true;
 }
 
+/* A value made the column's. A time without a zone is local time of the session. */
+static ice_code coerce(ice_session *s, const ice_column *col, const ice_value *v, ice_value *out, ice_error *err)
+{
+    ice_value instant;
+    bool local = col->type.kind == ICE_T_TIMESTAMPTZ && !v->null &&
+                 (v->kind == ICE_T_TIMESTAMP || v->kind == ICE_T_DATE || v->kind == ICE_T_STRING) && strcmp(s->timezone, "UTC") != 0;
+    if (!local)
+        return ice_column_coerce(col, s->scratch, v, out, err);
+    ice_code rc = eval_sql(s, NULL, ICE_STR("CAST($1 AS TIMESTAMPTZ)"), v, 1, &instant, err);
+    return rc == ICE_OK ? ice_column_coerce(col, s->scratch, &instant, out, err) : rc;
+}
+
 static ice_code default_value(ice_session *s, const ice_column *col, ice_value *out, ice_error *err)
 {
     ice_error ignored;
@@ -355,9 +367,13 @@ static ice_code engine_duplicate(batch *b, const ice_constraint *con, const ice_
     ice_buf_put_ident(&sql, b->def->name);
     ice_buf_printf(&sql, " WHERE %.*s) AS a, (SELECT ROW(%.*s) AS __k FROM (", ICE_PRI(where), (int)exprs.len, exprs.data);
     ice__row_relation(b->def, &sql);
-    /* ROW(..) = ROW(..) is true for equal NULLs in DuckDB, so NULLs are looked for in the text. */
-    ice_buf_printf(&sql, ") AS r WHERE %.*s) AS b WHERE a.__k = b.__k%s", ICE_PRI(where),
-                   con->nulls_not_distinct ? "" : " AND NOT list_contains(list_transform(json_keys(to_json(b.__k)), x -> json_extract_string(to_json(b.__k), x) IS NULL), true)");
+    ice_buf_printf(&sql, ") AS r WHERE %.*s) AS b WHERE a.__k = b.__k", ICE_PRI(where));
+    /* ROW(..) = ROW(..) is true for equal NULLs in DuckDB: a key with a NULL in it equals none. */
+    if (!con->nulls_not_distinct) {
+        ice_buf_printf(&sql, " AND EXISTS (SELECT 1 FROM (SELECT %.*s FROM (", (int)exprs.len, exprs.data);
+        ice__row_relation(b->def, &sql);
+        ice_buf_puts(&sql, ") AS r) WHERE COLUMNS(*) IS NOT NULL)");
+    }
     ICE_TRY(ice_buf_check(&sql, err));
     ICE_TRY(ice__stview_open(b->s, 0, &v, err));
     ICE_TRY(ice__collect(b->s, v, ice_buf_str(&sql), row, b->def->ncols, &rows, err));
@@ -437,7 +453,7 @@ static ice_code generated_columns(batch *b, ice_value *row, ice_error *err)
         if ((rc = ice_buf_check(&sql, err)) == ICE_OK)
             rc = ice__collect(b->s, NULL, ice_buf_str(&sql), row, b->def->ncols, &rows, err);
         if (rc == ICE_OK && rows.n == 1)
-            rc = ice_column_coerce(col, b->s->scratch, &rows.rows[0][0], &row[i], err);
+            rc = coerce(b->s, col, &rows.rows[0][0], &row[i], err);
         if (rc == ICE_OK && !row[i].null)
             rc = ice_value_copy(b->s->scratch, &row[i], &row[i], err);
         ice_buf_free(&sql);
@@ -505,7 +521,7 @@ static ice_code insert_value(insert *in, const ice_expr *e, int at, ice_value *o
         if (rc != ICE_OK)
             return rc;
     }
-    return ice_column_coerce(col, s->scratch, &v, out, err);
+    return coerce(s, col, &v, out, err);
 }
 
 /* Fills what a row leaves out: defaults, and marks for identity columns (resolved for all rows at once). */
@@ -514,15 +530,19 @@ static ice_code insert_defaults(insert *in, ice_value *row, const uint8_t *given
     for (size_t i = 0; i < in->b.def->ncols; i++) {
         const ice_column *col = &in->b.def->cols[i];
         ice_value v;
-        if (given[i] || col->generated_sql.ptr)
+        if (given[i])
             continue;
+        if (col->generated_sql.ptr) {
+            row[i] = ICE_NULL; /* to come */
+            continue;
+        }
         if (col->identity) {
             row[i] = (ice_value){.kind = ICE_T_NONE, .null = false}; /* to come */
             continue;
         }
         ice_code rc = default_value(in->b.s, col, &v, err);
         if (rc == ICE_OK)
-            rc = ice_column_coerce(col, in->b.s->scratch, &v, &row[i], err);
+            rc = coerce(in->b.s, col, &v, &row[i], err);
         if (rc != ICE_OK)
             return rc;
     }
@@ -576,7 +596,7 @@ static ice_code insert_select(insert *in, ice_error *err)
         }
         for (size_t i = 0; i < in->ntarget; i++) {
             ice_value v;
-            ICE_TRY(ice_column_coerce(&def->cols[in->target[i]], in->b.s->scratch, &rows.rows[r][i], &v, err));
+            ICE_TRY(coerce(in->b.s, &def->cols[in->target[i]], &rows.rows[r][i], &v, err));
             ICE_TRY(ice_value_copy(in->b.s->scratch, &v, &w->values[in->target[i]], err));
         }
         ICE_TRY(insert_defaults(in, w->values, in->given, err));
@@ -610,7 +630,7 @@ static ice_code insert_identities(insert *in, ice_error *err)
             if (v->null || v->kind != ICE_T_NONE)
                 continue;
             ice_value id = {.kind = ICE_T_LONG, .i = next++};
-            rc = ice_column_coerce(col, b->s->scratch, &id, v, err);
+            rc = coerce(b->s, col, &id, v, err);
         }
         if (rc != ICE_OK)
             return rc;
@@ -645,7 +665,7 @@ static ice_code conflict_values(insert *in, const ice_value *old, const ice_valu
         else if (!ice__expr_value(e, &b->def->cols[at], in->params, &v))
             simple = false;
         if (simple)
-            rc = ice_column_coerce(&b->def->cols[at], b->s->scratch, &v, &out[at], err);
+            rc = coerce(b->s, &b->def->cols[at], &v, &out[at], err);
     }
     if (simple || rc != ICE_OK)
         return rc;
@@ -678,7 +698,7 @@ static ice_code conflict_values(insert *in, const ice_value *old, const ice_valu
     for (size_t i = 0; *wanted && i < st->nset; i++) {
         int at = ice_tabledef_find(b->def, st->set_cols[i]);
         ice_value v;
-        ICE_TRY(ice_column_coerce(&b->def->cols[at], b->s->scratch, &rows.rows[0][i + 1], &v, err));
+        ICE_TRY(coerce(b->s, &b->def->cols[at], &rows.rows[0][i + 1], &v, err));
         ICE_TRY(ice_value_copy(b->s->scratch, &v, &out[at], err));
     }
 out:
@@ -867,7 +887,7 @@ static ice_code simple_set(batch *b, const ice_update *st, const ice_value *para
         if (e->kind == ICE_E_COLUMN_PLUS)
             rc = plus(&old[at], e, params, col, b->s->scratch, &out[at], ok, err);
         else if ((*ok = ice__expr_value(e, col, params, &v)))
-            rc = ice_column_coerce(col, b->s->scratch, &v, &out[at], err);
+            rc = coerce(b->s, col, &v, &out[at], err);
         else
             return ICE_OK;
         if (rc != ICE_OK || !*ok)
@@ -993,7 +1013,7 @@ static ice_code engine_changes(batch *b, const ice_update *st, const ice_value *
                 }
                 memcpy(values, old, n * sizeof *values);
             }
-            ICE_TRY(ice_column_coerce(&b->def->cols[at], b->s->scratch, &rows.rows[r][1 + n + i], &v, err));
+            ICE_TRY(coerce(b->s, &b->def->cols[at], &rows.rows[r][1 + n + i], &v, err));
             ICE_TRY(ice_value_copy(b->s->scratch, &v, &values[at], err));
         }
         ICE_TRY(add_change(b, old, values, rows.rows[r][0].null ? 0 : rows.rows[r][0].i, err));

@@ -32,6 +32,22 @@ ice_code ice__rowset_add(ice__rowset *r, const ice_value *row, ice_error *err)
     return add_row(r->arena, &r->rows, &r->n, &r->cap, row, r->ncols, err);
 }
 
+/* The query with the parameters that it names. */
+static ice_code pick(ice_arena *a, ice_str *sql, const ice_value **params, size_t *n, ice_error *err)
+{
+    size_t *picked;
+    ice_code rc = ice_sql_pick_params(a, *sql, *n, sql, &picked, n, err);
+    if (rc != ICE_OK || !picked)
+        return rc;
+    ice_value *own = ice_arena_array(a, *n + 1, sizeof *own);
+    if (!own)
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < *n; i++)
+        own[i] = (*params)[picked[i]];
+    *params = own;
+    return ICE_OK;
+}
+
 ice_code ice__collect(ice_session *s, ice__stview *v, ice_str sql, const ice_value *params, size_t n, ice__rowset *out, ice_error *err)
 {
     ice__econn *c = NULL;
@@ -42,6 +58,7 @@ ice_code ice__collect(ice_session *s, ice__stview *v, ice_str sql, const ice_val
     ice_code rc = out->arena ? ice__econn_get(s, v, &c, err) : ice_fail_nomem(err);
     if (rc != ICE_OK)
         return rc;
+    ICE_TRY(pick(out->arena, &sql, &params, &n, err));
     ICE_TRY(ice_engine_run(c->conn, sql, params, n, &r, err));
     const ice_result_column *cols;
     out->ncols = ice_result_columns(r, &cols);
