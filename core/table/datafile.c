@@ -118,6 +118,63 @@ static ice_code check_count(const ice__reading *r, const ice_parquet_info *info,
                     ICE_PRI(key), (unsigned long long)info->rows, (unsigned long long)r->rows);
 }
 
+/* DuckDB's DELTA_BINARY_PACKED writes differences of 32-bit values in up to 33 bits, which Arrow refuses to read (the
+ * Parquet format wants them to wrap). It takes a column that spans more than 2^31; version 1 pages have no deltas. */
+static bool unreadable_deltas(const ice_parquet_info *info, const ice_column *cols)
+{
+    for (size_t i = 0; i < info->ncols; i++) {
+        const ice_column_stats *s = &info->cols[i];
+        bool narrow = cols[i].type.kind == ICE_T_INT || cols[i].type.kind == ICE_T_DATE;
+        if (narrow && s->has_bounds && s->upper.i - s->lower.i > INT32_MAX)
+            return true;
+    }
+    return false;
+}
+
+static void put_plain_copy(ice_str from, ice_str to, const ice_column *cols, size_t ncols, ice_buf *b)
+{
+    ice_buf_puts(b, "COPY (SELECT * FROM read_parquet([");
+    ice_buf_put_quoted(b, from);
+    ice_buf_puts(b, "], hive_partitioning = false)) TO ");
+    ice_buf_put_quoted(b, to);
+    ice_buf_puts(b, " (FORMAT parquet, PARQUET_VERSION v1, COMPRESSION zstd, ROW_GROUP_SIZE 40960, USE_TMP_FILE false, FIELD_IDS {");
+    for (size_t i = 0; i < ncols; i++) {
+        ice_buf_puts(b, i ? ", " : "");
+        ice_buf_put_quoted(b, cols[i].name);
+        ice_buf_printf(b, ": %d", (int)cols[i].field_id);
+    }
+    ice_buf_puts(b, "})");
+}
+
+ice_code ice__portable_file(ice_env *env, ice_engine_conn *c, const ice_column *cols, size_t ncols, ice_arena *a,
+                            ice_str *key, ice_parquet_info *info, ice_error *err)
+{
+    ice_str from, to, fresh, old = *key;
+    ice_result *r = NULL;
+    ice_buf sql = {0};
+    size_t n;
+    ice_code rc;
+    if (!unreadable_deltas(info, cols))
+        return ICE_OK;
+    ice_str base = ice__base_name(old);
+    ICE_TRY(ice__data_key(a, (ice_str){old.ptr, old.len - base.len - strlen("/data/")}, ice__name_schema(base), &fresh, err));
+    ICE_TRY(ice_store_path(env->store, a, old, &from, err));
+    ICE_TRY(ice_store_path(env->store, a, fresh, &to, err));
+    put_plain_copy(from, to, cols, ncols, &sql);
+    ICE_TRY(ice_buf_check(&sql, err));
+    ICE_TRY(ice_engine_run(c, ice_buf_str(&sql), NULL, 0, &r, err));
+    do
+        ICE_TRY(ice_result_next(r, &n, err));
+    while (n);
+    ICE_TRY(env->store->m->size(env->store, fresh, &info->bytes, err));
+    ICE_TRY(env->store->m->remove(env->store, old, err));
+    *key = fresh;
+out:
+    ice_result_close(r);
+    ice_buf_free(&sql);
+    return rc;
+}
+
 static ice_code write_file(ice__edit *e, ice_engine_conn *c, const ice__reading *r, ice_str sql, ice_str key,
                            bool filtered, const ice_tabstate *warm, ice_error *err)
 {
@@ -131,6 +188,8 @@ static ice_code write_file(ice__edit *e, ice_engine_conn *c, const ice__reading 
         ICE_TRY(check_count(r, &info, key, err));
     if (info.rows == 0)
         return env->store->m->remove(env->store, key, err);
+    ICE_TRY(ice__portable_file(env, c, r->cols, r->ncols, e->a, &key, &info, err));
+    ICE_TRY(ice_store_path(env->store, e->a, key, &f.path, err));
     ICE_TRY(env->store->m->sync(env->store, key, err));
     ICE_TRY(ice__data_file_of(env, key, r->cols, &info, e->a, &f.file, err));
     f.base = ice__base_name(key);

@@ -92,6 +92,10 @@ ice_code ice__write_reading(ice__edit *e, ice__reading *r, ice_str where, ice_st
 ice_code ice__data_file_of(const ice_env *env, ice_str key, const ice_column *cols, const ice_parquet_info *info,
                            ice_arena *a, ice_data_file *out, ice_error *err) ICE_MUST;
 
+/* Writes a file that other readers could not decode anew, under another key. */
+ice_code ice__portable_file(ice_env *env, ice_engine_conn *c, const ice_column *cols, size_t ncols, ice_arena *a,
+                            ice_str *key, ice_parquet_info *info, ice_error *err) ICE_MUST;
+
 const ice_column *ice__row_id_column(void);
 /* Columns of a definition, _row_start, and with `lineage` _row_id and _last_updated_sequence_number. */
 ice_code ice__table_columns(const ice_tabledef *def, bool lineage, ice_arena *a, ice_column **out, size_t *n, ice_error *err) ICE_MUST;

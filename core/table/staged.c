@@ -164,6 +164,8 @@ static ice_code write_one(ice_env *env, ice_engine_conn *c, ice_str sql, ice_str
     out->schema_id = def->schema_id;
     if (info.rows == 0)
         return env->store->m->remove(env->store, out->key, err);
+    ICE_TRY(ice__portable_file(env, c, def->cols, def->ncols, a, &out->key, &info, err));
+    out->bytes = info.bytes;
     ICE_TRY(env->store->m->sync(env->store, out->key, err));
     ICE_TRY(ice__data_file_of(env, out->key, def->cols, &info, a, &f, err));
     ICE_TRY(metrics_to_json(&f, a, &out->data_file_json, err));

@@ -681,5 +681,7 @@ int main(void)
         cmocka_unit_test(faults),
         cmocka_unit_test(broken_files),
     };
+    if (getenv("ICE_ONLY"))
+        cmocka_set_test_filter(getenv("ICE_ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
