@@ -8,6 +8,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 BUILD_C := build/c
+PYTEST_ARGS :=
 
 .PHONY: demo test test-c test-python test-django check-layers bench lint clean venv
 .NOTPARALLEL:
@@ -23,17 +24,19 @@ test: check-layers test-c test-python
 check-layers:
 	python3 tools/check_layers.py
 
-# The tests look for DuckDB in python3's packages: the environment's come first on PATH.
-test-c: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-test-c: export ASAN_OPTIONS := detect_leaks=1:abort_on_error=0
+# C tests look for DuckDB in python3's packages: the environment's come first on PATH. Python tests read what the C tests' programs
+# write (ICE_C_TESTS).
+test-c test-python: export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
 test-c: venv
 	@test -f $(BUILD_C)/build.ninja || \
 	  meson setup $(BUILD_C) -Dcore_tests=true -Dpython_module=false -Db_sanitize=address,undefined
 	meson compile -C $(BUILD_C)
 	meson test -C $(BUILD_C) --no-rebuild --print-errorlogs
 
+test-python: export ICE_C_TESTS := $(CURDIR)/$(BUILD_C)/tests/c
 test-python: venv
-	$(VENV)/bin/pytest tests/python
+	pytest $(PYTEST_ARGS)
 
 test-django: venv
 	$(PYTHON) tests/django/run.py $(APPS)
