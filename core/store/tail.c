@@ -34,6 +34,7 @@ ice_code ice_tail_create(const ice_tabledef *def, ice_tail **out, ice_error *err
         free(t);
         return ice_fail_nomem(err);
     }
+    pthread_mutex_init(&t->order_lock, NULL);
     t->arena = ice_arena_create();
     ice_code rc = t->arena ? ice__tail_define(t, def, err) : ice_fail_nomem(err);
     if (rc)
@@ -52,6 +53,7 @@ ice_tail *ice_tail_ref(ice_tail *t)
 static void tail_free(ice_tail *t)
 {
     ice__tail_free_indexes(t);
+    ice__tail_free_orders(t);
     for (uint32_t i = 0; i < t->nchunks; i++)
         ice__chunk_free(t->chunks[i]);
     free(t->chunks);
@@ -543,7 +545,7 @@ void ice_tail_counts_get(ice_tail *t, ice_tail_counts *out)
     *out = (ice_tail_counts){.versions = t->versions,
                              .live = t->live,
                              .tombstones = t->tombstones,
-                             .bytes = sizeof *t + ice_arena_used(t->arena) + t->bytes + t->tomb_hash.bytes,
+                             .bytes = sizeof *t + ice_arena_used(t->arena) + t->bytes + t->tomb_hash.bytes + t->order_bytes,
                              .changes = t->changes};
     for (size_t i = 0; i < t->keys.n; i++)
         out->bytes += t->indexes[i]->hash.bytes;

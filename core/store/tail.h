@@ -111,6 +111,21 @@ ice_code ice_tail_scan_next(ice_tail_scan *s, void **worker, ice_batch *out, ice
 void ice_tail_scan_worker_free(void *worker);
 void ice_tail_scan_close(ice_tail_scan *s);
 
+/* ---- order ---- */
+
+/* Versions in the order of one column, NULLs after everything, equal values in no order: `refs` holds every version visible at
+ * the time asked for, and others (ice_ref_visible tells). Stays as it is until released. */
+typedef struct ice_tail_order {
+    const ice_ref *refs;
+    size_t n;
+    void *owner;
+} ice_tail_order;
+/* Kept with the tail, and brought up to date here: cheap where the values of newer versions ascend. `settled`: what ended at or
+ * before `at` stays ended (in a tail; not in an overlay) and may be left out from now on. *has false: `at` is before such a time of
+ * an earlier call. Any thread. */
+ice_code ice_tail_order_get(ice_tail *t, const ice_column *col, int64_t at, bool settled, ice_tail_order *out, bool *has, ice_error *err) ICE_MUST;
+void ice_tail_order_release(ice_tail_order *o);
+
 /* ---- trimming ---- */
 
 /* A new tail with what a snapshot flushed at time F does not hold: versions with start > F; a tombstone for each version with start <= F < end

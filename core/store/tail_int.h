@@ -166,6 +166,23 @@ typedef struct ice__tomb_block {
     ice__tomb items[];
 } ice__tomb_block;
 
+/* ---- orders ---- */
+
+typedef struct ice__order_list ice__order_list;
+/* Where the next version comes: after this row of this chunk. */
+typedef struct ice__order_mark {
+    uint32_t chunk, row;
+} ice__order_mark;
+typedef struct ice__order {
+    struct ice__order *next;
+    int32_t field_id;
+    ice__order_mark mark;
+    size_t n;
+    ice__order_list *list; /* NULL: nothing yet */
+    int64_t floor;         /* versions that ended at or before it may be missing */
+} ice__order;
+void ice__tail_free_orders(ice_tail *t);
+
 /* ---- the tail ---- */
 
 struct ice_tail {
@@ -184,6 +201,9 @@ struct ice_tail {
     ice__tomb_block *first_tombs, *last_tombs;
     ice__heap tomb_heap;
     ice__hash tomb_hash;
+    pthread_mutex_t order_lock; /* of the orders; taken before `lock` */
+    ice__order *orders;
+    _Atomic uint64_t order_bytes;
     _Atomic uint64_t versions, live, tombstones, bytes, changes;
     _Atomic int64_t min_start, max_start;
 };

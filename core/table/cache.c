@@ -5,6 +5,7 @@
  *   <cache_dir>/<base>.chunk            columns
  *   <cache_dir>/<base>.<8 hex>.idx      key hash -> position
  *   <cache_dir>/<base>.<8 hex>.keys     columns of the key, of the primary key, _row_start
+ *   <cache_dir>/<base>.<field>.order    positions in the order of a column, where the rows are not in it
  *
  * A process opens each file once, whatever number of published states list it. Nothing here waits for the
  * engine with a lock held: a file is looked for under its lock, built without, and looked for again. */
@@ -24,6 +25,13 @@ typedef struct cached_key {
     ice_chunkfile *values;
 } cached_key;
 
+typedef struct cached_order {
+    struct cached_order *next;
+    int32_t field_id;
+    ice_chunkfile *positions; /* NULL: the rows are in that order */
+    const uint32_t *order;
+} cached_order;
+
 struct ice__cached {
     struct ice__cached *next;
     int refs;         /* under the registry's lock */
@@ -34,6 +42,7 @@ struct ice__cached {
     ice_chunkfile *retired[MAX_RETIRED]; /* had too few columns; somebody may still read them */
     size_t nretired;
     cached_key *keys;
+    cached_order *orders;
 };
 
 /* What the process has open, and how many bytes of it are kept as resident tables. */
@@ -72,6 +81,11 @@ static void cached_free(ice__cached *c)
         ice_keyindex_close(k->index);
         ice_chunkfile_close(k->values);
         free(k);
+    }
+    for (cached_order *o = c->orders, *next; o; o = next) {
+        next = o->next;
+        ice_chunkfile_close(o->positions);
+        free(o);
     }
     pthread_mutex_destroy(&c->lock);
     free(c->path);
@@ -646,6 +660,99 @@ ice_code ice__file_key(ice_published *s, ice__file *f, const ice_tabledef *def, 
         *index = other->index;
         rc = known_values(s, f, def, keys, key, other, values, err);
     }
+out:
+    return rc;
+}
+
+/* ---- orders ---- */
+
+static cached_order *known_order(ice__cached *c, int32_t field_id)
+{
+    pthread_mutex_lock(&c->lock);
+    cached_order *o = c->orders;
+    while (o && o->field_id != field_id)
+        o = o->next;
+    pthread_mutex_unlock(&c->lock);
+    return o;
+}
+
+/* Adds it, unless another thread was faster. */
+static cached_order *publish_order(ice__cached *c, cached_order *o)
+{
+    pthread_mutex_lock(&c->lock);
+    cached_order *other = c->orders;
+    while (other && other->field_id != o->field_id)
+        other = other->next;
+    if (!other) {
+        o->next = c->orders;
+        c->orders = o;
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (other) {
+        ice_chunkfile_close(o->positions);
+        free(o);
+    }
+    return other ? other : o;
+}
+
+/* Positions as a file has them; false: there is no such file, or it is not one of these rows. */
+static bool open_positions(const char *path, uint32_t rows, cached_order *o)
+{
+    ice_vec v;
+    o->positions = open_chunk(path, rows);
+    if (!o->positions)
+        return false;
+    bool good = ice_chunkfile_column(o->positions, o->field_id, &v) && v.type.kind == ICE_T_INT && v.data && !v.validity;
+    o->order = v.data;
+    for (uint32_t i = 0; good && i < rows; i++)
+        good = o->order[i] < rows;
+    if (!good) {
+        ice_chunkfile_close(o->positions);
+        o->positions = NULL;
+        o->order = NULL;
+    }
+    return good;
+}
+
+static ice_code make_order(const ice_env *env, const ice__cached *c, const ice_vec *v, uint32_t rows, cached_order *o,
+                           ice_error *err)
+{
+    char *path = NULL;
+    ice_code rc = ICE_OK;
+    if (ice__vec_is_sorted(v, rows))
+        return ICE_OK;
+    if (asprintf(&path, "%s.%d.order", c->path, o->field_id) < 0)
+        return ice_fail_nomem(err);
+    if (!open_positions(path, rows, o)) {
+        ICE_TRY(make_cache_dir(env, err));
+        ICE_TRY(ice__order_write(v, rows, o->field_id, path, err));
+        if (!open_positions(path, rows, o))
+            rc = ice_fail(err, ICE_IO, "cache file %s: not readable right after it was written", path);
+    }
+out:
+    free(path);
+    return rc;
+}
+
+ice_code ice__file_order(ice_published *s, ice__file *f, int32_t field_id, const ice_vec *v, const uint32_t **out,
+                         ice_error *err)
+{
+    ice__cached *c;
+    ice_code rc;
+    ICE_TRY(file_cached(s, f, &c, err));
+    cached_order *o = known_order(c, field_id);
+    if (!o) {
+        if (!(o = calloc(1, sizeof *o)))
+            return ice_fail_nomem(err);
+        o->field_id = field_id;
+        rc = make_order(s->env, c, v, (uint32_t)f->entry.file.record_count, o, err);
+        if (rc != ICE_OK) {
+            free(o);
+            return rc;
+        }
+        o = publish_order(c, o);
+    }
+    *out = o->order;
 out:
     return rc;
 }

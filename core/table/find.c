@@ -47,7 +47,7 @@ static void values_at(const ice__file *f, const ice_chunkfile *c, const ice_tabl
     }
 }
 
-static int64_t start_at(const ice__file *f, const ice_chunkfile *c, uint32_t pos)
+int64_t ice__file_start(const ice__file *f, const ice_chunkfile *c, uint32_t pos)
 {
     ice_vec vec;
     ice_value v;
@@ -85,7 +85,7 @@ static ice_code probe_file(const probe *p, uint32_t file, bool *stop, ice_error 
         if (pos >= f->entry.file.record_count || (dv && ice_dv_contains(dv, pos)))
             continue;
         values_at(f, values, p->def, p->key, pos, mem, key);
-        hit.start = start_at(f, values, pos);
+        hit.start = ice__file_start(f, values, pos);
         if (!values_equal(key, p->values, p->key->ncols) || (p->start && hit.start && p->start != hit.start))
             continue;
         values_at(f, values, p->def, p->primary, pos, primary_mem, primary);
@@ -148,10 +148,11 @@ typedef struct finding {
     bool unique;
     ice_where where;
     ice_row *rows;
-    size_t n, cap;
+    size_t n, cap, max;
     bool nomem;
 } finding;
 
+/* True: no more are wanted. */
 static int add_row(finding *f, const ice_row *r)
 {
     if (f->n == f->cap) {
@@ -165,7 +166,7 @@ static int add_row(finding *f, const ice_row *r)
         f->cap = cap;
     }
     f->rows[f->n++] = *r;
-    return 0;
+    return f->unique || f->n >= f->max;
 }
 
 static bool overlay_has_ended(const ice_view *v, const ice_value *primary)
@@ -192,7 +193,7 @@ static int found_in_memory(void *arg, ice_ref r)
     if (!overlay && f->v->overlay && ice__overlay_ended(f->v, r))
         return 0;
     ice_row row = {.where = f->where, .ref = r, .start = overlay ? 0 : ice_ref_start(r)};
-    return add_row(f, &row) || f->unique;
+    return add_row(f, &row);
 }
 
 static int found_in_file(void *arg, const ice__hit *h)
@@ -202,7 +203,7 @@ static int found_in_file(void *arg, const ice__hit *h)
     if (ice_tail_ended(f->v->state->tail, h->primary, f->v->at, &end) || overlay_has_ended(f->v, h->primary))
         return 0;
     ice_row row = {.where = ICE_IN_BASE, .file = h->file, .pos = h->pos, .start = h->start};
-    return add_row(f, &row) || f->unique;
+    return add_row(f, &row);
 }
 
 static bool has_null(const ice_value *v, size_t n)
@@ -213,17 +214,17 @@ static bool has_null(const ice_value *v, size_t n)
     return false;
 }
 
-ice_code ice__view_find(ice_view *v, size_t key, const ice_value *values, bool base, ice_arena *a,
+ice_code ice__view_find(ice_view *v, size_t key, const ice_value *values, bool base, size_t max, ice_arena *a,
                         ice_row **rows, size_t *n, ice_error *err)
 {
     ice_tabstate *s = v->state;
     const ice_key *k = &s->keys.keys[key];
-    finding f = {.v = v, .arena = a, .unique = k->unique, .where = ICE_IN_OVERLAY};
+    finding f = {.v = v, .arena = a, .unique = k->unique, .max = max, .where = ICE_IN_OVERLAY};
     ice_code rc = ICE_OK;
     int done = 0;
     *rows = NULL;
     *n = 0;
-    if (has_null(values, k->ncols) && !k->nulls_not_distinct)
+    if (max == 0 || (has_null(values, k->ncols) && !k->nulls_not_distinct))
         return ICE_OK;
     if (v->overlay && v->mode == ICE_VIEW_CURRENT)
         done = ice_tail_find(v->overlay, key, values, v->overlay_at, found_in_memory, &f);
@@ -239,13 +240,19 @@ ice_code ice__view_find(ice_view *v, size_t key, const ice_value *values, bool b
     return rc;
 }
 
-ice_code ice_view_find(ice_view *v, size_t key, const ice_value *values, ice_arena *a, ice_row **rows,
-                       size_t *n, ice_error *err)
+ice_code ice_view_find_some(ice_view *v, size_t key, const ice_value *values, size_t max, ice_arena *a,
+                            ice_row **rows, size_t *n, ice_error *err)
 {
     if (v->mode != ICE_VIEW_CURRENT || key >= v->state->keys.n)
         return ice_fail(err, ICE_MISUSE, "table %.*s: only a current view finds rows by one of its keys",
                         ICE_PRI(v->state->def->name));
-    return ice__view_find(v, key, values, true, a, rows, n, err);
+    return ice__view_find(v, key, values, true, max, a, rows, n, err);
+}
+
+ice_code ice_view_find(ice_view *v, size_t key, const ice_value *values, ice_arena *a, ice_row **rows,
+                       size_t *n, ice_error *err)
+{
+    return ice_view_find_some(v, key, values, SIZE_MAX, a, rows, n, err);
 }
 
 /* ---- rows by place ---- */

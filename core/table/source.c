@@ -184,7 +184,7 @@ static ice_code find_one(lookup *l, ice_error *err)
     if (about > l->budget)
         return ice_fail(err, ICE_RANGE, "too many rows for a look-up");
     l->budget -= about;
-    ICE_TRY(ice__view_find(&s->v, l->key, l->values, s->files_in, l->scan->arena, &rows, &n, err));
+    ICE_TRY(ice__view_find(&s->v, l->key, l->values, s->files_in, SIZE_MAX, l->scan->arena, &rows, &n, err));
     ICE_TRY(add_found(l, rows, n, err));
 out:
     return rc;

@@ -105,6 +105,26 @@ typedef struct ice_row {
 /* Rows whose key number `key` (of state->keys) equals `values`, through hash indexes, and for files through key indexes (built on first need, in the cache). Mode CURRENT only. Rows into the
  * arena. Exact: candidates' values are compared. */
 ice_code ice_view_find(ice_view *v, size_t key, const ice_value *values, ice_arena *a, ice_row **rows, size_t *n, ice_error *err) ICE_MUST;
+/* The same, but no more than `max` rows (any of them). */
+ice_code ice_view_find_some(ice_view *v, size_t key, const ice_value *values, size_t max, ice_arena *a, ice_row **rows, size_t *n, ice_error *err) ICE_MUST;
+
+/* Visible rows in the order of a key of one column: NULLs after everything, or before it when descending; rows of equal values in no
+ * order. Holds what it reads (its own references), not the view. */
+typedef struct ice_walk ice_walk;
+/* Only keys from `low` to `high` (of the column's kind or one that compares with it); NULL: no bound. With a bound, no NULLs. */
+typedef struct ice_walk_range {
+    const ice_value *low, *high;
+    bool without_low, without_high; /* the bound itself is outside */
+} ice_walk_range;
+/* Mode CURRENT and one-column keys only. *out NULL and ICE_OK where there is no such order at hand: files that are not kept decoded, or a view
+ * older than what the tail still knows of its order. `range` may be NULL. */
+ice_code ice_view_walk(ice_view *v, size_t key, bool descending, const ice_walk_range *range, ice_walk **out, ice_error *err) ICE_MUST;
+/* The next rows, at most `max`. Each row looked at, also one that is not visible, takes one from *budget; n below max: the end, or *budget is 0, and then the walk is over too. */
+ice_code ice_walk_next(ice_walk *w, size_t max, uint64_t *budget, ice_row *rows, size_t *n, ice_error *err) ICE_MUST;
+/* Passes over rows, at most `count`; long runs of a file in which nothing was deleted in one step of the budget. */
+ice_code ice_walk_skip(ice_walk *w, uint64_t count, uint64_t *budget, uint64_t *skipped, ice_error *err) ICE_MUST;
+void ice_walk_close(ice_walk *w); /* NULL is fine */
+
 /* Values of a row for `ncols` columns of a definition, in the arena (field ids as in tail scans: _row_start too). BASE rows come from the decoded column file where the table is resident, else from
  * the Parquet file through the engine by file_row_number. */
 ice_code ice_view_row(ice_view *v, const ice_row *row, const ice_column *cols, size_t ncols, ice_arena *a, ice_value *out, ice_error *err) ICE_MUST;

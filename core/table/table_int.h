@@ -146,6 +146,19 @@ ice_code ice__file_chunk(ice_published *s, ice__file *f, const ice_column *cols,
 ice_code ice__file_key(ice_published *s, ice__file *f, const ice_tabledef *def, const ice_keys *keys, size_t key,
                        ice_keyindex **index, ice_chunkfile **values, ice_error *err) ICE_MUST;
 
+/* Positions of a file's rows in the order of a column (NULLs after everything, equal values as they come), for the column's values in `v`: rows
+ * many; *out NULL: the rows are in that order. Kept in the cache, borrowed until the snapshot goes. */
+ice_code ice__file_order(ice_published *s, ice__file *f, int32_t field_id, const ice_vec *v, const uint32_t **out, ice_error *err) ICE_MUST;
+/* Is it so already? */
+bool ice__vec_is_sorted(const ice_vec *v, uint32_t rows);
+/* Writes the positions as a chunk file of one column. */
+ice_code ice__order_write(const ice_vec *v, uint32_t rows, int32_t field_id, const char *path, ice_error *err) ICE_MUST;
+/* NULLs after everything. */
+static inline int ice__order_cmp(const ice_value *a, const ice_value *b)
+{
+    return a->null || b->null ? a->null - b->null : ice_value_cmp(a, b);
+}
+
 /* ---- vectors ---- */
 
 /* Column of a file's chunk as `col`: stored, else _row_start of a staged file or the initial default (in `mem`, which
@@ -200,9 +213,11 @@ ice_code ice__base_find(ice_published *s, const ice_tabledef *def, const ice_key
 /* About how many rows of the files have the key: from their indexes alone. */
 ice_code ice__base_estimate(ice_published *s, const ice_tabledef *def, const ice_keys *keys, size_t key,
                             const ice_value *values, uint64_t *out, ice_error *err) ICE_MUST;
-/* ice_view_find without the question of the mode; `base` false: only overlay and tail. */
-ice_code ice__view_find(ice_view *v, size_t key, const ice_value *values, bool base, ice_arena *a, ice_row **rows,
-                        size_t *n, ice_error *err) ICE_MUST;
+/* ice_view_find_some without the question of the mode; `base` false: only overlay and tail. */
+ice_code ice__view_find(ice_view *v, size_t key, const ice_value *values, bool base, size_t max, ice_arena *a,
+                        ice_row **rows, size_t *n, ice_error *err) ICE_MUST;
+/* _row_start of a row of a file, from its chunk; 0: the file does not say. */
+int64_t ice__file_start(const ice__file *f, const ice_chunkfile *c, uint32_t pos);
 /* Values of a row of overlay, tail or a resident file: views, valid as long as the view's references. */
 ice_code ice__view_peek(ice_view *v, const ice_row *row, const ice_column *cols, size_t ncols, ice_value *out,
                         ice_error *err) ICE_MUST;
