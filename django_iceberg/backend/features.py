@@ -71,7 +71,8 @@ class DatabaseFeatures(BaseDatabaseFeatures):
         "cs": "C",
         "non_default": "nocase",
         "swedish_ci": "sv",
-        "virtual": "nocase",
+        # A column has none.
+        "virtual": None,
         "deterministic": "C",
     }
     test_now_utc_template = "(CURRENT_TIMESTAMP AT TIME ZONE 'UTC')"
