@@ -88,10 +88,7 @@ MEANINGS = {
         "Roll back, to a savepoint or altogether.",
     ),
     "NO_SAVEPOINT": ("No such savepoint, or none outside a transaction.", ""),
-    "MISUSE": (
-        "A call out of order: FOR UPDATE outside a transaction, a connection used after `fork()`.",
-        "",
-    ),
+    "MISUSE": ("A call out of order: a connection used after it was closed, or after `fork()`.", ""),
     "ENGINE": ("An error of the query engine that has no code of its own.", ""),
     "INTERNAL": ("An error in django-iceberg.", "Report it with the message."),
 }
