@@ -2,8 +2,10 @@
  * _row_start and their row ids, and the snapshot is a `replace`. */
 #include "table/flush_int.h"
 
+#include <stdlib.h>
+
 static const int64_t small_bytes = (int64_t)64 << 20, target_bytes = (int64_t)512 << 20;
-static const int64_t target_rows = 5000000;
+static const int64_t target_rows = 5000000, tier_rows = 81920;
 
 typedef struct compaction {
     ice_env *env;
@@ -26,20 +28,53 @@ static bool is_small(const ice__file *f)
     return f->entry.file.size < small_bytes && f->entry.file.record_count < target_rows / 2;
 }
 
-/* Files that gain from it: one small file alone does not. */
+typedef struct ranked {
+    size_t file;
+    int64_t rows;
+} ranked;
+
+static int by_rows(const void *x, const void *y)
+{
+    int64_t a = ((const ranked *)x)->rows, b = ((const ranked *)y)->rows;
+    return (a > b) - (a < b);
+}
+
+/* The small files in ascending size, as long as the next one is not far larger than all before it together: a large
+ * file is rewritten only when what is merged into it is worth it, so that a row moves a few times in its life. */
+static ice_code choose_small(compaction *c, ice_error *err)
+{
+    ranked *list = ICE_NEW_N(c->a, ranked, c->s->nfiles + 1);
+    int64_t rows = 0;
+    size_t n = 0, taken = 0;
+    if (!list)
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < c->s->nfiles; i++)
+        if (is_small(&c->s->files[i]))
+            list[n++] = (ranked){i, c->s->files[i].entry.file.record_count};
+    qsort(list, n, sizeof *list, by_rows);
+    for (; taken < n; taken++) {
+        if (list[taken].rows > tier_rows && list[taken].rows > 3 * rows)
+            break;
+        rows += list[taken].rows;
+    }
+    for (size_t i = 0; taken > 1 && i < taken; i++)
+        c->chosen[list[i].file] = true;
+    return ICE_OK;
+}
+
 static ice_code choose(compaction *c, ice_error *err)
 {
-    size_t small = 0;
+    ice_code rc;
     c->chosen = ICE_NEW_N(c->a, bool, c->s->nfiles + 1);
     if (!c->chosen)
         return ice_fail_nomem(err);
-    for (size_t i = 0; i < c->s->nfiles; i++)
-        small += is_small(&c->s->files[i]);
+    ICE_TRY(choose_small(c, err));
     for (size_t i = 0; i < c->s->nfiles; i++) {
-        c->chosen[i] = many_deleted(&c->s->files[i]) || (small > 1 && is_small(&c->s->files[i]));
+        c->chosen[i] |= many_deleted(&c->s->files[i]);
         c->nchosen += c->chosen[i];
     }
-    return ICE_OK;
+out:
+    return rc;
 }
 
 /* One output from the chosen files [*next, ...) until it is large enough. */

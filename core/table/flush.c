@@ -15,6 +15,8 @@
  *   F4  nothing is deleted here, whatever the outcome (number 6); but a file without rows that no metadata names. */
 #include "table/flush_int.h"
 
+enum { SMALL_ROWS = 40960 /* a row group */, MANY_FILES = 8 };
+
 typedef struct job {
     ice_env *env;
     ice_flush_table *t;
@@ -110,7 +112,9 @@ static bool worth_rewriting(const job *j)
         bytes += (uint64_t)s->files[i].entry.file.size;
     if (bytes + counts.bytes / 4 >= j->o->rewrite_bytes)
         return false;
-    bool many = s && s->nfiles >= 8, small = bytes < j->o->rewrite_bytes / 16;
+    /* Bytes alone mislead: a million rows may well pack into one of them each. */
+    bool small = bytes < j->o->rewrite_bytes / 16 && (!s || s->rows < SMALL_ROWS);
+    bool many = s && s->nfiles >= MANY_FILES && s->rows < MANY_FILES * SMALL_ROWS;
     return many || small || (j->nfresh + j->nended) * 8 >= (s ? s->rows : 0);
 }
 

@@ -42,15 +42,21 @@ typedef struct ice_flush_options {
  * written too, while the data is at hand. */
 ice_code ice_flush(ice_env *env, ice_flush_table *tables, size_t n, const ice_flush_options *o, ice_arena *a, ice_error *err) ICE_MUST;
 
-/* Rewrites small files and files with over 20% deleted rows into one (clustered, sorted by the primary key or the table's cluster column), dropping deletion vectors; a
- * `replace` snapshot that changes no answer: _row_start, _row_id kept. *did false when there was nothing to do. */
+/* Rewrites small files, as far as they are of like size, and files with over 20% deleted rows into files of at most 512 MiB or 5 million rows (sorted by partition columns,
+ * then the cluster column, then the primary key), dropping their deletion vectors; a `replace` snapshot that changes no answer: _row_start, _row_id kept. *did false when there
+ * was nothing to do. */
 ice_code ice_compact(ice_env *env, ice_published *s, ice_str catalog_name, ice_arena *a, ice_str *new_location, bool *did, ice_error *err) ICE_MUST;
 
-/* Drops history rows that ended before `before`, old snapshots and metadata. */
+/* Drops history rows that ended before `before`, snapshots older than it but the current one. *did false when there were none. */
 ice_code ice_expire(ice_env *env, ice_published *s, ice_str catalog_name, int64_t before, ice_arena *a, ice_str *new_location, bool *did, ice_error *err) ICE_MUST;
 
-/* Writes the rows a query of `c` yields (columns = def's, in order) as one or more staged Parquet files of at most `max_rows` each. */
+/* Writes the rows a query of `c` yields (columns = def's, in order) as a staged Parquet file; *n 0 where there are none. The caller sets commit_time. def's schema_id must be
+ * the table's when it is published. */
 ice_code ice_staged_write(ice_env *env, ice_engine_conn *c, ice_str sql, const ice_tabledef *def, ice_arena *a, ice_staged_file **out, size_t *n, ice_error *err) ICE_MUST;
+
+/* A published state with staged files (their commit times set) beside those of `old` (NULL: none yet): written as metadata that no catalog points
+ * to, at the same flushed time, so that readers and the next flush start from it. The definition is `def`. */
+ice_code ice_published_stage(ice_env *env, ice_published *old, const ice_tabledef *def, const ice_staged_file *files, size_t n, ice_published **out, ice_error *err) ICE_MUST;
 
 /* Reads everything the snapshot refers to and verifies counts, statistics, deletion vectors, unique keys, history order; each problem is told to `report`. */
 ice_code ice_published_check(ice_env *env, ice_published *s, void (*report)(void *, const char *), void *arg, ice_error *err) ICE_MUST;

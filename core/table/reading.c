@@ -409,20 +409,31 @@ static const ice_index *cluster_index(const ice_tabledef *def)
     return nplain == 1 ? plain : NULL;
 }
 
+static void put_order(const ice_tabledef *def, const int32_t *ids, const uint8_t *descending, size_t n, ice_buf *b)
+{
+    for (size_t i = 0; i < n; i++) {
+        int at = ice_tabledef_find_id(def, ids[i]);
+        if (at < 0)
+            continue;
+        ice_buf_puts(b, b->len ? ", " : "");
+        ice_buf_put_ident(b, def->cols[at].name);
+        ice_buf_puts(b, descending && descending[i] ? " DESC" : "");
+    }
+}
+
 ice_code ice__cluster_order(const ice_tabledef *def, bool cluster, ice_arena *a, ice_str *out, ice_error *err)
 {
     const ice_index *x = cluster ? cluster_index(def) : NULL;
     const ice_constraint *key = ice_tabledef_primary(def);
     ice_buf b = {0};
-    for (size_t i = 0; i < (x ? x->ncols : 0) + (key ? key->ncols : 0); i++) {
-        bool indexed = x && i < x->ncols;
-        int at = ice_tabledef_find_id(def, indexed ? x->field_ids[i] : key->field_ids[i - (x ? x->ncols : 0)]);
-        if (at < 0)
-            continue;
-        ice_buf_puts(&b, b.len ? ", " : "");
-        ice_buf_put_ident(&b, def->cols[at].name);
-        ice_buf_puts(&b, indexed && x->descending && x->descending[i] ? " DESC" : "");
-    }
+    /* Rows of a partition lie together, so that row groups are pruned by it. */
+    for (size_t i = 0; cluster && i < def->nindexes; i++)
+        if (ice_str_eqc(def->indexes[i].kind, "partition"))
+            put_order(def, def->indexes[i].field_ids, NULL, def->indexes[i].ncols, &b);
+    if (x)
+        put_order(def, x->field_ids, x->descending, x->ncols, &b);
+    if (key)
+        put_order(def, key->field_ids, NULL, key->ncols, &b);
     ice_code rc = ice_buf_check(&b, err);
     if (rc == ICE_OK) {
         *out = b.len ? ice_arena_str(a, ice_buf_str(&b)) : ICE_STR_NONE;

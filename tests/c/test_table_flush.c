@@ -422,8 +422,59 @@ static void staged_files(void **unused)
     w_commit(w, 100, 3000);
     f_flush(w, 0);
     check_world(w);
+    if (getenv("ICE_KEEP_WAREHOUSE")) { /* the staged file as it is, for other readers */
+        char *rows = w_expect(w, w->now, true);
+        f_keep(w, "staged", rows);
+        free(rows);
+    } else {
+        assert_true(f_compact(w));
+        check_world(w);
+    }
+    f_close(w);
+}
+
+/* ---- what is compacted ---- */
+
+static size_t files_of(world *w)
+{
+    return w->state->published->nfiles;
+}
+
+static void tiers(void **unused)
+{
+    world *w = f_open(0);
+    ice_staged_file *staged;
+    ice_flush_options o = {.position = 42, .snapshots_kept = 5};
+    size_t n;
+    if (!w)
+        skip();
+    w->now += 1000;
+    OK(ice_staged_write(&w->env, w->own, ICE_STR("SELECT 1000 + i, 'x', 1, 1.5 FROM range(300000) AS r(i)"), w->state->def, w->arena,
+                        &staged, &n, &w->err));
+    staged->commit_time = o.upto = w->now;
+    ice_flush_table t = f_table(w);
+    t.staged = staged;
+    t.nstaged = n;
+    OK(ice_flush(&w->env, &t, 1, &o, w->arena, &w->err));
+    f_reload(w, t.new_location);
+    for (int i = 0; i < 3; i++) {
+        w->now += 1000;
+        for (int k = 0; k < 10; k++)
+            w_insert(w, w_row(10 * i + k, 1), ICE_OP_INSERT);
+        f_flush(w, 0);
+    }
+    /* The small files become one, the large one is left alone. */
+    assert_int_equal(files_of(w), 4);
     assert_true(f_compact(w));
-    check_world(w);
+    assert_int_equal(files_of(w), 2);
+    assert_false(f_compact(w));
+    /* A file whose rows are all gone goes. */
+    w->now += 1000;
+    for (int k = 0; k < 30; k++)
+        w_end(w, k, ICE_OP_DELETE);
+    f_flush(w, 0);
+    assert_int_equal(files_of(w), 1);
+    assert_int_equal(ice_published_rows(w->state->published), 300000);
     f_close(w);
 }
 
@@ -675,6 +726,7 @@ int main(void)
         cmocka_unit_test(every_type),
         cmocka_unit_test(dropped_column),
         cmocka_unit_test(staged_files),
+        cmocka_unit_test(tiers),
         cmocka_unit_test(expiry),
         cmocka_unit_test(many_tables),
         cmocka_unit_test(bounded),

@@ -84,6 +84,16 @@ def test_evolved_rows(warehouses, name):
     assert lines(live_rows(table), columns) == sorted(expected)
 
 
+def test_staged_files(warehouses):
+    """A file without _row_start has it from its partition."""
+    table, expected = load(warehouses, "staged", "people")
+    assert lines(live_rows(table), ["id", "name", "grp", "price", "_row_start"]) == sorted(expected)
+    at = max(row["_row_start"] for row in live_rows(table))
+    found = table.scan(EqualTo("_row_start", at.isoformat())).to_arrow()
+    assert len(found) == sum(row["_row_start"] == at for row in live_rows(table))
+    assert pl.scan_iceberg(table).collect().height == len(expected)
+
+
 def test_every_type(warehouses):
     table, expected = load(warehouses, "every", "every")
     columns = [f"c{i}" for i in range(18)]
