@@ -94,6 +94,8 @@ void ice_log_published(ice_log *log);
  * the caller knows unused (from data and log reservations). */
 ice_code ice_log_sequence_next(ice_log *log, uint64_t name, int64_t at_least, int64_t count, int64_t *first,
                                ice_error *err) ICE_MUST;
+/* The value that would come next, of a sequence not told of anything else. */
+ice_code ice_log_sequence_peek(ice_log *log, uint64_t name, int64_t *next, ice_error *err) ICE_MUST;
 /* A value set by hand: later values exceed it. */
 ice_code ice_log_sequence_bump(ice_log *log, uint64_t name, int64_t used, ice_error *err) ICE_MUST;
 

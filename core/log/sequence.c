@@ -59,6 +59,19 @@ out:
     return rc;
 }
 
+ice_code ice_log_sequence_peek(ice_log *log, uint64_t name, int64_t *next, ice_error *err)
+{
+    ice__sequence *s = NULL;
+    ice_code rc;
+
+    ICE_TRY(find_or_fail(log, name, &s, err));
+    *next = biased(atomic_load(&s->next));
+    if (*next < 1)
+        *next = 1;
+out:
+    return rc;
+}
+
 ice_code ice_log_sequence_bump(ice_log *log, uint64_t name, int64_t used, ice_error *err)
 {
     ice__sequence *s = NULL;

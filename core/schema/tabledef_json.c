@@ -1,7 +1,7 @@
 /* A definition as JSON:
  *
  *   {"format": 1, "uuid", "name", "schema_id", "last_field_id", "comment"?,
- *    "columns": [{"id", "name", "type", "sql_type"?, "max_length"?, "min_int"?, "max_int"?, "not_null"?, "identity"?,
+ *    "columns": [{"id", "name", "type", "sql_type"?, "max_length"?, "min_int"?, "max_int"?, "not_null"?, "identity"?, "restarts"?, "restart_at"?,
  *                 "initial"? (text of the value, or null), "default"?, "generated"?, "collation"?, "comment"?}],
  *    "constraints": [{"kind", "name", "columns"?, "is_index"?, "nulls_not_distinct"?, "deferrable"?,
  *                     "initially_deferred"?, "where"?, "expressions"?, "include"?, "ref_table"?, "ref_columns"?,
@@ -131,6 +131,10 @@ static void put_column(ice_buf *b, const ice_column *c)
     }
     put_flag(b, "not_null", c->not_null);
     put_flag(b, "identity", c->identity);
+    if (c->restarts) {
+        put_int(b, "restarts", c->restarts);
+        put_int(b, "restart_at", c->restart_at);
+    }
     put_initial(b, c);
     put_text(b, "default", c->default_sql);
     put_text(b, "generated", c->generated_sql);
@@ -382,7 +386,7 @@ static ice_code read_column(doc *r, const json_t *o, ice_tabledef *d)
 {
     static const char *const known[] = {"id",       "name",     "type",    "sql_type", "max_length", "min_int",
                                         "max_int",  "not_null", "identity", "initial", "default",    "generated",
-                                        "collation", "comment", NULL};
+                                        "collation", "comment",  "restarts", "restart_at", NULL};
     ice_column c = {0};
     ice_str type;
 
@@ -392,6 +396,8 @@ static ice_code read_column(doc *r, const json_t *o, ice_tabledef *d)
     c.sql_type = get_text(r, o, "sql_type", false);
     c.not_null = get_flag(r, o, "not_null");
     c.identity = get_flag(r, o, "identity");
+    c.restarts = (int32_t)get_int(r, o, "restarts", false, 0, INT32_MAX);
+    c.restart_at = get_int(r, o, "restart_at", false, INT64_MIN, INT64_MAX);
     c.default_sql = get_text(r, o, "default", false);
     c.generated_sql = get_text(r, o, "generated", false);
     c.collation = get_text(r, o, "collation", false);

@@ -214,6 +214,27 @@ static bool has_null(const ice_value *v, size_t n)
     return false;
 }
 
+static void reverse(ice_row *rows, size_t n)
+{
+    for (size_t i = 0; i < n / 2; i++) {
+        ice_row t = rows[i];
+        rows[i] = rows[n - 1 - i];
+        rows[n - 1 - i] = t;
+    }
+}
+
+/* Memory gives the newest first, and before the files: a query in no order asked for shows rows as they came, as a scan does. */
+static void oldest_first(ice_row *rows, size_t n)
+{
+    size_t base = 0;
+    while (base < n && rows[n - 1 - base].where == ICE_IN_BASE)
+        base++;
+    if (n > 1) {
+        reverse(rows, n);
+        reverse(rows, base);
+    }
+}
+
 ice_code ice__view_find(ice_view *v, size_t key, const ice_value *values, bool base, size_t max, ice_arena *a,
                         ice_row **rows, size_t *n, ice_error *err)
 {
@@ -235,6 +256,7 @@ ice_code ice__view_find(ice_view *v, size_t key, const ice_value *values, bool b
         rc = ice__base_find(s->published, s->def, &s->keys, key, values, 0, found_in_file, &f, err);
     if (f.nomem)
         rc = ice_fail_nomem(err);
+    oldest_first(f.rows, f.n);
     *rows = f.rows;
     *n = f.n;
     return rc;

@@ -253,6 +253,35 @@ static void set_not_null(ice_tabledef *def, const ice_constraint *con)
         def->cols[ice_tabledef_find_id(def, con->field_ids[i])].not_null = true;
 }
 
+static int count_one(void *arg, const ice_tombstone *ts)
+{
+    (void)ts;
+    *(bool *)arg = true;
+    return 1;
+}
+
+/* What a transaction changed, and what is in files, is known by the primary key: it changes only where there is nothing yet. */
+static ice_code key_may_change(ddl *d, ice_error *err)
+{
+    bool any = false;
+    ice_code rc = has_rows(d->s, d->now->def->name, &any, err);
+    if (rc == ICE_OK && !any && d->t->overlay)
+        ice_tail_tombstones(d->t->overlay, 0, ICE_TIME_MAX - 1, count_one, &any);
+    if (rc == ICE_OK && any)
+        rc = ice_fail(err, ICE_UNSUPPORTED, "the primary key of \"%.*s\" cannot change while the table has rows: make a new table",
+                      ICE_PRI(d->now->def->name));
+    return rc;
+}
+
+/* A key is declared: the hidden one goes. */
+static ice_code drop_hidden_key(ddl *d, ice_error *err)
+{
+    if (!d->t || ice_tabledef_find(d->def, ICE_STR("_row_key")) < 0)
+        return ICE_OK;
+    ice_code rc = key_may_change(d, err);
+    return rc == ICE_OK ? ice_tabledef_drop_column(d->def, ICE_STR("_row_key"), err) : rc;
+}
+
 /* Adds a constraint to the definition being edited. `check`: the table has rows that must meet it. */
 static ice_code add_constraint(ddl *d, const ice_conspec *spec, bool check, ice_error *err)
 {
@@ -264,6 +293,8 @@ static ice_code add_constraint(ddl *d, const ice_conspec *spec, bool check, ice_
     con.ninclude = spec->ninclude;
     ICE_TRY(resolve_cols(def, spec->cols, spec->ncols, d->s->scratch, &con.field_ids, err));
     ICE_TRY(resolve_cols(def, spec->include, spec->ninclude, d->s->scratch, &con.include_ids, err));
+    if (con.kind == ICE_CON_PRIMARY)
+        ICE_TRY(drop_hidden_key(d, err));
     if (con.kind == ICE_CON_PRIMARY && ice_tabledef_primary(def)) {
         rc = ice_fail(err, ICE_DUP_OBJECT, "multiple primary keys for table \"%.*s\" are not allowed", ICE_PRI(def->name));
         goto out;
@@ -398,6 +429,15 @@ static ice_code drop_referrers(ice_session *s, ice__stview *v, ice_uuid parent, 
 
 /* ---- ALTER TABLE ---- */
 
+/* After a column or constraint went: was it the primary key, or part of it? */
+static ice_code still_keyed(ddl *d, ice_error *err)
+{
+    if (ice_tabledef_primary(d->def))
+        return ICE_OK;
+    ice_code rc = key_may_change(d, err);
+    return rc == ICE_OK ? hidden_key(d->def, err) : rc;
+}
+
 /* Rows written anew by "UPDATE t SET column = expr", as a statement of this transaction. */
 static ice_code rewrite(ddl *d, ice_str column, ice_str expr, ice_error *err)
 {
@@ -459,9 +499,7 @@ static ice_code add_column(ddl *d, const ice_alter *al, bool *rewritten, ice_err
     if (fill) {
         if ((rc = ddl_put(d, true, err)) != ICE_OK)
             return rc;
-        if (col.identity)
-            return ice_fail(err, ICE_UNSUPPORTED, "an identity column can't be added to a table that has rows");
-        rc = rewrite(d, col.name, col.generated_sql.ptr ? col.name : expr, err);
+        rc = rewrite(d, col.name, col.identity ? ICE_STR("row_number() OVER ()") : col.generated_sql.ptr ? col.name : expr, err);
         int at = ice_tabledef_find(d->def, col.name);
         d->def->cols[at].not_null = not_null;
         *rewritten = true;
@@ -526,6 +564,15 @@ static void move_field(ice_tabledef *def, int32_t from, int32_t to)
                 def->indexes[i].field_ids[k] = to;
 }
 
+static bool in_primary(const ice_tabledef *def, int32_t field_id)
+{
+    const ice_constraint *pk = ice_tabledef_primary(def);
+    for (size_t i = 0; pk && i < pk->ncols; i++)
+        if (pk->field_ids[i] == field_id)
+            return true;
+    return false;
+}
+
 static ice_code alter_type(ddl *d, const ice_alter *al, ice_error *err)
 {
     int at = ice_tabledef_find(d->def, al->name);
@@ -547,6 +594,8 @@ static ice_code alter_type(ddl *d, const ice_alter *al, ice_error *err)
         return ICE_OK;
     }
     if ((rc = has_rows(d->s, d->now->def->name, &any, err)) != ICE_OK)
+        return rc;
+    if (in_primary(d->def, col->field_id) && (rc = key_may_change(d, err)) != ICE_OK)
         return rc;
     /* A new field beside the old one, filled, then put in its place. Definitions are edited with the column under a name nobody
      * else can have. */
@@ -588,6 +637,22 @@ out:
     return rc;
 }
 
+/* Going on is said to the sequence that is; going back is another sequence, so that it is undone with the transaction and known to
+ * every process with the definition. */
+static ice_code restart(ddl *d, ice_column *col, int64_t at, ice_error *err)
+{
+    uint64_t name = ice__sequence_name(d->def, col);
+    int64_t next;
+    ice_code rc = ice_log_sequence_peek(d->s->wh->log, name, &next, err);
+    if (rc != ICE_OK || next == at)
+        return rc;
+    if (next < at)
+        return ice_log_sequence_bump(d->s->wh->log, name, at - 1, err);
+    col->restarts++;
+    col->restart_at = at;
+    return ICE_OK;
+}
+
 static ice_code alter_column(ddl *d, const ice_alter *al, ice_error *err)
 {
     int at = ice_tabledef_find(d->def, al->name);
@@ -619,9 +684,8 @@ static ice_code alter_column(ddl *d, const ice_alter *al, ice_error *err)
     case ICE_A_DROP_IDENTITY:
         col->identity = false;
         return ICE_OK;
-    default: /* ICE_A_RESTART: a sequence never goes back (a value is never handed out twice) */
-        return al->restart > 1 ? ice_log_sequence_bump(d->s->wh->log, ice_hash64(d->def->uuid.b, 16, (uint64_t)col->field_id), al->restart - 1, err)
-                               : ICE_OK;
+    default: /* ICE_A_RESTART */
+        return restart(d, col, al->restart, err);
     }
 }
 
@@ -665,7 +729,7 @@ static ice_code alter_one(ddl *d, const ice_alter *al, bool *rewritten, ice_erro
         if (al->if_exists && ice_tabledef_find(d->def, al->name) < 0)
             return ICE_OK;
         rc = ice_tabledef_drop_column(d->def, al->name, err);
-        return rc == ICE_OK ? hidden_key(d->def, err) : rc;
+        return rc == ICE_OK ? still_keyed(d, err) : rc;
     case ICE_A_ADD_CONSTRAINT:
         if ((rc = has_rows(d->s, d->now->def->name, &any, err)) != ICE_OK)
             return rc;
@@ -673,7 +737,8 @@ static ice_code alter_one(ddl *d, const ice_alter *al, bool *rewritten, ice_erro
     case ICE_A_DROP_CONSTRAINT:
         if (al->if_exists && !ice_tabledef_constraint(d->def, al->name))
             return ICE_OK;
-        return ice_tabledef_drop_constraint(d->def, al->name, err);
+        rc = ice_tabledef_drop_constraint(d->def, al->name, err);
+        return rc == ICE_OK ? still_keyed(d, err) : rc;
     case ICE_A_RENAME_CONSTRAINT:
         return rename_constraint(d, al, err);
     default:
@@ -782,6 +847,22 @@ static ice_code change_index(ice_session *s, ice_str name, const ice_str *new_na
 out:
     ddl_close(&d);
     ice_arena_free(a);
+    return rc;
+}
+
+ice_code ice__restart_identity(ice_session *s, ice__stview *v, ice_str table, ice_error *err)
+{
+    ddl d;
+    ice_code rc = ddl_open(&d, s, v, table, err);
+    for (size_t i = 0; rc == ICE_OK && i < d.def->ncols; i++)
+        if (d.def->cols[i].identity)
+            rc = restart(&d, &d.def->cols[i], 1, err);
+    bool changed = false;
+    for (size_t i = 0; rc == ICE_OK && i < d.def->ncols; i++)
+        changed |= d.def->cols[i].restarts != d.now->def->cols[i].restarts;
+    if (changed)
+        rc = ddl_put(&d, false, err);
+    ddl_close(&d);
     return rc;
 }
 

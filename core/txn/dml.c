@@ -67,28 +67,36 @@ static ice_code default_value(ice_session *s, const ice_column *col, ice_value *
 
 /* ---- sequences ---- */
 
-static uint64_t sequence_name(ice_uuid table, int32_t field_id)
+uint64_t ice__sequence_name(const ice_tabledef *def, const ice_column *col)
 {
-    return ice_hash64(table.b, 16, (uint64_t)field_id);
+    return ice_hash64(def->uuid.b, 16, (uint64_t)col->field_id | (uint64_t)col->restarts << 32);
 }
 
 /* Highest value of an identity column in files and tail: what a sequence that was lost starts after. */
-static int64_t highest(const ice_view *view, const ice_column *col)
+static int64_t highest(ice_view *view, const ice_column *col)
 {
+    /* Values of dead rows, too, were handed out; after a restart only those that are there count. */
+    bool restarted = col->restarts > 0;
+    uint64_t rows = 1;
+    ice_error unknown;
+    if (restarted && ice_view_count(view, &rows, &unknown) == ICE_OK && rows == 0)
+        return 0;
     int64_t max = view->state->published ? ice_published_max_int(view->state->published, col->field_id) : 0;
+    if (max == INT64_MAX)
+        max = 0; /* set by hand: nothing can follow it */
     ice_tail *tails[2] = {view->state->tail, view->overlay};
     for (int i = 0; i < 2; i++) {
         ice_tail_scan *scan = NULL;
         void *worker = NULL;
         ice_batch b;
         ice_error ignored;
-        if (!tails[i] || ice_tail_scan_open(tails[i], ICE_TIME_MAX - 1, ICE_TAIL_ALL, col, 1, NULL, NULL, &scan, &ignored) != ICE_OK)
+        if (!tails[i] || ice_tail_scan_open(tails[i], ICE_TIME_MAX - 1, restarted ? ICE_TAIL_VISIBLE : ICE_TAIL_ALL, col, 1, NULL, NULL, &scan, &ignored) != ICE_OK)
             continue;
         while (ice_tail_scan_next(scan, &worker, &b, &ignored) == ICE_OK && b.count > 0)
             for (size_t k = 0; k < b.count; k++) {
                 ice_value v;
                 ice_vec_get(&b.vecs[0], b.sel ? b.sel[k] : b.first + k, &v);
-                if (!v.null && v.i > max)
+                if (!v.null && v.i > max && v.i < INT64_MAX)
                     max = v.i;
             }
         ice_tail_scan_worker_free(worker);
@@ -98,7 +106,7 @@ static int64_t highest(const ice_view *view, const ice_column *col)
 }
 
 /* The floor of a sequence is looked up once by a session, then the shared counter knows better. */
-static ice_code sequence_floor(ice_session *s, const ice_view *view, const ice_column *col, uint64_t name, int64_t *out, ice_error *err)
+static ice_code sequence_floor(ice_session *s, ice_view *view, const ice_column *col, uint64_t name, int64_t *out, ice_error *err)
 {
     for (size_t i = 0; i < s->nfloors; i++)
         if (s->floors[i].name == name) {
@@ -110,13 +118,15 @@ static ice_code sequence_floor(ice_session *s, const ice_view *view, const ice_c
         return ice_fail_nomem(err);
     s->floors = grown;
     *out = highest(view, col) + 1;
+    if (col->restarts && *out < col->restart_at)
+        *out = col->restart_at;
     s->floors[s->nfloors++] = (ice__seqmark){name, *out};
     return ICE_OK;
 }
 
-static ice_code next_identity(ice_session *s, const ice_view *view, const ice_column *col, int64_t count, int64_t *first, ice_error *err)
+static ice_code next_identity(ice_session *s, ice_view *view, const ice_column *col, int64_t count, int64_t *first, ice_error *err)
 {
-    uint64_t name = sequence_name(view->state->def->uuid, col->field_id);
+    uint64_t name = ice__sequence_name(view->state->def, col);
     int64_t floor;
     ice_code rc = sequence_floor(s, view, col, name, &floor, err);
     if (rc == ICE_OK)
@@ -126,7 +136,7 @@ static ice_code next_identity(ice_session *s, const ice_view *view, const ice_co
 
 static ice_code identity_used(ice_session *s, const ice_view *view, const ice_column *col, int64_t value, ice_error *err)
 {
-    uint64_t name = sequence_name(view->state->def->uuid, col->field_id);
+    uint64_t name = ice__sequence_name(view->state->def, col);
     ice_code rc = ice_log_sequence_bump(s->wh->log, name, value, err);
     return rc == ICE_OK ? ice__tx_sequence(s, name, value, err) : rc;
 }
@@ -488,15 +498,18 @@ static ice_code insert_targets(insert *in, ice_error *err)
 {
     const ice_insert *st = in->st;
     const ice_tabledef *def = in->b.def;
-    in->ntarget = st->ncols ? st->ncols : st->default_values ? 0 : st->select_sql.ptr ? def->ncols : st->width;
+    size_t hidden = ice_tabledef_find(def, ICE_STR("_row_key")) >= 0;
+    in->ntarget = st->ncols ? st->ncols : st->default_values ? 0 : st->select_sql.ptr ? def->ncols - hidden : st->width;
     in->target = ice_arena_array(in->b.s->scratch, in->ntarget + 1, sizeof *in->target);
     in->given = ice_arena_array(in->b.s->scratch, def->ncols + 1, 1);
     if (!in->target || !in->given)
         return ice_fail_nomem(err);
-    if (in->ntarget > def->ncols)
+    if (in->ntarget > def->ncols - hidden)
         return ice_fail(err, ICE_SYNTAX, "INSERT has more values than \"%.*s\" has columns", ICE_PRI(def->name));
     for (size_t i = 0; i < in->ntarget; i++) {
         int at = st->ncols ? ice_tabledef_find(def, st->cols[i]) : (int)i;
+        if (!st->ncols && hidden && at >= ice_tabledef_find(def, ICE_STR("_row_key")))
+            at++;
         if (at < 0)
             return ice_fail(err, ICE_NO_COLUMN, "column \"%.*s\" of table \"%.*s\" does not exist", ICE_PRI(st->cols[i]), ICE_PRI(def->name));
         if (in->given[at]++)
@@ -621,7 +634,7 @@ static ice_code insert_identities(insert *in, ice_error *err)
             if (!v->null && v->kind != ICE_T_NONE && v->i > most)
                 most = v->i;
         }
-        if (most > 0)
+        if (most > 0 && most < INT64_MAX)
             rc = identity_used(b->s, b->view, col, most, err);
         if (rc == ICE_OK && wanted)
             rc = next_identity(b->s, b->view, col, wanted, &next, err);
@@ -1096,6 +1109,8 @@ ice_code ice__run_truncate(ice_session *s, ice_prepared *p, ice__stview *v, ice_
         if (rc == ICE_OK && b.n > 0)
             rc = apply_changes(&b, false, err);
         batch_close(&b);
+        if (rc == ICE_OK && p->stmt.drop.restart_identity)
+            rc = ice__restart_identity(s, v, all.table, err);
     }
     c->path = "engine";
     return rc;

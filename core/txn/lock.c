@@ -134,8 +134,6 @@ ice_code ice__run_select_lock(ice_session *s, ice_prepared *p, const ice_value *
     ice_str locked = ICE_STR_NONE;
     locking l = {.s = s, .st = st, .limit = st->select.skip_locked && st->select.simple ? st->select.limit : -1};
     ice_code rc;
-    if (!s->tx.open)
-        return ice_fail(err, ICE_MISUSE, "FOR UPDATE needs a transaction: rows stay locked until its end");
     ice_str only = ICE_STR_NONE;
     ICE_TRY(check_of(sel, err));
     if (l.limit <= -2)

@@ -159,6 +159,21 @@ static bool plain(const ice_tabledef *def, size_t n, const ice_expr *exprs)
     return true;
 }
 
+static bool hidden(const ice_column *col) { return ice_str_eqc(col->name, "_row_key"); }
+
+/* RETURNING *: the row without a hidden key. */
+static ice_code star_row(ice_session *s, ice_cursor *c, const ice_tabledef *def, const ice_value *row, ice_error *err)
+{
+    size_t n = 0;
+    ice_value *shown = ice_arena_array(s->scratch, def->ncols + 1, sizeof *shown);
+    if (!shown)
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < def->ncols; i++)
+        if (!hidden(&def->cols[i]))
+            shown[n++] = row[i];
+    return ice__cursor_row(c, shown, err);
+}
+
 static ice_code column_of(ice_cursor *c, const ice_column *col, ice_str name, ice_error *err)
 {
     ice_buf duck = {0};
@@ -174,7 +189,8 @@ ice_code ice__returning_open(ice_cursor *c, const ice_tabledef *def, bool star, 
     ice_code rc = ICE_OK;
     if (star) {
         for (size_t i = 0; rc == ICE_OK && i < def->ncols; i++)
-            rc = column_of(c, &def->cols[i], def->cols[i].name, err);
+            if (!hidden(&def->cols[i]))
+                rc = column_of(c, &def->cols[i], def->cols[i].name, err);
         return rc;
     }
     if (!plain(def, n, exprs)) {
@@ -219,7 +235,7 @@ ice_code ice__returning_row(ice_session *s, ice_cursor *c, const ice_tabledef *d
 {
     ice_value out[64], *values = out;
     if (star)
-        return ice__cursor_row(c, row, err);
+        return star_row(s, c, def, row, err);
     if (!plain(def, n, exprs))
         return returning_by_engine(s, c, def, n, exprs, row, err);
     if (n > 64 && !(values = ice_arena_array(s->scratch, n, sizeof *values)))

@@ -240,6 +240,15 @@ static ice_code run_set(ice_session *s, const ice_stmt *st, ice_error *err)
     return ice_fail(err, ICE_UNSUPPORTED, "SET %.*s is not supported: settings are given in OPTIONS", ICE_PRI(name));
 }
 
+/* SELECT * of a table with a hidden key: the engine leaves it out. */
+static bool shows_hidden(ice__stview *v, const ice_select *sel)
+{
+    ice_view *view = NULL;
+    ice_error ignored;
+    return sel->star && sel->table.ptr && ice__stview_table(v, sel->table, &view, &ignored) == ICE_OK && view &&
+           ice_tabledef_find(view->state->def, ICE_STR("_row_key")) >= 0;
+}
+
 static ice_code dispatch(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, int64_t as_of, ice__stview **v, ice_cursor *c,
                          ice_error *err)
 {
@@ -248,9 +257,10 @@ static ice_code dispatch(ice_session *s, ice_prepared *p, const ice_value *param
     ice_code rc;
     switch (st->kind) {
     case ICE_S_SELECT:
-        if (s->fast_path && !as_of && (rc = ice__fast_select(s, p, params, n, *v, c, &done, err)) != ICE_OK)
+        if (s->fast_path && !as_of && !shows_hidden(*v, &st->select) && (rc = ice__fast_select(s, p, params, n, *v, c, &done, err)) != ICE_OK)
             return rc;
-        return done ? ICE_OK : ice__run_select(s, p, st->text, params, n, *v, c, err);
+        /* EXPLAIN of a locking query explains it without its locks. */
+        return done ? ICE_OK : ice__run_select(s, p, st->explain && st->select.lock ? st->select.text : st->text, params, n, *v, c, err);
     case ICE_S_SELECT_LOCK:
         return ice__run_select_lock(s, p, params, n, v, c, err);
     case ICE_S_INSERT:

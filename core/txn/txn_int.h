@@ -311,6 +311,10 @@ ice_code ice__run_insert(ice_session *s, ice_prepared *p, const ice_value *param
 ice_code ice__run_update(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
 ice_code ice__run_truncate(ice_session *s, ice_prepared *p, ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
 ice_code ice__run_ddl(ice_session *s, ice_prepared *p, ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
+/* TRUNCATE ... RESTART IDENTITY: values of identity columns start at 1 again. */
+ice_code ice__restart_identity(ice_session *s, ice__stview *v, ice_str table, ice_error *err) ICE_MUST;
+/* The log's name of an identity column's sequence. */
+uint64_t ice__sequence_name(const ice_tabledef *def, const ice_column *col);
 ice_code ice__run_select_lock(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview **v, ice_cursor *c, ice_error *err) ICE_MUST;
 ice_code ice__run_select(ice_session *s, ice_prepared *p, ice_str sql, const ice_value *params, size_t n, ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
 /* *done false: the fast path does not take this statement. */

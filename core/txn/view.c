@@ -166,14 +166,45 @@ static ice__sttable *by_tag(ice__stview *v, ice_str name)
     return NULL;
 }
 
-/* A table of which only some rows are to be seen (SKIP LOCKED): a query over the table itself under another name. */
+#define WHOLE "__ice_all "  /* before the name of a table: all of its rows and columns */
+
+static void put_whole(ice_buf *b, ice_str table)
+{
+    ice_buf name = {0};
+    ice_buf_printf(&name, "%s%.*s", WHOLE, ICE_PRI(table));
+    ice_buf_put_ident(b, ice_buf_str(&name));
+    b->failed |= name.failed;
+    ice_buf_free(&name);
+}
+
+static ice_code take_text(ice_buf *b, ice_arena *a, ice_str *out, ice_error *err)
+{
+    ice_code rc = ice_buf_check(b, err);
+    if (rc == ICE_OK) {
+        *out = ice_arena_str(a, ice_buf_str(b));
+        rc = out->ptr ? ICE_OK : ice_fail_nomem(err);
+    }
+    ice_buf_free(b);
+    return rc;
+}
+
+/* A table of which only some rows are to be seen (SKIP LOCKED), by a condition on its key. */
 static ice_code restricted(ice__stview *v, ice_arena *a, ice_str *subquery, ice_error *err)
 {
-    char *text = ice_arena_printf(a, "SELECT * FROM __ice_all WHERE %.*s", ICE_PRI(v->only_where));
-    if (!text)
-        return ice_fail_nomem(err);
-    *subquery = ice_str_c(text);
-    return ICE_OK;
+    ice_buf b = {0};
+    ice_buf_puts(&b, "SELECT * FROM ");
+    put_whole(&b, v->only_table);
+    ice_buf_printf(&b, " WHERE %.*s", ICE_PRI(v->only_where));
+    return take_text(&b, a, subquery, err);
+}
+
+/* A hidden key is a column for our own statements only. */
+static ice_code without_key(ice_arena *a, ice_str table, ice_str *subquery, ice_error *err)
+{
+    ice_buf b = {0};
+    ice_buf_puts(&b, "SELECT * EXCLUDE (\"_row_key\") FROM ");
+    put_whole(&b, table);
+    return take_text(&b, a, subquery, err);
 }
 
 ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_source **source, ice_str *subquery, ice_error *err)
@@ -187,8 +218,9 @@ ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_s
     if (!v)
         return ICE_OK;
     ice_str table = name;
-    if (v->only_table.ptr && ice_str_eqc(name, "__ice_all"))
-        table = v->only_table;
+    bool whole = name.len > strlen(WHOLE) && memcmp(name.ptr, WHOLE, strlen(WHOLE)) == 0;
+    if (whole)
+        table = (ice_str){name.ptr + strlen(WHOLE), name.len - strlen(WHOLE)};
     else if (v->only_table.ptr && ice_str_eq(name, v->only_table))
         return restricted(v, a, subquery, err);
     ice__sttable *sub = by_tag(v, name);
@@ -197,6 +229,8 @@ ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_s
     ice_code rc = ice__stview_table(v, table, &view, err);
     if (rc != ICE_OK || !view)
         return rc;
+    if (!whole && !v->with_start && ice_tabledef_find(view->state->def, ICE_STR("_row_key")) >= 0)
+        return without_key(a, table, subquery, err);
     unsigned tag = 0;
     for (size_t i = 0; i < v->n; i++)
         if (&v->tables[i]->view == view)
