@@ -1,4 +1,4 @@
-/* The fast path: look-ups by a key on the row store and the key indexes, without the engine. What it does not recognise with certainty
+/* The fast path: look-ups by a key on the row store and the key indexes, and the first rows in the order of a key, without the engine. What it does not recognise with certainty
  * it leaves to the engine; both give the same answer (tests/python/test_fast_path.py runs every statement both ways). */
 #include <stdlib.h>
 
@@ -269,6 +269,8 @@ typedef struct fast_plan {
     place order[MAX_ORDER];
     bool desc[MAX_ORDER];
     int64_t limit, offset; /* limit -1: all */
+    bool walked;           /* rows come in the order asked for, but (`ties`) for those of one value of its first column */
+    bool ties;
     size_t n, cap;
     ice_value ***tuples;   /* each: one row of values for each relation */
 } fast_plan;
@@ -453,8 +455,23 @@ static ice_code add_tuple(fast_plan *f, ice_value **tuple, ice_error *err)
     return ICE_OK;
 }
 
-/* Enough rows for the LIMIT, in no order asked for. */
-static bool enough(const fast_plan *f) { return f->limit >= 0 && !f->norder && (int64_t)f->n >= f->offset + f->limit; }
+/* Rows that LIMIT and OFFSET ask for. */
+static uint64_t needed(const fast_plan *f) { return f->limit < 0 ? UINT64_MAX : (uint64_t)f->limit + (uint64_t)f->offset; }
+
+static bool same_place(const fast_plan *f, uint64_t a, uint64_t b)
+{
+    const ice_value *x = &f->tuples[a][0][f->order[0].col], *y = &f->tuples[b][0][f->order[0].col];
+    return x->null == y->null && (x->null || ice_value_cmp(x, y) == 0);
+}
+
+/* Enough rows for the LIMIT, where no order is asked for or they come in it. */
+static bool enough(const fast_plan *f)
+{
+    uint64_t need = needed(f);
+    if (f->n < need || (f->norder && !f->walked))
+        return false;
+    return !f->ties || need == 0 || !same_place(f, need - 1, f->n - 1);
+}
 
 static ice_code take_rows(fast_plan *f, const ice_row *rows, size_t n, ice_error *err)
 {
@@ -478,26 +495,233 @@ static ice_code take_rows(fast_plan *f, const ice_row *rows, size_t n, ice_error
     return ICE_OK;
 }
 
-/* One set of key values at a time, in the order of an IN list without repeats. *done false: too many rows for this path. */
-static ice_code run_plan(fast_plan *f, size_t k, const cond *conds, size_t n, bool *done, ice_error *err)
+/* Rows of one key value, as many as it takes. *done false: more than `most`. */
+static ice_code take_some(fast_plan *f, size_t k, const ice_value *values, size_t most, bool *done, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    size_t found = 0, taken = 0, max = SLICE;
+    do {
+        ice_row *rows;
+        taken = found;
+        max *= 8;
+        rc = ice_view_find_some(f->rels[0].view, k, values, max, f->s->scratch, &rows, &found, err);
+        if (rc == ICE_OK)
+            rc = take_rows(f, rows + taken, found - taken, err);
+        *done = found <= most;
+    } while (rc == ICE_OK && *done && found == max && !enough(f));
+    return rc;
+}
+
+/* One set of key values at a time, in the order of an IN list without repeats. *done false: one of them has more than `most` rows. */
+static ice_code run_plan(fast_plan *f, size_t k, const cond *conds, size_t n, size_t most, bool *done, ice_error *err)
 {
     ice_view *view = f->rels[0].view;
     ice_value values[MAX_CONDS];
     key_walk w;
-    for (walk_start(&w, f->s, view, k, conds, n); walk_next(&w, values) && !enough(f);) {
+    ice_code rc = ICE_OK;
+    *done = true;
+    for (walk_start(&w, f->s, view, k, conds, n); rc == ICE_OK && *done && walk_next(&w, values) && !enough(f);) {
         ice_row *rows;
         size_t found = 0;
-        ice_code rc = ice_view_find(view, k, values, f->s->scratch, &rows, &found, err);
-        if (rc == ICE_OK && found > MANY_JOINED && (f->nrels > 1 || f->norder) && !enough(f)) {
-            *done = false;
-            return ICE_OK;
+        if (f->limit >= 0 && !f->norder) {
+            rc = take_some(f, k, values, most, done, err);
+            continue;
+        }
+        rc = ice_view_find_some(view, k, values, most < SIZE_MAX ? most + 1 : most, f->s->scratch, &rows, &found, err);
+        *done = found <= most;
+        if (rc == ICE_OK && *done)
+            rc = take_rows(f, rows, found, err);
+    }
+    return rc;
+}
+
+/* ---- the first rows in the order of a key ---- */
+
+enum { LOOK_LEAST = 2000, LOOK_MOST = 20000 };
+
+static bool compares(const cond *c) { return c->op != ICE_CMP_IS_NULL && c->op != ICE_CMP_NOT_NULL; }
+static bool is_lower(const cond *c) { return c->op == ICE_CMP_GT || c->op == ICE_CMP_GE; }
+static bool is_upper(const cond *c) { return c->op == ICE_CMP_LT || c->op == ICE_CMP_LE; }
+
+/* A comparison with NULL: no row meets it. */
+static bool none_meets(const fast_plan *f)
+{
+    for (size_t i = 0; i < f->nconds; i++)
+        if (compares(&f->conds[i]) && f->conds[i].n == 0)
+            return true;
+    return false;
+}
+
+static bool has_range(const fast_plan *f, int col)
+{
+    for (size_t i = 0; i < f->nconds; i++)
+        if (f->cond_rel[i] == 0 && f->conds[i].col == col && (is_lower(&f->conds[i]) || is_upper(&f->conds[i])))
+            return true;
+    return false;
+}
+
+/* The key whose order is asked for or, where none is, one that a condition bounds, else the primary key; -1: none of one column. */
+static int order_key(const fast_plan *f)
+{
+    const ice_keys *keys = &f->rels[0].view->state->keys;
+    for (size_t k = 0; k < keys->n; k++) {
+        int col = keys->keys[k].cols[0];
+        if (keys->keys[k].ncols == 1 &&
+            (f->norder ? f->order[0].rel == 0 && f->order[0].col == col : has_range(f, col)))
+            return (int)k;
+    }
+    return f->norder == 0 && keys->keys[0].ncols == 1 ? 0 : -1;
+}
+
+/* The tightest bounds that the conditions set. */
+static void bound_range(const fast_plan *f, int col, ice_walk_range *r)
+{
+    *r = (ice_walk_range){0};
+    for (size_t i = 0; i < f->nconds; i++) {
+        const cond *c = &f->conds[i];
+        if (f->cond_rel[i] != 0 || c->col != col || c->n == 0)
+            continue;
+        if (is_lower(c) && (!r->low || ice_value_cmp(&c->args[0], r->low) >= 0)) {
+            r->low = &c->args[0];
+            r->without_low = c->op == ICE_CMP_GT;
+        }
+        if (is_upper(c) && (!r->high || ice_value_cmp(&c->args[0], r->high) <= 0)) {
+            r->high = &c->args[0];
+            r->without_high = c->op == ICE_CMP_LT;
+        }
+    }
+}
+
+/* How many rows are looked at before the engine, which scans them all, is the better choice: a row costs it about an eighth. */
+static uint64_t worth_looking(const fast_plan *f)
+{
+    ice_view_cost cost;
+    ice_view_cost_get(f->rels[0].view, &cost);
+    uint64_t n = cost.rows / 8;
+    return n < LOOK_LEAST ? LOOK_LEAST : n > LOOK_MOST ? LOOK_MOST : n;
+}
+
+/* Does every row of the first relation come out? */
+static bool keeps_all(const fast_plan *f)
+{
+    for (size_t i = 1; i < f->nrels; i++)
+        if (!f->rels[i].left)
+            return false;
+    return f->nconds == 0;
+}
+
+/* Which of the rows meet the conditions on the first relation: only the columns that takes are read. */
+static ice_code sift(fast_plan *f, ice_arena *a, ice_row *rows, size_t *n, ice_error *err)
+{
+    rel *r = &f->rels[0];
+    ice_column cols[MAX_CONDS];
+    size_t ncols = 0, kept = 0, of[MAX_CONDS];
+    for (size_t i = 0; i < f->nconds; i++)
+        if (f->cond_rel[i] == 0) {
+            of[ncols] = i;
+            cols[ncols++] = r->def->cols[f->conds[i].col];
+        }
+    if (ncols == 0 || *n == 0)
+        return ICE_OK;
+    ice_arena_reset(a);
+    ice_value *values = ice_arena_array(a, *n * ncols, sizeof *values);
+    if (!values)
+        return ice_fail_nomem(err);
+    ice_code rc = ice_view_rows(r->view, rows, *n, cols, ncols, a, values, err);
+    for (size_t i = 0; rc == ICE_OK && i < *n; i++) {
+        bool ok = true;
+        for (size_t c = 0; c < ncols && ok; c++)
+            ok = holds(&f->conds[of[c]], &values[i * ncols + c]);
+        if (ok)
+            rows[kept++] = rows[i];
+    }
+    *n = kept;
+    return rc;
+}
+
+/* *done false: too many rows were looked at. */
+static ice_code take_walk(fast_plan *f, ice_walk *w, ice_arena *a, bool *done, ice_error *err)
+{
+    uint64_t budget = worth_looking(f) + (uint64_t)f->limit, skipped = 0;
+    bool all = keeps_all(f);
+    ice_row rows[SLICE];
+    ice_code rc = all && !f->ties ? ice_walk_skip(w, (uint64_t)f->offset, &budget, &skipped, err) : ICE_OK;
+    f->offset -= (int64_t)skipped;
+    while (rc == ICE_OK && !enough(f)) {
+        uint64_t want = all && !f->ties ? needed(f) - f->n : SLICE;
+        size_t n;
+        rc = ice_walk_next(w, want < SLICE ? (size_t)want : SLICE, &budget, rows, &n, err);
+        if (rc == ICE_OK && n == 0) {
+            *done = budget > 0;
+            break;
         }
         if (rc == ICE_OK)
-            rc = take_rows(f, rows, found, err);
-        if (rc != ICE_OK)
-            return rc;
+            rc = sift(f, a, rows, &n, err);
+        if (rc == ICE_OK)
+            rc = take_rows(f, rows, n, err);
     }
-    return ICE_OK;
+    return rc;
+}
+
+/* Walks the rows in the order of key k until the LIMIT has enough. *done false: this is not the way, nothing has been taken. */
+static ice_code run_walk(fast_plan *f, size_t k, bool *done, ice_error *err)
+{
+    const ice_key *key = &f->rels[0].view->state->keys.keys[k];
+    int64_t offset = f->offset;
+    ice_walk_range range;
+    ice_walk *w = NULL;
+    ice_arena *a = NULL;
+    bound_range(f, key->cols[0], &range);
+    ice_code rc = ice_view_walk(f->rels[0].view, k, f->norder && f->desc[0], &range, &w, err);
+    *done = rc == ICE_OK && w;
+    if (*done && !(a = ice_arena_create()))
+        rc = ice_fail_nomem(err);
+    if (*done && rc == ICE_OK) {
+        f->walked = true;
+        f->ties = f->norder > 1 && !(key->unique && f->rels[0].def->cols[key->cols[0]].not_null);
+        rc = take_walk(f, w, a, done, err);
+    }
+    if (!*done) {
+        f->walked = f->ties = false;
+        f->offset = offset;
+        f->n = 0;
+    }
+    ice_walk_close(w);
+    ice_arena_free(a);
+    return rc;
+}
+
+/* Up to about this many rows of one key value, finding and sorting them all costs less than walking by until enough of them are met. */
+static size_t few_rows(const fast_plan *f)
+{
+    ice_view_cost cost;
+    uint64_t few = 256;
+    ice_view_cost_get(f->rels[0].view, &cost);
+    while (few < MANY_JOINED && few * few < needed(f) * cost.rows)
+        few *= 2;
+    return (size_t)few;
+}
+
+/* By a key that the conditions give (`found`, or -1), or in the order of one (`order`, or -1). */
+static ice_code run_either(fast_plan *f, int found, int order, const cond *conds, size_t n, bool *done, ice_error *err)
+{
+    bool unique = found >= 0 && f->rels[0].view->state->keys.keys[found].unique;
+    size_t most = f->nrels > 1 || f->norder ? MANY_JOINED : SIZE_MAX;
+    ice_code rc = ICE_OK;
+    *done = none_meets(f);
+    if (*done)
+        return ICE_OK;
+    if (found >= 0 && (unique || order < 0 || !f->norder))
+        return run_plan(f, (size_t)found, conds, n, most, done, err);
+    if (found >= 0)
+        rc = run_plan(f, (size_t)found, conds, n, few_rows(f), done, err);
+    if (rc == ICE_OK && !*done) {
+        f->n = 0;
+        rc = run_walk(f, (size_t)order, done, err);
+    }
+    if (rc == ICE_OK && !*done && found >= 0)
+        rc = run_plan(f, (size_t)found, conds, n, most, done, err);
+    return rc;
 }
 
 /* PostgreSQL's order: NULLs after everything ascending, before everything descending. */
@@ -608,7 +832,10 @@ ice_code ice__fast_select(ice_session *s, ice_prepared *p, const ice_value *para
         if (f.cond_rel[i] == 0)
             own[nown++] = f.conds[i];
     int k = choose_key(&f.rels[0].view->state->keys, own, nown);
-    *done = all || (k >= 0 && f.rels[0].view->state->keys.keys[k].ncols <= MAX_CONDS && !(sel->count_star && (f.limit != -1 || f.offset != 0)));
+    if (k >= 0 && f.rels[0].view->state->keys.keys[k].ncols > MAX_CONDS)
+        k = -1;
+    int order = f.limit >= 0 && f.limit <= LOOK_MOST && !sel->count_star ? order_key(&f) : -1;
+    *done = all || ((k >= 0 || order >= 0) && !(sel->count_star && (f.limit != -1 || f.offset != 0)));
     if (!*done)
         return ICE_OK;
     c->path = "fast";
@@ -616,7 +843,7 @@ ice_code ice__fast_select(ice_session *s, ice_prepared *p, const ice_value *para
         if ((rc = ice_view_count(f.rels[0].view, &count, err)) == ICE_OK)
             rc = count_result(c, sel, count, err);
     } else {
-        rc = run_plan(&f, (size_t)k, own, nown, done, err);
+        rc = run_either(&f, k, order, own, nown, done, err);
         if (rc != ICE_OK || !*done)
             return rc;
         if (f.norder && f.n > 1)

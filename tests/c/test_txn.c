@@ -35,6 +35,7 @@ static int setup(void **state)
     e->config.duckdb_library = library;
     e->config.threads = 1;
     e->config.background_flush = false;
+    e->config.bulk_rows = 1000;
     e->config.lock_timeout_ms = 2000;
     assert_int_equal(ice_session_open(&e->config, &e->s, &e->err), ICE_OK);
     assert_int_equal(ice_session_open(&e->config, &e->other, &e->err), ICE_OK);
@@ -140,6 +141,110 @@ static void joins(void **state)
     is(e, "SELECT \"c\".\"n\" FROM \"c\" INNER JOIN \"p\" ON (\"c\".\"p_id\" = \"p\".\"id\") WHERE (\"c\".\"id\" IN (1, 2, 3) AND \"p\".\"name\" = 'b')",
        "2\n");
     assert_string_equal(e->path, "fast");
+}
+
+/* A statement both ways: the same rows, the first time on the path expected (NULL: any). */
+static void both_ways(env *e, const char *sql, const char *path)
+{
+    ice_session_set_fast_path(e->s, false);
+    ok(e, sql);
+    char *want = strdup(e->text);
+    ice_session_set_fast_path(e->s, true);
+    ok(e, sql);
+    if (strcmp(e->text, want) != 0)
+        fail_msg("%s\n  fast: %s\nengine: %s", sql, e->text, want);
+    if (path && strcmp(e->path, path) != 0)
+        fail_msg("%s\n  -> %s", sql, e->path);
+    free(want);
+}
+
+static void random_pages(env *e, unsigned *seed, int n)
+{
+    static const char *const joins[] = {"", "INNER JOIN \"p\" ON (\"c\".\"p_id\" = \"p\".\"id\")", "LEFT OUTER JOIN \"p\" ON (\"c\".\"p_id\" = \"p\".\"id\")"};
+    static const char *const orders[] = {"\"c\".\"id\" ASC", "\"c\".\"id\" DESC", "\"c\".\"p_id\" DESC, \"c\".\"n\" ASC, \"c\".\"id\" ASC",
+                                         "\"c\".\"p_id\" ASC, \"c\".\"id\" DESC", "\"c\".\"id\" DESC, \"c\".\"n\" ASC"};
+    for (int i = 0; i < n; i++) {
+        char sql[1024], where[256] = "";
+        int join = rand_r(seed) % 3, cond = rand_r(seed) % 7, a = rand_r(seed) % 600;
+        if (cond == 1)
+            snprintf(where, sizeof where, "WHERE \"c\".\"id\" > %d", a);
+        if (cond == 2)
+            snprintf(where, sizeof where, "WHERE (\"c\".\"id\" <= %d AND \"c\".\"n\" < 6)", a);
+        if (cond == 3)
+            snprintf(where, sizeof where, "WHERE \"c\".\"p_id\" = %d", a % 12);
+        if (cond == 4)
+            snprintf(where, sizeof where, "WHERE (\"c\".\"p_id\" >= %d AND \"c\".\"price\" IS NOT NULL)", a % 12);
+        if (cond == 5 && join)
+            snprintf(where, sizeof where, "WHERE \"p\".\"name\" = 'p%d'", a % 12);
+        snprintf(sql, sizeof sql, "SELECT \"c\".\"id\", \"c\".\"p_id\", \"c\".\"n\"%s FROM \"c\" %s %s ORDER BY %s LIMIT %d OFFSET %d",
+                 join ? ", \"p\".\"name\"" : "", joins[join], where, orders[rand_r(seed) % 5], rand_r(seed) % 30, rand_r(seed) % 3 ? 0 : rand_r(seed) % 700);
+        both_ways(e, sql, "fast");
+    }
+}
+
+static void random_changes(env *e, unsigned *seed)
+{
+    static const char *const changes[] = {"DELETE FROM c WHERE id = %d", "UPDATE c SET n = n + 1 WHERE id = %d", "INSERT INTO c (p_id, n) VALUES (%d, 4)"};
+    for (int i = 0; i < 10; i++) {
+        char sql[256];
+        snprintf(sql, sizeof sql, changes[i % 3], rand_r(seed) % (i % 3 == 2 ? 11 : 600) + 1);
+        ok(e, sql);
+    }
+}
+
+/* The first rows in the order of a key, before and after a flush, in a transaction with changes of its own. */
+static void pages(void **state)
+{
+    env *e = *state;
+    unsigned seed = 7;
+    size_t published;
+    two_tables(e);
+    ok(e, "INSERT INTO p (name) SELECT 'p' || i FROM range(1, 12) r(i)");
+    ok(e, "INSERT INTO c (p_id, n, price) SELECT CASE WHEN i %% 9 = 0 THEN NULL ELSE i %% 11 + 1 END, i * 7 %% 10, CASE WHEN i %% 4 = 0 THEN 2.5 END "
+          "FROM range(1, 401) r(i)");
+    random_pages(e, &seed, 60);
+    assert_int_equal(ice_session_flush(e->s, (ice_str){0}, &published, &e->err), ICE_OK);
+    random_pages(e, &seed, 60);
+    ok(e, "INSERT INTO c (p_id, n) SELECT i %% 5 + 1, i %% 10 FROM range(1, 201) r(i)");
+    random_changes(e, &seed);
+    random_pages(e, &seed, 60);
+    assert_int_equal(ice_session_begin(e->s, &e->err), ICE_OK);
+    random_changes(e, &seed);
+    random_pages(e, &seed, 60);
+    ok(e, "SAVEPOINT a");
+    random_changes(e, &seed);
+    random_pages(e, &seed, 30);
+    ok(e, "ROLLBACK TO SAVEPOINT a");
+    random_pages(e, &seed, 30);
+    assert_int_equal(ice_session_rollback(e->s, &e->err), ICE_OK);
+    random_pages(e, &seed, 30);
+}
+
+/* Which statements need no engine: first(), last(), exists(), a slice, a page after a key. */
+static void first_rows(void **state)
+{
+    env *e = *state;
+    size_t published;
+    two_tables(e);
+    ok(e, "INSERT INTO p (name) VALUES ('a'), ('b')");
+    ok(e, "INSERT INTO c (p_id, n) SELECT i %% 2 + 1, i %% 10 FROM range(1, 5001) r(i)");
+    for (int flushed = 0; flushed < 2; flushed++) {
+        both_ways(e, "SELECT \"c\".\"id\" FROM \"c\" ORDER BY \"c\".\"id\" DESC LIMIT 1", "fast");
+        both_ways(e, "SELECT \"c\".\"id\" FROM \"c\" WHERE \"c\".\"n\" = 7 ORDER BY \"c\".\"id\" ASC LIMIT 3", "fast");
+        both_ways(e, "SELECT \"c\".\"id\" FROM \"c\" WHERE \"c\".\"p_id\" = 2 ORDER BY \"c\".\"id\" ASC LIMIT 3 OFFSET 1000", "fast");
+        both_ways(e, "SELECT \"c\".\"id\" FROM \"c\" WHERE \"c\".\"id\" > 4990 ORDER BY \"c\".\"id\" ASC LIMIT 20", "fast");
+        both_ways(e, "SELECT 1 AS \"a\" FROM \"c\" WHERE \"c\".\"n\" = 9 LIMIT 1", "fast");
+        both_ways(e, "SELECT 1 AS \"a\" FROM \"c\" LIMIT 1", "fast");
+        both_ways(e, "SELECT \"c\".\"p_id\" FROM \"c\" WHERE \"c\".\"p_id\" = 1 LIMIT 21", "fast");
+        both_ways(e, "SELECT \"c\".\"id\" FROM \"c\" ORDER BY \"c\".\"id\" ASC LIMIT 0", "fast");
+        both_ways(e, "SELECT \"c\".\"id\" FROM \"c\" WHERE \"c\".\"n\" = NULL ORDER BY \"c\".\"id\" ASC LIMIT 5", NULL);
+        both_ways(e, "SELECT \"c\".\"id\" FROM \"c\" WHERE \"c\".\"n\" = 99 ORDER BY \"c\".\"id\" ASC LIMIT 5", "engine"); /* none: too many looked at */
+        both_ways(e, "SELECT \"c\".\"id\" FROM \"c\" ORDER BY \"c\".\"n\" ASC, \"c\".\"id\" ASC LIMIT 5", "engine");
+        ok(e, "SELECT \"c\".\"id\", \"p\".\"name\" FROM \"c\" INNER JOIN \"p\" ON (\"c\".\"p_id\" = \"p\".\"id\") LIMIT 20");
+        assert_string_equal(e->path, "fast");
+        assert_int_equal(e->rowcount, 20);
+        assert_int_equal(ice_session_flush(e->s, (ice_str){0}, &published, &e->err), ICE_OK);
+    }
 }
 
 static void missing_warehouse(void **state)
@@ -418,6 +523,49 @@ static void drop_and_rename_published(void **state)
     is_other(e, "SELECT (SELECT count(*) FROM p) + (SELECT count(*) FROM q)", "1\n");
 }
 
+/* A transaction with many new rows stages a file; its rows are there at once, can be changed, and survive flush and restart. */
+static void bulk(env *e, void (*step)(env *))
+{
+    char path[256];
+    two_tables(e);
+    ok(e, "INSERT INTO p (name) VALUES ('a')");
+    int64_t before = ice_session_now(e->s);
+    ok(e, "INSERT INTO c (p_id, n, price) SELECT 1, i, i FROM range(2000) AS t(i)");
+    int64_t loaded = ice_session_now(e->s);
+    snprintf(path, sizeof path, "ls %s/default/c-*/data/*.parquet > /dev/null", e->dir);
+    assert_int_equal(system(path), 0);
+    step(e);
+    is_other(e, "SELECT count(*), sum(n) FROM c", "2000|1999000\n");
+    is(e, "SELECT \"c\".\"n\", \"c\".\"price\" FROM \"c\" WHERE \"c\".\"id\" = 7", "6|6.00\n");
+    ok(e, "UPDATE c SET n = 5000 WHERE id = 7");
+    ok(e, "DELETE FROM c WHERE n < 3");
+    step(e);
+    ok(e, "INSERT INTO c (p_id, n) SELECT 1, i FROM range(1500) AS t(i)");
+    ok(e, "ALTER TABLE c ADD COLUMN k integer DEFAULT 3 NOT NULL");
+    is(e, "SELECT count(*), max(n), sum(k) FROM c", "3497|5000|10491\n");
+    step(e);
+    is_other(e, "SELECT count(*), max(n), sum(k) FROM c", "3497|5000|10491\n");
+    fails(e, "DELETE FROM p", ICE_FOREIGN_KEY);
+    fails(e, "INSERT INTO c (id, p_id) VALUES (9, 1)", ICE_UNIQUE);
+    assert_int_equal(run_with(e, e->s, "SELECT count(*) FROM c", NULL, 0, before), ICE_OK);
+    assert_string_equal(e->text, "0\n");
+    assert_int_equal(run_with(e, e->s, "SELECT count(*), max(n) FROM c", NULL, 0, loaded), ICE_OK);
+    assert_string_equal(e->text, "2000|1999\n");
+}
+
+static void reopen_step(env *e)
+{
+    ice_session_close(e->s);
+    ice_session_close(e->other);
+    assert_int_equal(ice_session_open(&e->config, &e->s, &e->err), ICE_OK);
+    assert_int_equal(ice_session_open(&e->config, &e->other, &e->err), ICE_OK);
+}
+
+static void bulk_stays(void **state) { bulk(*state, no_step); }
+static void bulk_flushed(void **state) { bulk(*state, flush_step); }
+static void bulk_compacted(void **state) { bulk(*state, compact_step); }
+static void bulk_reopened(void **state) { bulk(*state, reopen_step); }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -427,11 +575,16 @@ int main(void)
         cmocka_unit_test_setup_teardown(conflicts, setup, teardown),         cmocka_unit_test_setup_teardown(locks, setup, teardown),
         cmocka_unit_test_setup_teardown(time_travel, setup, teardown),       cmocka_unit_test_setup_teardown(reopened, setup, teardown),
         cmocka_unit_test_setup_teardown(joins, setup, teardown),
+        cmocka_unit_test_setup_teardown(pages, setup, teardown),             cmocka_unit_test_setup_teardown(first_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(stays_without_flush, setup, teardown),
         cmocka_unit_test_setup_teardown(stays_with_flush, setup, teardown),
         cmocka_unit_test_setup_teardown(stays_with_compaction, setup, teardown),
         cmocka_unit_test_setup_teardown(stays_with_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(drop_and_rename_published, setup, teardown),
+        cmocka_unit_test_setup_teardown(bulk_stays, setup, teardown),
+        cmocka_unit_test_setup_teardown(bulk_flushed, setup, teardown),
+        cmocka_unit_test_setup_teardown(bulk_compacted, setup, teardown),
+        cmocka_unit_test_setup_teardown(bulk_reopened, setup, teardown),
     };
     if (!(library = duck_library()))
         return 77;
