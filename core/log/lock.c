@@ -244,12 +244,25 @@ static void clean_slot(ice_log *log, uint32_t slot)
     atomic_store(&s->slots[slot].in_use, 0);
 }
 
+/* Whoever died holding locks may have appended a record that is not durable yet, so that nobody has applied it:
+ * who gets its locks must see what it changed. A failed sync poisons the log, and then nobody writes. */
+static void settle(ice_log *log)
+{
+    uint64_t end = ice__ring_load(&log->shared->tail).end;
+    ice_error ignored;
+
+    if (ice__ring_load(&log->shared->durable).end < end)
+        (void)!ice_log_sync(log, end, &ignored);
+}
+
 bool ice__slot_reap(ice_log *log, uint32_t slot)
 {
     if (!acquire_slot(log, slot))
         return false;
-    if (atomic_load(&log->shared->slots[slot].in_use))
+    if (atomic_load(&log->shared->slots[slot].in_use)) {
+        settle(log);
         clean_slot(log, slot);
+    }
     release_slot(log, slot);
     return true;
 }
@@ -283,8 +296,10 @@ ice_code ice_locker_open(ice_log *log, ice_locker **out, ice_error *err)
                         ICE__SLOTS);
     }
     s = &log->shared->slots[l->slot];
-    if (atomic_load(&s->in_use))
+    if (atomic_load(&s->in_use)) {
+        settle(log);
         clean_slot(log, l->slot);
+    }
     atomic_store(&s->pin, ICE_LOG_NO_PIN);
     atomic_store(&s->in_use, 1);
     l->log = log;

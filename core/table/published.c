@@ -325,8 +325,11 @@ out:
  * between two and five), with an offset each. */
 static void sum_up(ice_published *s)
 {
+    s->staged = INT64_MIN;
     for (size_t i = 0; i < s->nfiles; i++) {
         const ice__file *f = &s->files[i];
+        if (f->fixed_start && f->min_start > s->staged)
+            s->staged = f->min_start;
         uint64_t rows = (uint64_t)f->entry.file.record_count, bytes = 8 * rows;
         for (size_t k = 0; k < s->def->ncols; k++) {
             size_t width = ice_type_width(s->def->cols[k].type);

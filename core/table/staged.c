@@ -1,14 +1,14 @@
 /* Files of the bulk path: written before their commit, published by a later flush.
  *
- * A staged file has no _row_start: the flush publishes it under the partition spec identity(_row_start), whose
- * value is the commit time. What a log record carries of it is JSON:
- *   {"columns": [[field id, bytes, values, nulls, nans, "lower as hex" | null, "upper as hex" | null], ...]} */
+ * A staged file has no _row_start: the flush publishes it under the partition spec identity(_row_start),
+ * whose value is the commit time. What a log record carries of it is JSON:
+ *   {"columns": [[field id, bytes, values, nulls, nans, "lower as hex" | null, "upper as hex" | null], ...]}
+ */
 #include "table/flush_int.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-
 
 /* ---- metrics as JSON ---- */
 
@@ -87,7 +87,8 @@ static bool column_of_json(const json_t *v, ice_arena *a, ice_file_column *out)
     if (n[0] < 1 || n[0] > INT32_MAX)
         return false;
     out->field_id = (int32_t)n[0];
-    return bytes_of_hex(json_array_get(v, 5), a, &out->lower) && bytes_of_hex(json_array_get(v, 6), a, &out->upper);
+    return bytes_of_hex(json_array_get(v, 5), a, &out->lower) &&
+           bytes_of_hex(json_array_get(v, 6), a, &out->upper);
 }
 
 static ice_code metrics_of_json(ice_str text, ice_arena *a, ice_data_file *f, ice_error *err)
@@ -173,8 +174,8 @@ out:
     return rc;
 }
 
-ice_code ice_staged_write(ice_env *env, ice_engine_conn *c, ice_str sql, const ice_tabledef *def, ice_arena *a,
-                          ice_staged_file **out, size_t *n, ice_error *err)
+ice_code ice_staged_write(ice_env *env, ice_engine_conn *c, ice_str sql, const ice_tabledef *def,
+                          ice_arena *a, ice_staged_file **out, size_t *n, ice_error *err)
 {
     ice_str dir;
     ice_code rc;
@@ -186,5 +187,47 @@ ice_code ice_staged_write(ice_env *env, ice_engine_conn *c, ice_str sql, const i
     ICE_TRY(write_one(env, c, sql, dir, def, a, *out, err));
     *n = (*out)->rows > 0;
 out:
+    return rc;
+}
+
+/* ---- before they are published ---- */
+
+static ice_code stage_edit(ice__edit *e, ice_env *env, ice_published *old, const ice_tabledef *def,
+                           ice_arena *a, ice_error *err)
+{
+    ice_schema schema;
+    ice_code rc;
+    ICE_TRY(ice_schema_of_table(def, a, &schema, err));
+    if (old) {
+        ICE_TRY(ice__edit_begin(e, env, old, a, err));
+        ICE_TRY(ice__edit_schema(e, &schema, err));
+    } else {
+        ICE_TRY(ice__edit_create(e, env, def, false, &schema, a, err));
+    }
+out:
+    return rc;
+}
+
+ice_code ice_published_stage(ice_env *env, ice_published *old, const ice_tabledef *def,
+                             const ice_staged_file *files, size_t n, ice_published **out, ice_error *err)
+{
+    ice_arena *a = ice_arena_create();
+    ice_buf json = {0};
+    ice__edit e = {0};
+    ice_str location;
+    ice_code rc;
+    if (!a)
+        return ice_fail_nomem(err);
+    ICE_TRY(stage_edit(&e, env, old, def, a, err));
+    ICE_TRY(ice__staged_add(&e, files, n, err));
+    ICE_TRY(ice_tabledef_to_json(def, &json, err));
+    ICE_TRY(ice__edit_text(&e, ICE_PROP_TABLE, ice_buf_str(&json), err));
+    ICE_TRY(ice__edit_finish(&e, "append", old ? old->flushed : 0, files[0].commit_time / 1000, 0, &location,
+                             err));
+    ICE_TRY(ice_published_load(env, location, out, err));
+out:
+    ice__edit_free(&e);
+    ice_buf_free(&json);
+    ice_arena_free(a);
     return rc;
 }

@@ -93,6 +93,7 @@ struct ice_published {
     size_t nfiles;
     ice__file *files;         /* newest first (by sequence number, then row ids) */
     uint64_t rows;            /* live */
+    int64_t staged;           /* newest commit time of a staged file; INT64_MIN: none. It may be later than `flushed` */
     uint64_t estimate;        /* bytes decoded */
     pthread_mutex_t lock;     /* guards what is loaded lazily: below, and dv / cached of files */
     struct ice_published *history;
@@ -226,7 +227,9 @@ bool ice__overlay_ended(void *view, ice_ref r);
 /* Does the view see published rows as they are now (not as of a time before they were published)? */
 static inline bool ice__view_is_present(const ice_view *v)
 {
-    return v->mode == ICE_VIEW_CURRENT || (v->mode == ICE_VIEW_AS_OF && v->at >= v->state->flushed);
+    const ice_published *p = v->state->published;
+    return v->mode == ICE_VIEW_CURRENT ||
+           (v->mode == ICE_VIEW_AS_OF && v->at >= v->state->flushed && (!p || v->at >= p->staged));
 }
 
 /* ---- scans ---- */

@@ -56,7 +56,7 @@ static bool needs_flush(const ice__entry *e, const ice_tabstate *st)
 {
     ice_tail_counts n;
     ice_tail_counts_get(st->tail, &n);
-    return !e->catalog_name || n.versions + n.tombstones > 0 || strcmp(e->name, e->catalog_name) != 0 || !st->published ||
+    return e->nstaged || !e->catalog_name || n.versions + n.tombstones > 0 || strcmp(e->name, e->catalog_name) != 0 || !st->published ||
            ice_published_def(st->published)->schema_id != st->def->schema_id;
 }
 

@@ -56,16 +56,37 @@ ice_code ice__wh_list_catalog(ice_warehouse *wh, ice__registry *reg, ice_error *
 
 /* ---- following published snapshots ---- */
 
+/* Puts staged files committed after what `*p` holds into it. */
+static ice_code stage_again(ice_warehouse *wh, const ice__entry *from, const ice_tabledef *def, ice_published **p, ice_error *err)
+{
+    ice_staged_file *files = calloc(from->nstaged + 1, sizeof *files);
+    ice_published *staged = NULL;
+    size_t n = 0;
+    ice_code rc = files ? ICE_OK : ice_fail_nomem(err);
+    for (size_t i = 0; rc == ICE_OK && i < from->nstaged; i++)
+        if (from->staged[i].file.commit_time > ice_published_flushed(*p))
+            files[n++] = from->staged[i].file;
+    if (rc == ICE_OK && n > 0 && (rc = ice_published_stage(&wh->env, *p, def, files, n, &staged, err)) == ICE_OK) {
+        ice_published_unref(*p);
+        *p = staged;
+    }
+    free(files);
+    return rc;
+}
+
 /* The state an entry gets when its table's pointer moved to `location`: the new snapshot, and the tail without what it holds. A
  * definition the snapshot has not seen yet (changed in the tail) stays. */
-static ice_code republished(ice_warehouse *wh, const ice_tabstate *old, ice_str location, ice_tabstate **out, ice_error *err)
+static ice_code republished(ice_warehouse *wh, const ice__entry *from, const ice_tabstate *old, ice_str location, int64_t *flushed,
+                            ice_tabstate **out, ice_error *err)
 {
     ice_published *p = NULL;
     ice_tail *tail = NULL;
     ice_tabledef *def = NULL;
     ice_code rc;
     ICE_TRY(ice_published_load(&wh->env, location, &p, err));
-    ICE_TRY(ice_tail_trim(old->tail, ice_published_flushed(p), &tail, err));
+    *flushed = ice_published_flushed(p);
+    ICE_TRY(ice_tail_trim(old->tail, *flushed, &tail, err));
+    ICE_TRY(stage_again(wh, from, old->def, &p, err));
     if (!(def = ice_tabledef_clone(old->def, false))) {
         rc = ice_fail_nomem(err);
         goto out;
@@ -86,8 +107,9 @@ static ice_code refresh_entry(ice_warehouse *wh, ice__registry *reg, const ice_c
     if (old && old->location && ice_str_eqc(ce->metadata_location, old->location) && ice_str_eqc(ce->name, old->catalog_name))
         return ICE_OK;
     ice_tabstate *state = old ? atomic_load(&old->state) : NULL, *fresh = NULL;
+    int64_t flushed = 0;
     if (state) {
-        ice_code rc = republished(wh, state, ce->metadata_location, &fresh, err);
+        ice_code rc = republished(wh, old, state, ce->metadata_location, &flushed, &fresh, err);
         if (rc != ICE_OK)
             return rc;
     }
@@ -99,6 +121,11 @@ static ice_code refresh_entry(ice_warehouse *wh, ice__registry *reg, const ice_c
         if (fresh)
             ice_tabstate_unref(fresh);
         return ice_fail_nomem(err);
+    }
+    ice_code rc = ice__entry_take_staged(e, old, flushed, err);
+    if (rc != ICE_OK) {
+        ice__entry_unref(e);
+        return rc;
     }
     return ice__registry_put(reg, e, err);
 }
@@ -153,12 +180,20 @@ ice_code ice__state_with_def(ice_tabstate *old, ice_tabledef *def, bool committe
     return rc;
 }
 
-static ice_code put_state(ice_warehouse *wh, ice_uuid id, ice_str name, const ice__entry *old, ice_tabstate *state, ice_error *err)
+static ice_code put_state(ice_warehouse *wh, ice_uuid id, ice_str name, const ice__entry *old, ice_tabstate *state,
+                          const ice_staged_file *staged, ice_error *err)
 {
     ice__entry *e = ice__entry_create(id, name, ice_str_c(old ? old->catalog_name : NULL), ice_str_c(old ? old->location : NULL), state);
     if (!e) {
         ice_tabstate_unref(state);
         return ice_fail_nomem(err);
+    }
+    ice_code rc = ice__entry_take_staged(e, old, INT64_MIN, err);
+    if (rc == ICE_OK && staged)
+        rc = ice__entry_add_staged(e, staged, err);
+    if (rc != ICE_OK) {
+        ice__entry_unref(e);
+        return rc;
     }
     return ice__registry_put(wh->building, e, err);
 }
@@ -182,7 +217,7 @@ static ice_code apply_def(void *arg, ice_tabledef *def, ice_error *err)
     if (rc != ICE_OK)
         return rc;
     ice__entry *hold = old ? ice__entry_ref(old) : NULL;
-    rc = put_state(wh, state->def->uuid, state->def->name, hold, state, err);
+    rc = put_state(wh, state->def->uuid, state->def->name, hold, state, NULL, err);
     ice__entry_unref(hold);
     return rc;
 }
@@ -237,6 +272,38 @@ static ice_code apply_end(void *arg, void *handle, const ice_value *key, int64_t
     return ice_tail_end(((ice_tabstate *)handle)->tail, key, base_start, wh->applying, op, NULL, err);
 }
 
+/* Rows of a staged file: the table's state gets published files that have it. Handles of the record go on naming the old state, whose
+ * tail is the same. */
+static ice_code apply_staged(void *arg, void *handle, const ice_staged_file *f, ice_error *err)
+{
+    ice_warehouse *wh = arg;
+    ice_tabstate *old = handle, *fresh = NULL;
+    ice_staged_file file = *f;
+    ice_published *p = NULL;
+    ice_tabledef *def = NULL;
+    ice_code rc = building(wh, err);
+    file.commit_time = wh->applying;
+    ice__entry *e = rc == ICE_OK ? ice__registry_find_uuid(wh->building, old->def->uuid) : NULL;
+    if (!e)
+        return rc;
+    ice_tabstate *now = atomic_load(&e->state);
+    ICE_TRY(ice_published_stage(&wh->env, now->published, now->def, &file, 1, &p, err));
+    if (!(def = ice_tabledef_clone(now->def, false))) {
+        rc = ice_fail_nomem(err);
+        goto out;
+    }
+    ICE_TRY(ice_tabstate_create(def, p, ice_tail_ref(now->tail), now, &fresh, err));
+    p = NULL;
+    def = NULL;
+    ice__entry_ref(e);
+    rc = put_state(wh, fresh->def->uuid, ice_str_c(e->name), e, fresh, &file, err);
+    ice__entry_unref(e);
+out:
+    ice_tabledef_free(def);
+    ice_published_unref(p);
+    return rc;
+}
+
 static void apply_sequence(void *arg, uint64_t name, int64_t value)
 {
     ice_warehouse *wh = arg;
@@ -246,7 +313,7 @@ static void apply_sequence(void *arg, uint64_t name, int64_t value)
         return;
 }
 
-static const ice_record_sink apply_sink = {apply_def, apply_drop, apply_table, apply_insert, apply_end, apply_sequence};
+static const ice_record_sink apply_sink = {apply_def, apply_drop, apply_table, apply_insert, apply_end, apply_staged, apply_sequence};
 
 static void share(ice_warehouse *wh, int64_t commit, uint64_t position)
 {

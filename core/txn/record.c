@@ -31,6 +31,16 @@ void ice__record_table(ice_buf *b, const ice_tabledef *def)
     ice_buf_put_varint(b, (uint64_t)def->schema_id);
 }
 
+/* Puts the length of what follows `at` + 4 there. */
+static void close_length(ice_buf *b, size_t at)
+{
+    if (b->failed)
+        return;
+    uint32_t n = (uint32_t)(b->len - at - 4);
+    for (int i = 0; i < 4; i++)
+        b->data[at + i] = (char)(n >> (8 * i));
+}
+
 void ice__record_change(ice_buf *b, const ice_change *c)
 {
     ice_buf_put_u8(b, (uint8_t)c->op);
@@ -43,11 +53,21 @@ void ice__record_change(ice_buf *b, const ice_change *c)
     }
     if (c->op != 'R')
         ice_row_encode(c->types, c->row, c->ncols, b);
-    if (b->failed)
-        return;
-    uint32_t n = (uint32_t)(b->len - at - 4);
-    for (int i = 0; i < 4; i++)
-        b->data[at + i] = (char)(n >> (8 * i));
+    close_length(b, at);
+}
+
+void ice__record_staged(ice_buf *b, size_t table, const ice_staged_file *f)
+{
+    ice_buf_put_u8(b, 'S');
+    ice_buf_put_varint(b, table);
+    size_t at = b->len;
+    ice_buf_put_u32(b, 0);
+    ice_buf_put_varint(b, f->key.len);
+    ice_buf_put_str(b, f->key);
+    ice_buf_put_varint(b, f->rows);
+    ice_buf_put_varint(b, f->bytes);
+    ice_buf_put_str(b, f->data_file_json);
+    close_length(b, at);
 }
 
 void ice__record_sequence(ice_buf *b, uint64_t name, int64_t value)
@@ -63,6 +83,7 @@ void ice__record_sequence(ice_buf *b, uint64_t name, int64_t value)
 typedef struct rec_table {
     void *handle;
     bool skip;
+    int32_t schema_id;
     size_t ncols, nkey;
     ice_type *types, *key_types;
     ice_value *row, *key;
@@ -135,6 +156,7 @@ static ice_code read_table(rec_state *s, ice_error *err)
     int32_t schema_id = (int32_t)ice_read_varint(&s->r);
     rec_table *t = &s->tables[s->ntables];
     memset(t, 0, sizeof *t);
+    t->schema_id = schema_id;
     if ((rc = s->sink->table(s->arg, id, &t->handle, &def, &keys, &t->skip, err)) != ICE_OK)
         return rc;
     s->ntables++;
@@ -157,6 +179,20 @@ static ice_code read_table(rec_state *s, ice_error *err)
     return ICE_OK;
 }
 
+static ice_code read_staged(rec_state *s, rec_table *t, ice_reader r, ice_error *err)
+{
+    ice_staged_file f = {.schema_id = t->schema_id};
+    uint64_t n = ice_read_varint(&r);
+    const uint8_t *key = r.failed || n > 4096 ? NULL : ice_read_bytes(&r, n);
+    f.rows = ice_read_varint(&r);
+    f.bytes = ice_read_varint(&r);
+    if (!key || r.failed)
+        return corrupt(s, "ends inside a staged file", err);
+    f.key = (ice_str){(const char *)key, n};
+    f.data_file_json = (ice_str){(const char *)r.p, ice_reader_left(&r)};
+    return s->sink->staged(s->arg, t->handle, &f, err);
+}
+
 static ice_code read_change(rec_state *s, uint8_t op, ice_error *err)
 {
     ice_code rc;
@@ -171,6 +207,8 @@ static ice_code read_change(rec_state *s, uint8_t op, ice_error *err)
     if (t->skip)
         return ICE_OK;
     ice_reader r = {p, p + n, false};
+    if (op == 'S')
+        return read_staged(s, t, r, err);
     if (op != 'I') {
         int64_t base = (int64_t)ice_read_u64(&r);
         if ((rc = ice_row_decode(&r, t->key_types, t->nkey, t->key, err)) != ICE_OK)
@@ -201,6 +239,7 @@ static ice_code read_op(rec_state *s, ice_error *err)
     case 'I':
     case 'U':
     case 'R':
+    case 'S':
         return read_change(s, op, err);
     case 'Q': {
         uint64_t name = ice_read_u64(&s->r);

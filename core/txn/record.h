@@ -8,6 +8,8 @@
  *     u8 'U' varint k u32 n [i64 base_start key row]  row updated    skipped by who has a later definition
  *     u8 'R' varint k u32 n [i64 base_start key]      row deleted
  *     u8 'Q' u64 name i64 value                       a sequence has handed out `value`
+ *     u8 'S' varint k u32 n [varint key length, key, varint rows, varint bytes, metrics as JSON]
+ *                                                     rows of a Parquet file staged before the commit (bulk path)
  *   key: primary key of the old version, base_start its _row_start (0: not known); key and row as
  *   ice_row_encode writes them under the definition.
  *
@@ -16,6 +18,7 @@
 #define ICE_TXN_RECORD_H
 
 #include "store/tail.h"
+#include "table/flush.h"
 
 #define ICE_RECORD_FORMAT 1
 
@@ -33,6 +36,7 @@ typedef struct ice_change {
     const ice_value *key, *row;
 } ice_change;
 void ice__record_change(ice_buf *b, const ice_change *c);
+void ice__record_staged(ice_buf *b, size_t table, const ice_staged_file *f);
 void ice__record_sequence(ice_buf *b, uint64_t name, int64_t value);
 
 /* What a reader of records does with them; `table` finds the definition in force by uuid (its columns' types tell how to
@@ -44,6 +48,7 @@ typedef struct ice_record_sink {
                       const ice_keys **keys, bool *skip, ice_error *err);
     ice_code (*insert)(void *arg, void *handle, const ice_value *row, ice_row_op op, ice_error *err);
     ice_code (*end)(void *arg, void *handle, const ice_value *key, int64_t base_start, ice_row_op op, ice_error *err);
+    ice_code (*staged)(void *arg, void *handle, const ice_staged_file *f, ice_error *err);
     void (*sequence)(void *arg, uint64_t name, int64_t value);
 } ice_record_sink;
 ice_code ice__record_read(ice_str body, const ice_record_sink *sink, void *arg, ice_error *err) ICE_MUST;

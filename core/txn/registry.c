@@ -46,10 +46,38 @@ void ice__entry_unref(ice__entry *e)
     ice_tabstate *state = atomic_load(&e->state);
     if (state)
         ice_tabstate_unref(state);
+    for (size_t i = 0; i < e->nstaged; i++) {
+        free(e->staged[i].key);
+        free(e->staged[i].json);
+    }
+    free(e->staged);
     free(e->name);
     free(e->catalog_name);
     free(e->location);
     free(e);
+}
+
+ice_code ice__entry_add_staged(ice__entry *e, const ice_staged_file *f, ice_error *err)
+{
+    ice__staged *grown = realloc(e->staged, (e->nstaged + 1) * sizeof *grown);
+    if (!grown)
+        return ice_fail_nomem(err);
+    e->staged = grown;
+    ice__staged *s = &grown[e->nstaged];
+    *s = (ice__staged){.file = *f, .key = copy_str(f->key), .json = copy_str(f->data_file_json)};
+    s->file.key.ptr = s->key;
+    s->file.data_file_json.ptr = s->json;
+    e->nstaged++;
+    return s->key && s->json ? ICE_OK : ice_fail_nomem(err);
+}
+
+ice_code ice__entry_take_staged(ice__entry *e, const ice__entry *from, int64_t since, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    for (size_t i = 0; rc == ICE_OK && from && i < from->nstaged; i++)
+        if (from->staged[i].file.commit_time > since)
+            rc = ice__entry_add_staged(e, &from->staged[i].file, err);
+    return rc;
 }
 
 ice__registry *ice__registry_ref(ice__registry *r)

@@ -33,8 +33,19 @@ typedef struct ice__entry {
     char *name;
     char *catalog_name; /* NULL: not in the catalog yet */
     char *location;     /* NULL: not in the catalog yet */
+    size_t nstaged;     /* files of the bulk path that the catalog's snapshot does not have; the state's has them */
+    struct ice__staged *staged;
     _Atomic(ice_tabstate *) state; /* NULL: not loaded yet */
 } ice__entry;
+
+/* A staged file of the log, with its texts. */
+typedef struct ice__staged {
+    ice_staged_file file;
+    char *key, *json;
+} ice__staged;
+/* Copies the staged files of `from` that were committed after `since`. */
+ice_code ice__entry_take_staged(ice__entry *e, const ice__entry *from, int64_t since, ice_error *err) ICE_MUST;
+ice_code ice__entry_add_staged(ice__entry *e, const ice_staged_file *f, ice_error *err) ICE_MUST;
 
 typedef struct ice__registry {
     atomic_int refs;
@@ -265,6 +276,8 @@ ice_code ice__stview_open(ice_session *s, int64_t as_of, ice__stview **out, ice_
 void ice__stview_unref(ice__stview *v);
 /* The view of a table by name; NULL view and ICE_OK where there is none. */
 ice_code ice__stview_table(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST;
+/* Makes an overlay, over a state without rows, a table of the view. */
+ice_code ice__stview_overlay(ice__stview *v, ice_str name, ice_tabstate *state, ice_tail *overlay, ice_error *err) ICE_MUST;
 ice_code ice__stview_need(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST; /* ICE_NO_TABLE */
 ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_source **source, ice_str *subquery, ice_error *err);
 /* An idle engine connection of the session, with the view bound. */

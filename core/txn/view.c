@@ -143,6 +143,17 @@ ice_code ice__stview_table(ice__stview *v, ice_str name, ice_view **out, ice_err
     return rc == ICE_OK && state ? add_table(v, name, mode, state, tt, out, err) : rc;
 }
 
+ice_code ice__stview_overlay(ice__stview *v, ice_str name, ice_tabstate *state, ice_tail *overlay, ice_error *err)
+{
+    ice_view *view = NULL;
+    ice_code rc = add_table(v, name, ICE_VIEW_CURRENT, state, NULL, &view, err);
+    if (rc == ICE_OK) {
+        view->overlay = ice_tail_ref(overlay);
+        view->overlay_at = ICE_TIME_MAX - 1;
+    }
+    return rc;
+}
+
 ice_code ice__stview_need(ice__stview *v, ice_str name, ice_view **out, ice_error *err)
 {
     ice_code rc = ice__stview_table(v, name, out, err);

@@ -45,7 +45,8 @@ void ice_config_defaults(ice_config *c)
                       .flush_interval_ms = 60 * 1000,
                       .flush_bytes = 64 << 20,
                       .max_skew_ms = 5 * 60 * 1000,
-                      .fast_path = true,
+                      .bulk_rows = 100 * 1000,
+                          .fast_path = true,
                       .background_flush = true};
 }
 
