@@ -1,5 +1,5 @@
-/* Reading everything a published state refers to, and verifying it: `iceberg_check`. A problem is told and the check
- * goes on; only what keeps it from going on is an error. */
+/* Reading everything a published state refers to, and verifying it: `iceberg_check`. A problem is told and
+ * the check goes on; only what keeps it from going on is an error. */
 #include "table/flush_int.h"
 
 #include <stdio.h>
@@ -39,7 +39,8 @@ static ice_code tolerate(checker *c, ice_code rc, const ice_error *err)
 }
 
 /* Runs a query of one row of numbers. */
-static ice_code ask(checker *c, ice__name *names, size_t nnames, ice_str sql, int64_t *out, size_t n, ice_error *err)
+static ice_code ask(checker *c, ice__name *names, size_t nnames, ice_str sql, int64_t *out, size_t n,
+                    ice_error *err)
 {
     ice_engine_conn *conn = NULL;
     ice_result *r = NULL;
@@ -94,8 +95,8 @@ static void put_bound_check(const ice__file *f, const ice_column *c, ice_buf *b)
     ice_buf_puts(b, ")");
 }
 
-static ice_code check_contents(checker *c, ice_published *s, ice__file *f, const ice_column *cols, size_t ncols,
-                               ice_error *err)
+static ice_code check_contents(checker *c, ice_published *s, ice__file *f, const ice_column *cols,
+                               size_t ncols, ice_error *err)
 {
     int64_t *n = ICE_NEW_N(c->a, int64_t, ncols + 1);
     ice_buf sql = {0};
@@ -166,7 +167,8 @@ static ice_code check_files(checker *c, ice_published *s, ice_error *err)
 
 /* ---- all rows together ---- */
 
-static ice_code key_columns(checker *c, const ice_key *k, ice_column **out, size_t *n, ice_str *list, ice_error *err)
+static ice_code key_columns(checker *c, const ice_key *k, ice_column **out, size_t *n, ice_str *list,
+                            ice_error *err)
 {
     static const int32_t system[] = {ICE_FIELD_ROW_START, ICE_FIELD_ROW_END, ICE_FIELD_OPERATION};
     ice_buf b = {0};
@@ -253,23 +255,40 @@ out:
     return rc;
 }
 
-/* Versions of a row follow each other: one begins no earlier than the one before it ended, a live one is the last. */
+/* Up to when versions may have begun: staged files that no flush has published yet are newer than the rest.
+ */
+static int64_t newest(const ice_published *s)
+{
+    int64_t t = s->flushed;
+    for (size_t i = 0; i < s->nfiles; i++)
+        if (s->files[i].fixed_start && s->files[i].min_start > t)
+            t = s->files[i].min_start;
+    return t;
+}
+
+/* Versions of a row follow each other: one begins no earlier than the one before it ended, a live one is the
+ * last. */
 static ice_code check_versions(checker *c, ice_error *err)
 {
-    char *before = ice_arena_printf(c->a,
-                                    "SELECT count(*) FILTER (WHERE epoch_us(s) > %lld OR epoch_us(e) > %lld), "
-                                    "count(*) FILTER (WHERE e <= s), count(*) FILTER (WHERE next < e OR (e IS NULL AND next IS NOT NULL)), "
-                                    "count(*) FILTER (WHERE e IS NOT NULL AND (op IS NULL OR op NOT IN ('update', 'delete'))) FROM ("
-                                    "SELECT \"_row_start\" AS s, \"_row_end\" AS e, \"_operation\" AS op, lead(\"_row_start\") OVER w AS next FROM (",
-                                    (long long)c->s->flushed, (long long)c->s->flushed);
+    char *before = ice_arena_printf(
+        c->a,
+        "SELECT count(*) FILTER (WHERE epoch_us(s) > %lld OR epoch_us(e) > %lld), "
+        "count(*) FILTER (WHERE e <= s), count(*) FILTER (WHERE next < e OR (e IS NULL AND next IS NOT "
+        "NULL)), "
+        "count(*) FILTER (WHERE e IS NOT NULL AND (op IS NULL OR op NOT IN ('update', 'delete'))) FROM ("
+        "SELECT \"_row_start\" AS s, \"_row_end\" AS e, \"_operation\" AS op, lead(\"_row_start\") OVER w AS "
+        "next FROM (",
+        (long long)newest(c->s), (long long)newest(c->s));
     int64_t n[4];
     ice_code rc;
     if (!before)
         return ice_fail_nomem(err);
     ICE_TRY(ask_rows(c, &c->keys.keys[0], true, before,
-                     " WINDOW w AS (PARTITION BY {key} ORDER BY \"_row_start\", \"_row_end\")) AS versions", n, 4, err));
+                     " WINDOW w AS (PARTITION BY {key} ORDER BY \"_row_start\", \"_row_end\")) AS versions",
+                     n, 4, err));
     if (n[0])
-        tell(c, "%lld versions are newer than the flushed commit time %lld", (long long)n[0], (long long)c->s->flushed);
+        tell(c, "%lld versions are newer than the flushed commit time %lld", (long long)n[0],
+             (long long)c->s->flushed);
     if (n[1])
         tell(c, "%lld versions end before they begin", (long long)n[1]);
     if (n[2])
@@ -285,7 +304,8 @@ static ice_code check_row_ids(checker *c, ice_error *err)
 {
     int64_t n;
     ice_code rc;
-    ICE_TRY(ask_rows(c, &c->keys.keys[0], false, "SELECT count(\"_row_id\") - count(DISTINCT \"_row_id\") FROM (", "", &n, 1, err));
+    ICE_TRY(ask_rows(c, &c->keys.keys[0], false,
+                     "SELECT count(\"_row_id\") - count(DISTINCT \"_row_id\") FROM (", "", &n, 1, err));
     if (n)
         tell(c, "%lld rows have a row id of others", (long long)n);
 out:

@@ -1,5 +1,5 @@
-/* Compaction: small files, and files with many deleted rows, into few sorted ones. No answer changes: rows keep their
- * _row_start and their row ids, and the snapshot is a `replace`. */
+/* Compaction: small files, and files with many deleted rows, into few sorted ones. No answer changes: rows
+ * keep their _row_start and their row ids, and the snapshot is a `replace`. */
 #include "table/flush_int.h"
 
 #include <stdlib.h>
@@ -39,8 +39,9 @@ static int by_rows(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
-/* The small files in ascending size, as long as the next one is not far larger than all before it together: a large
- * file is rewritten only when what is merged into it is worth it, so that a row moves a few times in its life. */
+/* The small files in ascending size, as long as the next one is not far larger than all before it together: a
+ * large file is rewritten only when what is merged into it is worth it, so that a row moves a few times in
+ * its life. */
 static ice_code choose_small(compaction *c, ice_error *err)
 {
     ranked *list = ICE_NEW_N(c->a, ranked, c->s->nfiles + 1);
@@ -119,8 +120,8 @@ out:
     return rc;
 }
 
-ice_code ice_compact(ice_env *env, ice_published *s, ice_str catalog_name, ice_arena *a, ice_str *new_location,
-                     bool *did, ice_error *err)
+ice_code ice_compact(ice_env *env, ice_published *s, ice_str catalog_name, ice_arena *a,
+                     ice_str *new_location, bool *did, ice_error *err)
 {
     compaction c = {.env = env, .s = s, .a = a};
     ice__swap swap = {.name = catalog_name, .expected = s->location};

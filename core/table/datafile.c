@@ -7,7 +7,8 @@ enum { BOUND_WIDTH = 16 };
 
 /* ---- metrics ---- */
 
-static ice_code put_bound(const ice_value *v, ice_type t, bool upper, ice_arena *a, ice_str *out, ice_error *err)
+static ice_code put_bound(const ice_value *v, ice_type t, bool upper, ice_arena *a, ice_str *out,
+                          ice_error *err)
 {
     ice_buf b = {0};
     ice_value cut;
@@ -30,8 +31,11 @@ static ice_code metrics(const ice_column *c, const ice_column_stats *s, uint64_t
                         ice_file_column *out, ice_error *err)
 {
     ice_code rc = ICE_OK;
-    *out = (ice_file_column){.field_id = s->field_id, .size = (int64_t)s->size_bytes, .values = (int64_t)rows,
-                             .nulls = s->null_count, .nans = s->nan_count};
+    *out = (ice_file_column){.field_id = s->field_id,
+                             .size = (int64_t)s->size_bytes,
+                             .values = (int64_t)rows,
+                             .nulls = s->null_count,
+                             .nans = s->nan_count};
     if (s->has_bounds) {
         ICE_TRY(put_bound(&s->lower, c->type, false, a, &out->lower, err));
         ICE_TRY(put_bound(&s->upper, c->type, true, a, &out->upper, err));
@@ -49,8 +53,8 @@ static int by_field(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
-ice_code ice__data_file_of(const ice_env *env, ice_str key, const ice_column *cols, const ice_parquet_info *info,
-                           ice_arena *a, ice_data_file *out, ice_error *err)
+ice_code ice__data_file_of(const ice_env *env, ice_str key, const ice_column *cols,
+                           const ice_parquet_info *info, ice_arena *a, ice_data_file *out, ice_error *err)
 {
     ice_code rc;
     *out = ice_data_file_init();
@@ -105,8 +109,8 @@ static ice_code warm_up(ice_env *env, ice_engine_conn *c, const ice__reading *r,
 {
     if (f->file.size > (int64_t)(env->memory_budget / 8))
         return ICE_OK;
-    ice_code rc = ice__cache_warm(env, c, f->path, f->base, (uint64_t)f->file.record_count, state->def, &state->keys,
-                                  r->cols, without_lineage(r), err);
+    ice_code rc = ice__cache_warm(env, c, f->path, f->base, (uint64_t)f->file.record_count, state->def,
+                                  &state->keys, r->cols, without_lineage(r), err);
     return rc == ICE_DISK_FULL || rc == ICE_IO ? ICE_OK : rc;
 }
 
@@ -114,12 +118,14 @@ static ice_code check_count(const ice__reading *r, const ice_parquet_info *info,
 {
     if (info->rows == r->rows)
         return ICE_OK;
-    return ice_fail(err, ICE_INTERNAL, "%.*s: %llu rows were written, %llu were expected; nothing was published",
-                    ICE_PRI(key), (unsigned long long)info->rows, (unsigned long long)r->rows);
+    return ice_fail(err, ICE_INTERNAL,
+                    "%.*s: %llu rows were written, %llu were expected; nothing was published", ICE_PRI(key),
+                    (unsigned long long)info->rows, (unsigned long long)r->rows);
 }
 
-/* DuckDB's DELTA_BINARY_PACKED writes differences of 32-bit values in up to 33 bits, which Arrow refuses to read (the
- * Parquet format wants them to wrap). It takes a column that spans more than 2^31; version 1 pages have no deltas. */
+/* DuckDB's DELTA_BINARY_PACKED writes differences of 32-bit values in up to 33 bits, which Arrow refuses to
+ * read (the Parquet format wants them to wrap). It takes a column that spans more than 2^31; version 1 pages
+ * have no deltas. */
 static bool unreadable_deltas(const ice_parquet_info *info, const ice_column *cols)
 {
     for (size_t i = 0; i < info->ncols; i++) {
@@ -137,7 +143,8 @@ static void put_plain_copy(ice_str from, ice_str to, const ice_column *cols, siz
     ice_buf_put_quoted(b, from);
     ice_buf_puts(b, "], hive_partitioning = false)) TO ");
     ice_buf_put_quoted(b, to);
-    ice_buf_puts(b, " (FORMAT parquet, PARQUET_VERSION v1, COMPRESSION zstd, ROW_GROUP_SIZE 40960, USE_TMP_FILE false, FIELD_IDS {");
+    ice_buf_puts(b, " (FORMAT parquet, PARQUET_VERSION v1, COMPRESSION zstd, ROW_GROUP_SIZE 40960, "
+                    "USE_TMP_FILE false, FIELD_IDS {");
     for (size_t i = 0; i < ncols; i++) {
         ice_buf_puts(b, i ? ", " : "");
         ice_buf_put_quoted(b, cols[i].name);
@@ -146,8 +153,8 @@ static void put_plain_copy(ice_str from, ice_str to, const ice_column *cols, siz
     ice_buf_puts(b, "})");
 }
 
-ice_code ice__portable_file(ice_env *env, ice_engine_conn *c, const ice_column *cols, size_t ncols, ice_arena *a,
-                            ice_str *key, ice_parquet_info *info, ice_error *err)
+ice_code ice__portable_file(ice_env *env, ice_engine_conn *c, const ice_column *cols, size_t ncols,
+                            ice_arena *a, ice_str *key, ice_parquet_info *info, ice_error *err)
 {
     ice_str from, to, fresh, old = *key;
     ice_result *r = NULL;
@@ -157,7 +164,8 @@ ice_code ice__portable_file(ice_env *env, ice_engine_conn *c, const ice_column *
     if (!unreadable_deltas(info, cols))
         return ICE_OK;
     ice_str base = ice__base_name(old);
-    ICE_TRY(ice__data_key(a, (ice_str){old.ptr, old.len - base.len - strlen("/data/")}, ice__name_schema(base), &fresh, err));
+    ICE_TRY(ice__data_key(a, (ice_str){old.ptr, old.len - base.len - strlen("/data/")},
+                          ice__name_schema(base), &fresh, err));
     ICE_TRY(ice_store_path(env->store, a, old, &from, err));
     ICE_TRY(ice_store_path(env->store, a, fresh, &to, err));
     put_plain_copy(from, to, cols, ncols, &sql);
@@ -200,8 +208,8 @@ out:
     return rc;
 }
 
-ice_code ice__write_reading(ice__edit *e, ice__reading *r, ice_str where, ice_str order, const ice_tabstate *warm,
-                            ice_error *err)
+ice_code ice__write_reading(ice__edit *e, ice__reading *r, ice_str where, ice_str order,
+                            const ice_tabstate *warm, ice_error *err)
 {
     ice_env *env = e->env;
     ice_engine_conn *c = NULL;

@@ -1,11 +1,11 @@
 /* One Iceberg table being changed: from the metadata file that is published to the next one.
  *
- * Manifests: a flush adds one for its files. Once a file goes, or MANIFESTS_MAX are there, all live entries are
- * written into one manifest for each partition spec, so that their number is bounded whatever the number of
- * flushes. Manifests of deletes are small and are written anew whenever a vector changes. */
+ * Manifests: a flush adds one for its files. Once a file goes, or MANIFESTS_MAX are there, all live entries
+ * are written into one manifest for each partition spec, so that their number is bounded whatever the number
+ * of flushes. Manifests of deletes are small and are written anew whenever a vector changes. */
 #include "table/flush_int.h"
 
-enum { MANIFESTS_MAX = 16, METADATA_LOG_MAX = 50, SCHEMAS_MAX = 64 };
+enum { MANIFESTS_MAX = 16, SCHEMAS_MAX = 64 };
 
 /* ---- beginning ---- */
 
@@ -41,7 +41,8 @@ out:
 static ice_uuid history_uuid(ice_uuid u)
 {
     static const char salt[] = "django-iceberg history";
-    uint64_t x[2] = {ice_hash64(u.b, sizeof u.b, 1), ice_hash64(salt, sizeof salt, ice_hash64(u.b, sizeof u.b, 2))};
+    uint64_t x[2] = {ice_hash64(u.b, sizeof u.b, 1),
+                     ice_hash64(salt, sizeof salt, ice_hash64(u.b, sizeof u.b, 2))};
     memcpy(u.b, x, sizeof u.b);
     u.b[6] = (uint8_t)((u.b[6] & 0x0f) | 0x40); /* version 4, variant 1 (RFC 9562) */
     u.b[8] = (uint8_t)((u.b[8] & 0x3f) | 0x80);
@@ -66,8 +67,8 @@ static ice_code default_properties(ice__edit *e, ice_error *err)
     return rc;
 }
 
-ice_code ice__edit_create(ice__edit *e, ice_env *env, const ice_tabledef *def, bool history, const ice_schema *schema,
-                          ice_arena *a, ice_error *err)
+ice_code ice__edit_create(ice__edit *e, ice_env *env, const ice_tabledef *def, bool history,
+                          const ice_schema *schema, ice_arena *a, ice_error *err)
 {
     ice_str location;
     ice_code rc;
@@ -308,10 +309,12 @@ static ice_code data_manifest(commit *c, const ice_partition_spec *spec, bool al
     ice__edit *e = c->e;
     ice_manifest_writer *w = NULL;
     ice_code rc;
-    ICE_TRY(ice_manifest_writer_create(ice_metadata_current_schema(e->m), spec, false, c->snapshot_id, &w, err));
+    ICE_TRY(
+        ice_manifest_writer_create(ice_metadata_current_schema(e->m), spec, false, c->snapshot_id, &w, err));
     for (size_t i = 0; all && i < e->from->nfiles; i++)
         if (e->from->files[i].spec_id == spec->spec_id)
-            ICE_TRY(add_entry(w, &e->from->files[i].entry, e->removed[i] ? ICE_ENTRY_DELETED : ICE_ENTRY_EXISTING, err));
+            ICE_TRY(add_entry(w, &e->from->files[i].entry,
+                              e->removed[i] ? ICE_ENTRY_DELETED : ICE_ENTRY_EXISTING, err));
     for (size_t i = 0; i < e->nadded; i++)
         if (e->added[i].spec_id == spec->spec_id)
             ICE_TRY(add_new(w, &e->added[i].file, err));
@@ -374,7 +377,8 @@ static ice_code write_puffin(commit *c, ice_error *err)
         if (e->removed[i] || !e->dvs[i])
             continue;
         n++;
-        rc = ice_puffin_add_dv(w, e->dvs[i], e->from->files[i].entry.file.path, &c->offsets[i], &c->lengths[i], err);
+        rc = ice_puffin_add_dv(w, e->dvs[i], e->from->files[i].entry.file.path, &c->offsets[i],
+                               &c->lengths[i], err);
     }
     if (rc == ICE_OK && n) {
         ICE_TRY(ice_puffin_finish(w, &bytes, NULL, err));
@@ -424,7 +428,8 @@ static ice_code delete_manifest(commit *c, const ice_partition_spec *spec, ice_e
     ice__edit *e = c->e;
     ice_manifest_writer *w = NULL;
     ice_code rc;
-    ICE_TRY(ice_manifest_writer_create(ice_metadata_current_schema(e->m), spec, true, c->snapshot_id, &w, err));
+    ICE_TRY(
+        ice_manifest_writer_create(ice_metadata_current_schema(e->m), spec, true, c->snapshot_id, &w, err));
     for (size_t i = 0; i < e->from->nfiles; i++)
         if (e->from->files[i].spec_id == spec->spec_id)
             ICE_TRY(delete_entry(c, w, i, err));
@@ -455,7 +460,8 @@ static const char *operation_of(const tally *t)
     return t->added_files ? "overwrite" : "delete";
 }
 
-static ice_code add_count(ice__edit *e, ice_snapshot *s, const char *key, int64_t n, bool always, ice_error *err)
+static ice_code add_count(ice__edit *e, ice_snapshot *s, const char *key, int64_t n, bool always,
+                          ice_error *err)
 {
     if (n == 0 && !always)
         return ICE_OK;
@@ -466,8 +472,8 @@ static ice_code add_count(ice__edit *e, ice_snapshot *s, const char *key, int64_
     return ICE_OK;
 }
 
-static ice_code summarize(ice__edit *e, ice_snapshot *s, const tally *t, const char *operation, int64_t flushed,
-                          ice_error *err)
+static ice_code summarize(ice__edit *e, ice_snapshot *s, const tally *t, const char *operation,
+                          int64_t flushed, ice_error *err)
 {
     const struct {
         const char *key;
@@ -498,14 +504,15 @@ static ice_code summarize(ice__edit *e, ice_snapshot *s, const tally *t, const c
     s->summary = ICE_NEW_N(e->a, ice_kv, sizeof counts / sizeof *counts + 1);
     if (!s->summary)
         return ice_fail_nomem(err);
-    s->summary[s->nsummary++] = (ice_kv){ICE_STR("operation"), ice_str_c(operation ? operation : operation_of(t))};
+    s->summary[s->nsummary++] =
+        (ice_kv){ICE_STR("operation"), ice_str_c(operation ? operation : operation_of(t))};
     for (size_t i = 0; i < sizeof counts / sizeof *counts && rc == ICE_OK; i++)
         rc = add_count(e, s, counts[i].key, counts[i].n, counts[i].always, err);
     return rc;
 }
 
-static ice_code write_snapshot(ice__edit *e, const tally *t, const char *operation, int64_t flushed, int64_t now_ms,
-                               ice_error *err)
+static ice_code write_snapshot(ice__edit *e, const tally *t, const char *operation, int64_t flushed,
+                               int64_t now_ms, ice_error *err)
 {
     commit c = {.e = e, .snapshot_id = ice_metadata_new_snapshot_id(e->m)};
     ice_snapshot s = {.id = c.snapshot_id, .timestamp_ms = now_ms, .parent_id = ICE_UNSET, .schema_id = -1};
@@ -556,7 +563,8 @@ static ice_code bound_metadata(ice__edit *e, int64_t now_ms, int snapshots_kept,
         ICE_TRY(ice_metadata_expire(e->m, (size_t)snapshots_kept, INT64_MAX, &gone, &ngone, err));
     prune_schemas(e);
     if (e->from)
-        ICE_TRY(ice_metadata_log_previous(e->m, e->from->location, now_ms, METADATA_LOG_MAX, NULL, NULL, err));
+        ICE_TRY(
+            ice_metadata_log_previous(e->m, e->from->location, now_ms, ICE__METADATA_LOG_MAX, NULL, NULL, err));
 out:
     return rc;
 }
@@ -576,8 +584,8 @@ out:
     return rc;
 }
 
-ice_code ice__edit_finish(ice__edit *e, const char *operation, int64_t flushed, int64_t now_ms, int snapshots_kept,
-                          ice_str *location, ice_error *err)
+ice_code ice__edit_finish(ice__edit *e, const char *operation, int64_t flushed, int64_t now_ms,
+                          int snapshots_kept, ice_str *location, ice_error *err)
 {
     tally t = count_all(e);
     ice_code rc = ICE_OK;

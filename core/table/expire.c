@@ -1,5 +1,5 @@
-/* Expiry: history rows that ended before a time, and snapshots and metadata from before it. Files are only let go of;
- * garbage collection deletes them. */
+/* Expiry: history rows that ended before a time, and snapshots and metadata from before it. Files are only
+ * let go of; garbage collection deletes them. */
 #include "table/flush_int.h"
 
 typedef struct expiry {
@@ -86,7 +86,11 @@ out:
 ice_code ice_expire(ice_env *env, ice_published *s, ice_str catalog_name, int64_t before, ice_arena *a,
                     ice_str *new_location, bool *did, ice_error *err)
 {
-    expiry x = {.env = env, .a = a, .before = before, .def = s->def, .swap = {.name = catalog_name, .expected = s->location}};
+    expiry x = {.env = env,
+                .a = a,
+                .before = before,
+                .def = s->def,
+                .swap = {.name = catalog_name, .expected = s->location}};
     ice__edit e = {0};
     ice_published *h;
     ice_code rc;

@@ -12,7 +12,8 @@
  *       F < end <= P is in exactly one history file (numbers 4, 5, 7 of the system's invariants).
  *   F2  a query writes as many rows as its sources promise, or nothing is published.
  *   F3  flushed-commit-time and flushed-position change only together with the files they speak of.
- *   F4  nothing is deleted here, whatever the outcome (number 6); but a file without rows that no metadata names. */
+ *   F4  nothing is deleted here, whatever the outcome (number 6); but a file without rows that no metadata
+ * names. */
 #include "table/flush_int.h"
 
 enum { SMALL_ROWS = 40960 /* a row group */, MANY_FILES = 8 };
@@ -24,7 +25,7 @@ typedef struct job {
     ice_arena *a;
     ice_tabstate *state; /* t's, or the one that has the staged files */
     ice_view view;
-    ice__dead *dead;     /* rows of the base that the tail ended at P */
+    ice__dead *dead; /* rows of the base that the tail ended at P */
     uint64_t nfresh, nended;
     ice__edit e;
     ice_str expected, location, history_expected, history_location;
@@ -232,22 +233,46 @@ out:
     return rc;
 }
 
+/* Was the state built from what the catalog has: that very metadata file, or staged files on top of it? */
+static bool built_from(const ice_published *s, ice_str location)
+{
+    bool found = ice_str_eq(s->location, location), staged = false;
+    for (size_t i = 0; i < s->meta->nmetadata_log && !found; i++)
+        found = ice_str_eq(s->meta->metadata_log[i].file, location);
+    for (size_t i = 0; i < s->nfiles && !staged; i++)
+        staged = s->files[i].fixed_start && s->files[i].min_start > s->flushed;
+    /* After many staged files the log of metadata files no longer reaches back so far. */
+    return found || (staged && s->meta->nmetadata_log >= ICE__METADATA_LOG_MAX);
+}
+
+static ice_code check_staged(const job *j, const ice_published *s, ice_error *err)
+{
+    for (size_t i = 0; i < s->nfiles; i++)
+        if (s->files[i].fixed_start && s->files[i].min_start > j->o->upto)
+            return ice_fail(err, ICE_MISUSE, "table %.*s: the staged file %.*s is newer than the flush",
+                            ICE_PRI(s->name), ICE_PRI(s->files[i].key));
+    return ICE_OK;
+}
+
 static ice_code check_table(const job *j, ice_error *err)
 {
     const ice_published *s = j->t->state->published;
     if (s && s->foreign)
-        return ice_fail(err, ICE_UNSUPPORTED, "table %.*s was made by another program; it has to be adopted first",
+        return ice_fail(err, ICE_UNSUPPORTED,
+                        "table %.*s was made by another program; it has to be adopted first",
                         ICE_PRI(s->name));
     if (j->o->upto < j->t->state->flushed)
-        return ice_fail(err, ICE_MISUSE, "table %.*s: flushed up to %lld already", ICE_PRI(j->t->state->def->name),
-                        (long long)j->t->state->flushed);
-    if (j->t->catalog_name.ptr && !s)
-        return ice_fail(err, ICE_MISUSE, "table %.*s is in the catalog, but its state has no published files",
+        return ice_fail(err, ICE_MISUSE, "table %.*s: flushed up to %lld already",
+                        ICE_PRI(j->t->state->def->name), (long long)j->t->state->flushed);
+    if (j->t->catalog_name.ptr && (!s || !j->t->location.ptr))
+        return ice_fail(err, ICE_MISUSE,
+                        "table %.*s is in the catalog, but its state has no published files",
                         ICE_PRI(j->t->catalog_name));
-    if (s && j->t->location.ptr && !ice_str_eq(j->t->location, s->location))
-        return ice_fail(err, ICE_CONFLICT, "table %.*s: the catalog points to %.*s, the state was built from %.*s",
-                        ICE_PRI(j->t->catalog_name), ICE_PRI(j->t->location), ICE_PRI(s->location));
-    return ICE_OK;
+    if (s && j->t->catalog_name.ptr && !built_from(s, j->t->location))
+        return ice_fail(
+            err, ICE_CONFLICT, "table %.*s: the catalog points to %.*s, the state was built from %.*s",
+            ICE_PRI(j->t->catalog_name), ICE_PRI(j->t->location), ICE_PRI(s->location));
+    return s ? check_staged(j, s, err) : ICE_OK;
 }
 
 static ice_code write_table(job *j, ice_error *err)
@@ -256,8 +281,8 @@ static ice_code write_table(job *j, ice_error *err)
     ice_code rc;
     ICE_TRY(check_table(j, err));
     j->state = ice_tabstate_ref(j->t->state);
-    if (j->t->state->published)
-        j->expected = j->t->state->published->location;
+    if (j->t->catalog_name.ptr)
+        j->expected = j->t->location;
     ICE_TRY(add_staged(j, err));
     j->view = (ice_view){.env = j->env, .state = j->state, .at = j->o->upto, .mode = ICE_VIEW_CURRENT};
     ICE_TRY(ice__dead_of_view(&j->view, &j->dead, &overlay, err));
@@ -266,7 +291,8 @@ static ice_code write_table(job *j, ice_error *err)
     ICE_TRY(write_history(j, err));
     ICE_TRY(write_data(j, err));
     ICE_TRY(write_properties(j, err));
-    ICE_TRY(ice__edit_finish(&j->e, NULL, j->o->upto, j->o->upto / 1000, j->o->snapshots_kept, &j->location, err));
+    ICE_TRY(ice__edit_finish(&j->e, NULL, j->o->upto, j->o->upto / 1000, j->o->snapshots_kept, &j->location,
+                             err));
     j->t->new_location = j->location;
     j->t->rows_added = j->nfresh;
     j->t->rows_deleted = j->nended;
@@ -364,7 +390,8 @@ static ice_code rename_tables(changes *c, const job *jobs, size_t n, ice_error *
             if (!between.ptr)
                 return ice_fail_nomem(err);
             ICE_TRY(has_history(j, &history, err));
-            ICE_TRY(rename_one(c, j, pass ? between : j->t->catalog_name, pass ? j->t->state->def->name : between, history, err));
+            ICE_TRY(rename_one(c, j, pass ? between : j->t->catalog_name,
+                               pass ? j->t->state->def->name : between, history, err));
         }
 out:
     return rc;
@@ -423,7 +450,8 @@ ice_code ice_flush(ice_env *env, ice_flush_table *tables, size_t n, const ice_fl
         if (!tables[i].dropped)
             ICE_TRY(write_table(&jobs[i], err));
         if (o->progress)
-            o->progress(o->arg, tables[i].dropped ? tables[i].catalog_name.ptr : tables[i].state->def->name.ptr,
+            o->progress(o->arg,
+                        tables[i].dropped ? tables[i].catalog_name.ptr : tables[i].state->def->name.ptr,
                         (double)(i + 1) / (double)n);
     }
     ICE_TRY(publish(env, jobs, n, a, err));

@@ -1,5 +1,5 @@
-/* What the write side of table/ shares: one Iceberg table being changed, queries over its files, data files from
- * queries. */
+/* What the write side of table/ shares: one Iceberg table being changed, queries over its files, data files
+ * from queries. */
 #ifndef ICE_TABLE_FLUSH_INT_H
 #define ICE_TABLE_FLUSH_INT_H
 
@@ -16,6 +16,8 @@ static inline bool ice__is_lineage(int32_t field_id)
 
 /* ---- one Iceberg table being changed ---- */
 
+#define ICE__METADATA_LOG_MAX 50 /* earlier metadata files that one names */
+
 typedef struct ice__added {
     ice_data_file file;
     int32_t spec_id;
@@ -29,18 +31,19 @@ typedef struct ice__edit {
     ice_arena *a;
     ice_published *from; /* borrowed; NULL: a new table */
     ice_metadata *m;
-    ice_str dir;         /* key of the table's directory */
+    ice_str dir; /* key of the table's directory */
     size_t nadded, cap;
     ice__added *added;
-    bool *removed;       /* of from's files: gone in the next snapshot */
-    ice_dv **dvs;        /* of from's files: new deletion vectors; NULL: as they were */
-    int32_t fixed_spec;  /* identity(_row_start), -1 until asked for */
+    bool *removed;      /* of from's files: gone in the next snapshot */
+    ice_dv **dvs;       /* of from's files: new deletion vectors; NULL: as they were */
+    int32_t fixed_spec; /* identity(_row_start), -1 until asked for */
 } ice__edit;
 
 /* Reads the metadata file of `from` again, to change it. */
-ice_code ice__edit_begin(ice__edit *e, ice_env *env, ice_published *from, ice_arena *a, ice_error *err) ICE_MUST;
-ice_code ice__edit_create(ice__edit *e, ice_env *env, const ice_tabledef *def, bool history, const ice_schema *schema,
-                          ice_arena *a, ice_error *err) ICE_MUST;
+ice_code ice__edit_begin(ice__edit *e, ice_env *env, ice_published *from, ice_arena *a,
+                         ice_error *err) ICE_MUST;
+ice_code ice__edit_create(ice__edit *e, ice_env *env, const ice_tabledef *def, bool history,
+                          const ice_schema *schema, ice_arena *a, ice_error *err) ICE_MUST;
 void ice__edit_free(ice__edit *e);
 /* Makes the schema current, unless the current one is equal. */
 ice_code ice__edit_schema(ice__edit *e, const ice_schema *schema, ice_error *err) ICE_MUST;
@@ -54,10 +57,10 @@ void ice__edit_remove(ice__edit *e, size_t file);
 /* Room for the rows to delete from a file that stays: its vector so far, cloned. Borrowed. */
 ice_code ice__edit_dv(ice__edit *e, size_t file, ice_dv **out, ice_error *err) ICE_MUST;
 bool ice__edit_changes_data(const ice__edit *e);
-/* Writes manifests, manifest list and metadata file, all durable. `operation` NULL: as the changes are. A snapshot only where
- * data changes. `flushed` 0: the snapshot has the previous one's. */
-ice_code ice__edit_finish(ice__edit *e, const char *operation, int64_t flushed, int64_t now_ms, int snapshots_kept,
-                          ice_str *location, ice_error *err) ICE_MUST;
+/* Writes manifests, manifest list and metadata file, all durable. `operation` NULL: as the changes are. A
+ * snapshot only where data changes. `flushed` 0: the snapshot has the previous one's. */
+ice_code ice__edit_finish(ice__edit *e, const char *operation, int64_t flushed, int64_t now_ms,
+                          int snapshots_kept, ice_str *location, ice_error *err) ICE_MUST;
 uint64_t ice__edit_rows_added(const ice__edit *e);
 
 /* ---- a query over data files and the tail: one arm for each, and the chunk sources that it names ---- */
@@ -70,39 +73,48 @@ typedef struct ice__reading {
     ice_buf sql;
     size_t nnames, cap;
     ice__name *names;
-    uint64_t rows;          /* that the arms will yield */
+    uint64_t rows; /* that the arms will yield */
 } ice__reading;
 
 void ice__reading_init(ice__reading *r, ice_env *env, const ice_column *cols, size_t ncols, ice_arena *a);
 void ice__reading_free(ice__reading *r);
 /* Rows of a file that neither its deletion vector nor `dead` at `at` takes out. */
-ice_code ice__read_live(ice__reading *r, ice_published *s, uint32_t file, ice__dead *dead, int64_t at, ice_error *err) ICE_MUST;
+ice_code ice__read_live(ice__reading *r, ice_published *s, uint32_t file, ice__dead *dead, int64_t at,
+                        ice_error *err) ICE_MUST;
 /* Rows of a file that `dead` ended, with the end and what ended them. */
-ice_code ice__read_ended(ice__reading *r, ice_published *s, uint32_t file, ice__dead *dead, int64_t at, ice_error *err) ICE_MUST;
+ice_code ice__read_ended(ice__reading *r, ice_published *s, uint32_t file, ice__dead *dead, int64_t at,
+                         ice_error *err) ICE_MUST;
 /* Versions of the tail as of the view's time: VISIBLE or DEAD ones. */
 ice_code ice__read_tail(ice__reading *r, ice_view *v, ice_tail_which which, ice_error *err) ICE_MUST;
-ice_code ice__tail_count(ice_tail *t, int64_t at, ice_tail_which which, uint64_t *out, ice_error *err) ICE_MUST;
+ice_code ice__tail_count(ice_tail *t, int64_t at, ice_tail_which which, uint64_t *out,
+                         ice_error *err) ICE_MUST;
 
-/* Writes what `r` yields, filtered by `where` (absent: all) and in the order of `order` (absent: as it comes), as one data file
- * that `e` adds; no file where there are no rows. A different number of rows than the arms promise is an error, unless filtered. Warms the cache for
- * the keys of `warm` (NULL: no). Both texts name columns by their quoted names. */
-ice_code ice__write_reading(ice__edit *e, ice__reading *r, ice_str where, ice_str order, const ice_tabstate *warm,
-                            ice_error *err) ICE_MUST;
+/* Writes what `r` yields, filtered by `where` (absent: all) and in the order of `order` (absent: as it
+ * comes), as one data file that `e` adds; no file where there are no rows. A different number of rows than
+ * the arms promise is an error, unless filtered. Warms the cache for the keys of `warm` (NULL: no). Both
+ * texts name columns by their quoted names. */
+ice_code ice__write_reading(ice__edit *e, ice__reading *r, ice_str where, ice_str order,
+                            const ice_tabstate *warm, ice_error *err) ICE_MUST;
 /* The data file of what a Parquet write told: metrics with bounds cut to 16. */
-ice_code ice__data_file_of(const ice_env *env, ice_str key, const ice_column *cols, const ice_parquet_info *info,
-                           ice_arena *a, ice_data_file *out, ice_error *err) ICE_MUST;
+ice_code ice__data_file_of(const ice_env *env, ice_str key, const ice_column *cols,
+                           const ice_parquet_info *info, ice_arena *a, ice_data_file *out,
+                           ice_error *err) ICE_MUST;
 
 /* Writes a file that other readers could not decode anew, under another key. */
-ice_code ice__portable_file(ice_env *env, ice_engine_conn *c, const ice_column *cols, size_t ncols, ice_arena *a,
-                            ice_str *key, ice_parquet_info *info, ice_error *err) ICE_MUST;
+ice_code ice__portable_file(ice_env *env, ice_engine_conn *c, const ice_column *cols, size_t ncols,
+                            ice_arena *a, ice_str *key, ice_parquet_info *info, ice_error *err) ICE_MUST;
 
 const ice_column *ice__row_id_column(void);
 /* Columns of a definition, _row_start, and with `lineage` _row_id and _last_updated_sequence_number. */
-ice_code ice__table_columns(const ice_tabledef *def, bool lineage, ice_arena *a, ice_column **out, size_t *n, ice_error *err) ICE_MUST;
+ice_code ice__table_columns(const ice_tabledef *def, bool lineage, ice_arena *a, ice_column **out, size_t *n,
+                            ice_error *err) ICE_MUST;
 /* Columns of an Iceberg schema; defaults only of fields that `def` still has. */
-ice_code ice__schema_columns(const ice_schema *s, const ice_tabledef *def, ice_arena *a, ice_column **out, size_t *n, ice_error *err) ICE_MUST;
-/* "a", "b": the columns a table's files are sorted by (cluster index, the one plain indexed column, the primary key). */
-ice_code ice__cluster_order(const ice_tabledef *def, bool cluster, ice_arena *a, ice_str *out, ice_error *err) ICE_MUST;
+ice_code ice__schema_columns(const ice_schema *s, const ice_tabledef *def, ice_arena *a, ice_column **out,
+                             size_t *n, ice_error *err) ICE_MUST;
+/* "a", "b": the columns a table's files are sorted by (cluster index, the one plain indexed column, the
+ * primary key). */
+ice_code ice__cluster_order(const ice_tabledef *def, bool cluster, ice_arena *a, ice_str *out,
+                            ice_error *err) ICE_MUST;
 
 /* ---- history ---- */
 
@@ -110,15 +122,16 @@ ice_code ice__cluster_order(const ice_tabledef *def, bool cluster, ice_arena *a,
 typedef struct ice__history_job {
     ice_env *env;
     ice_tabstate *state;
-    ice_view *view;        /* at the flushed time */
-    ice__dead *dead;       /* rows of the base that the tail ended */
+    ice_view *view;  /* at the flushed time */
+    ice__dead *dead; /* rows of the base that the tail ended */
     int64_t upto;
     uint64_t position;
     int snapshots_kept;
-    ice_str catalog_name;  /* of the table; absent: not in the catalog */
+    ice_str catalog_name; /* of the table; absent: not in the catalog */
 } ice__history_job;
 
-/* *location absent: nothing to write. *expected: the catalog's pointer before, absent where the history table is new. */
+/* *location absent: nothing to write. *expected: the catalog's pointer before, absent where the history table
+ * is new. */
 ice_code ice__history_write(const ice__history_job *j, ice_arena *a, ice_str *expected, ice_str *location,
                             ice_error *err) ICE_MUST;
 /* "<name>__history" */

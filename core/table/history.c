@@ -1,7 +1,7 @@
 /* The history table: versions that ended, appended by every flush.
  *
- * Small files are taken along: once SMALL_MAX of them are there, the flush writes their rows and the new ones into
- * one file. So a row is rewritten a bounded number of times and the number of files stays small. */
+ * Small files are taken along: once SMALL_MAX of them are there, the flush writes their rows and the new ones
+ * into one file. So a row is rewritten a bounded number of times and the number of files stays small. */
 #include "table/flush_int.h"
 
 enum { SMALL_MAX = 8 };
@@ -32,8 +32,8 @@ out:
 }
 
 /* Columns that the published table has and the definition no longer has stay, under their retired names. */
-static ice_code history_schema(const ice__history_job *j, const ice_schema *previous, ice_arena *a, ice_schema *out,
-                               ice_error *err)
+static ice_code history_schema(const ice__history_job *j, const ice_schema *previous, ice_arena *a,
+                               ice_schema *out, ice_error *err)
 {
     const ice_tabledef *def = j->state->def;
     const ice_tabledef *before = j->state->published ? ice_published_def(j->state->published) : def;
@@ -50,7 +50,8 @@ out:
     return rc;
 }
 
-static ice_code open_edit(const ice__history_job *j, ice_published *old, ice_arena *a, ice__edit *e, ice_error *err)
+static ice_code open_edit(const ice__history_job *j, ice_published *old, ice_arena *a, ice__edit *e,
+                          ice_error *err)
 {
     ice_schema schema;
     ice_code rc;

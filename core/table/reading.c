@@ -1,5 +1,5 @@
-/* Queries over data files for writing new ones: every arm of the UNION ALL reads one file or the tail, in the same
- * columns, with the row lineage of where it comes from. */
+/* Queries over data files for writing new ones: every arm of the UNION ALL reads one file or the tail, in the
+ * same columns, with the row lineage of where it comes from. */
 #include "table/flush_int.h"
 
 #include <stdlib.h>
@@ -101,7 +101,8 @@ static ice_code positions_source(const positions *p, bool ended, ice_source **ou
 {
     ice_arena *a = ice_arena_create();
     ice_vec *vecs = a ? ICE_NEW_N(a, ice_vec, 3) : NULL;
-    int64_t *pos = a ? ICE_NEW_N(a, int64_t, p->n + 1) : NULL, *end = a ? ICE_NEW_N(a, int64_t, p->n + 1) : NULL;
+    int64_t *pos = a ? ICE_NEW_N(a, int64_t, p->n + 1) : NULL,
+            *end = a ? ICE_NEW_N(a, int64_t, p->n + 1) : NULL;
     ice_strval *op = a ? ICE_NEW_N(a, ice_strval, p->n + 1) : NULL;
     ice_code rc = vecs && pos && end && op ? ICE_OK : ice_fail_nomem(err);
     if (rc == ICE_OK && p->n) {
@@ -212,8 +213,8 @@ static void put_few(const positions *p, ice_buf *b)
     ice_buf_puts(b, ")");
 }
 
-static ice_code put_arm(ice__reading *r, const arm *m, const char *join, const char *name, const positions *few,
-                        ice_error *err)
+static ice_code put_arm(ice__reading *r, const arm *m, const char *join, const char *name,
+                        const positions *few, ice_error *err)
 {
     ice_column *cols = ICE_NEW_N(r->a, ice_column, r->ncols + 1);
     size_t nplain;
@@ -235,7 +236,8 @@ static ice_code put_arm(ice__reading *r, const arm *m, const char *join, const c
     return ice_buf_check(&r->sql, err);
 }
 
-ice_code ice__read_live(ice__reading *r, ice_published *s, uint32_t file, ice__dead *dead, int64_t at, ice_error *err)
+ice_code ice__read_live(ice__reading *r, ice_published *s, uint32_t file, ice__dead *dead, int64_t at,
+                        ice_error *err)
 {
     arm m = {.r = r, .s = s, .f = &s->files[file]};
     uint64_t rows = (uint64_t)m.f->entry.file.record_count;
@@ -260,7 +262,8 @@ out:
     return rc;
 }
 
-ice_code ice__read_ended(ice__reading *r, ice_published *s, uint32_t file, ice__dead *dead, int64_t at, ice_error *err)
+ice_code ice__read_ended(ice__reading *r, ice_published *s, uint32_t file, ice__dead *dead, int64_t at,
+                         ice_error *err)
 {
     arm m = {.r = r, .s = s, .f = &s->files[file]};
     positions p = {0};
@@ -336,7 +339,10 @@ out:
 /* ---- columns ---- */
 
 static const ice_column lineage_columns[] = {
-    {.field_id = ICE__FIELD_ROW_ID, .name = {"_row_id", 7}, .type = {.kind = ICE_T_LONG}, .sql_type = {"bigint", 6}},
+    {.field_id = ICE__FIELD_ROW_ID,
+     .name = {"_row_id", 7},
+     .type = {.kind = ICE_T_LONG},
+     .sql_type = {"bigint", 6}},
     {.field_id = ICE__FIELD_ROW_SEQUENCE,
      .name = {"_last_updated_sequence_number", 29},
      .type = {.kind = ICE_T_LONG},
@@ -364,8 +370,8 @@ ice_code ice__table_columns(const ice_tabledef *def, bool lineage, ice_arena *a,
     return ICE_OK;
 }
 
-ice_code ice__schema_columns(const ice_schema *s, const ice_tabledef *def, ice_arena *a, ice_column **out, size_t *n,
-                             ice_error *err)
+ice_code ice__schema_columns(const ice_schema *s, const ice_tabledef *def, ice_arena *a, ice_column **out,
+                             size_t *n, ice_error *err)
 {
     ice_column *cols = ICE_NEW_N(a, ice_column, s->nfields + 1);
     size_t k = 0;
@@ -401,7 +407,8 @@ static const ice_index *cluster_index(const ice_tabledef *def)
         for (size_t k = 0; k < def->ncons; k++)
             foreign |= def->cons[k].kind == ICE_CON_FOREIGN && x->ncols == 1 && def->cons[k].ncols == 1 &&
                        def->cons[k].field_ids[0] == x->field_ids[0];
-        if (ice_str_eqc(x->kind, "btree") && x->ncols == 1 && !foreign && !x->where_sql.len && !x->expr_sql.len) {
+        if (ice_str_eqc(x->kind, "btree") && x->ncols == 1 && !foreign && !x->where_sql.len &&
+            !x->expr_sql.len) {
             plain = x;
             nplain++;
         }
@@ -409,7 +416,8 @@ static const ice_index *cluster_index(const ice_tabledef *def)
     return nplain == 1 ? plain : NULL;
 }
 
-static void put_order(const ice_tabledef *def, const int32_t *ids, const uint8_t *descending, size_t n, ice_buf *b)
+static void put_order(const ice_tabledef *def, const int32_t *ids, const uint8_t *descending, size_t n,
+                      ice_buf *b)
 {
     for (size_t i = 0; i < n; i++) {
         int at = ice_tabledef_find_id(def, ids[i]);

@@ -1,5 +1,5 @@
-/* Flushing, compacting, expiring: every answer before and after is compared with the plain list of versions in
- * table_world.h, and other readers' answers too (ICE_KEEP_WAREHOUSE leaves one behind for them). */
+/* Flushing, compacting, expiring: every answer before and after is compared with the plain list of versions
+ * in table_world.h, and other readers' answers too (ICE_KEEP_WAREHOUSE leaves one behind for them). */
 #include "table/flush_int.h"
 #include "table_world.h"
 
@@ -177,9 +177,10 @@ static void cold_appended(void **unused)
 
 /* ---- every type ---- */
 
-static const char *const all_types[] = {"bigint", "boolean", "integer", "smallint", "real", "double precision", "numeric(9, 2)",
-                                        "numeric(38, 10)", "date", "time", "timestamp", "timestamp with time zone", "text",
-                                        "varchar(20)", "uuid", "bytea", "jsonb", "interval"};
+static const char *const all_types[] = {
+    "bigint",        "boolean",         "integer", "smallint", "real",      "double precision",
+    "numeric(9, 2)", "numeric(38, 10)", "date",    "time",     "timestamp", "timestamp with time zone",
+    "text",          "varchar(20)",     "uuid",    "bytea",    "jsonb",     "interval"};
 enum { TYPES = sizeof all_types / sizeof *all_types };
 
 static ice_tabledef *every_def(world *w, const char *name)
@@ -207,21 +208,37 @@ static ice_value every_value(world *w, const ice_column *c, int64_t id, int salt
     if (x % 11 == 3)
         return ICE_NULL;
     switch (c->type.kind) {
-    case ICE_T_BOOL: v.b = x % 3 == 0; break;
-    case ICE_T_INT: v.i = x % 13 == 1 && c->max_int == 0 ? INT32_MIN : sign * (x % 30000); break;
-    case ICE_T_LONG: v.i = x % 13 == 1 ? INT64_MAX : sign * x * 1000003; break;
-    case ICE_T_FLOAT: v.d = sign * (double)(x % 1000) / 8; break;
-    case ICE_T_DOUBLE: v.d = x % 13 == 1 ? 1e300 : sign * (double)x / 64; break;
+    case ICE_T_BOOL:
+        v.b = x % 3 == 0;
+        break;
+    case ICE_T_INT:
+        v.i = x % 13 == 1 && c->max_int == 0 ? INT32_MIN : sign * (x % 30000);
+        break;
+    case ICE_T_LONG:
+        v.i = x % 13 == 1 ? INT64_MAX : sign * x * 1000003;
+        break;
+    case ICE_T_FLOAT:
+        v.d = sign * (double)(x % 1000) / 8;
+        break;
+    case ICE_T_DOUBLE:
+        v.d = x % 13 == 1 ? 1e300 : sign * (double)x / 64;
+        break;
     case ICE_T_DECIMAL:
         v.scale = c->type.scale;
         v.dec = sign * (ice_i128)(x % 999999999);
         if (c->type.precision == 38)
             v.dec = v.dec * 1000000000000000000 + 17;
         break;
-    case ICE_T_DATE: v.i = sign * (x % 30000); break;
-    case ICE_T_TIME: v.i = x * 1000003 % INT64_C(86400000000); break;
+    case ICE_T_DATE:
+        v.i = sign * (x % 30000);
+        break;
+    case ICE_T_TIME:
+        v.i = x * 1000003 % INT64_C(86400000000);
+        break;
     case ICE_T_TIMESTAMP:
-    case ICE_T_TIMESTAMPTZ: v.i = sign * x * 1000000007 % INT64_C(4000000000000000); break;
+    case ICE_T_TIMESTAMPTZ:
+        v.i = sign * x * 1000000007 % INT64_C(4000000000000000);
+        break;
     case ICE_T_UUID:
         for (int i = 0; i < 16; i++)
             v.uuid[i] = (uint8_t)(x >> i);
@@ -234,7 +251,12 @@ static ice_value every_value(world *w, const ice_column *c, int64_t id, int salt
         break;
     }
     default:
-        v.s = ice_str_c(x % 13 == 1 ? "" : ice_arena_printf(w->arena, c->max_length ? "v%lld" : "\"a text \xc3\xa9 of %lld, longer than sixteen\"", (long long)x));
+        v.s = ice_str_c(
+            x % 13 == 1
+                ? ""
+                : ice_arena_printf(
+                      w->arena, c->max_length ? "v%lld" : "\"a text \xc3\xa9 of %lld, longer than sixteen\"",
+                      (long long)x));
     }
     return v;
 }
@@ -302,7 +324,8 @@ static void every_type(void **unused)
     w->now += 1000;
     w_same(w_query(w, w_view(w, ICE_VIEW_CURRENT, w->now), false, "SELECT * FROM t"), strdup(want), "rows");
     assert_true(f_compact(w));
-    w_same(w_query(w, w_view(w, ICE_VIEW_CURRENT, w->now), false, "SELECT * FROM t"), strdup(want), "rows, compacted");
+    w_same(w_query(w, w_view(w, ICE_VIEW_CURRENT, w->now), false, "SELECT * FROM t"), strdup(want),
+           "rows, compacted");
     f_keep(w, "every", want);
     free(want);
     f_close(w);
@@ -313,7 +336,8 @@ static void every_type(void **unused)
 static void evolve_to(world *w, ice_tabledef *d)
 {
     ice_tabstate *next;
-    OK(ice_tabstate_create(d, ice_published_ref(w->state->published), ice_tail_ref(w->state->tail), w->state, &next, &w->err));
+    OK(ice_tabstate_create(d, ice_published_ref(w->state->published), ice_tail_ref(w->state->tail), w->state,
+                           &next, &w->err));
     OK(ice_tail_set_def(next->tail, next->def, &w->err));
     ice_tabstate_unref(w->state);
     w->state = next;
@@ -380,7 +404,8 @@ static void dropped_column(void **unused)
     w->now += 1000;
     w_end(w, 5, ICE_OP_DELETE);
     f_flush(w, 0);
-    text = ask_history(w, "SELECT string_agg(id || ':' || COALESCE(price__4, -1) || ':' || COALESCE(price, 'none'), ',' ORDER BY id)");
+    text = ask_history(w, "SELECT string_agg(id || ':' || COALESCE(price__4, -1) || ':' || COALESCE(price, "
+                          "'none'), ',' ORDER BY id)");
     assert_string_equal(text, "3:3.25:none,4:4.25:none,5:5.25:none");
     free(text);
     f_close(w);
@@ -388,7 +413,8 @@ static void dropped_column(void **unused)
 
 /* ---- staged files ---- */
 
-static void staged_files(void **unused)
+/* `early`: readers see the staged file before it is published. */
+static void stage_and_flush(bool early)
 {
     world *w = f_open(0);
     ice_staged_file *staged;
@@ -399,30 +425,49 @@ static void staged_files(void **unused)
     w_commit(w, 30, 50);
     f_flush(w, 0);
     w->now += 1000;
-    OK(ice_staged_write(&w->env, w->own, ICE_STR("SELECT i, 'bulk ' || i, CAST(i % 10 AS INTEGER), i / 4.0 FROM range(100, 3000) AS r(i)"),
-                        w->state->def, w->arena, &staged, &n, &w->err));
+    OK(ice_staged_write(
+        &w->env, w->own,
+        ICE_STR("SELECT i, 'bulk ' || i, CAST(i % 10 AS INTEGER), i / 4.0 FROM range(100, 3000) AS r(i)"),
+        w->state->def, w->arena, &staged, &n, &w->err));
     assert_int_equal(n, 1);
     assert_int_equal(staged->rows, 2900);
     staged->commit_time = w->now;
     for (int i = 100; i < 3000; i++) {
-        version r = {.id = i, .grp = i % 10, .price = i / 4.0, .extra = 7, .start = w->now, .end = ICE_TIME_MAX, .file = -1};
+        version r = {.id = i,
+                     .grp = i % 10,
+                     .price = i / 4.0,
+                     .extra = 7,
+                     .start = w->now,
+                     .end = ICE_TIME_MAX,
+                     .file = -1};
         snprintf(r.name, sizeof r.name, "bulk %d", i);
         w->v[w->n++] = r;
+    }
+    ice_flush_table t = f_table(w);
+    if (early) {
+        ice_published *p;
+        OK(ice_published_stage(&w->env, w->state->published, w->state->def, staged, n, &p, &w->err));
+        ice_tabstate *next;
+        OK(ice_tabstate_create(ice_tabledef_clone(w->state->def, false), p, ice_tail_ref(w->state->tail),
+                               w->state, &next, &w->err));
+        ice_tabstate_unref(w->state);
+        w->state = next;
+        check_world(w);
     }
     /* Rows of the staged file change before it is published. */
     for (int i = 0; i < 3; i++)
         w_commit(w, 100, 3000);
     o.upto = w->now;
-    ice_flush_table t = f_table(w);
+    t.state = w->state;
     t.staged = staged;
-    t.nstaged = n;
+    t.nstaged = early ? 0 : n;
     OK(ice_flush(&w->env, &t, 1, &o, w->arena, &w->err));
     f_reload(w, t.new_location);
     check_world(w);
     w_commit(w, 100, 3000);
     f_flush(w, 0);
     check_world(w);
-    if (getenv("ICE_KEEP_WAREHOUSE")) { /* the staged file as it is, for other readers */
+    if (!early && getenv("ICE_KEEP_WAREHOUSE")) { /* the staged file as it is, for other readers */
         char *rows = w_expect(w, w->now, true);
         f_keep(w, "staged", rows);
         free(rows);
@@ -431,6 +476,16 @@ static void staged_files(void **unused)
         check_world(w);
     }
     f_close(w);
+}
+
+static void staged_files(void **unused)
+{
+    stage_and_flush(false);
+}
+
+static void staged_early(void **unused)
+{
+    stage_and_flush(true);
 }
 
 /* ---- what is compacted ---- */
@@ -449,8 +504,8 @@ static void tiers(void **unused)
     if (!w)
         skip();
     w->now += 1000;
-    OK(ice_staged_write(&w->env, w->own, ICE_STR("SELECT 1000 + i, 'x', 1, 1.5 FROM range(300000) AS r(i)"), w->state->def, w->arena,
-                        &staged, &n, &w->err));
+    OK(ice_staged_write(&w->env, w->own, ICE_STR("SELECT 1000 + i, 'x', 1, 1.5 FROM range(300000) AS r(i)"),
+                        w->state->def, w->arena, &staged, &n, &w->err));
     staged->commit_time = o.upto = w->now;
     ice_flush_table t = f_table(w);
     t.staged = staged;
@@ -510,17 +565,21 @@ static void expiry(void **unused)
             before[1] = w->now;
     }
     for (int i = 0; i < 2; i++) {
-        OK(ice_expire(&w->env, w->state->published, w->state->def->name, before[i], w->arena, &location, &did, &w->err));
+        OK(ice_expire(&w->env, w->state->published, w->state->def->name, before[i], w->arena, &location, &did,
+                      &w->err));
         assert_true(did);
         f_reload(w, location);
-        w_same(w_query(w, w_view(w, ICE_VIEW_VERSIONS, w->now), false, "SELECT * EXCLUDE (_row_end, _operation) FROM t"),
+        w_same(w_query(w, w_view(w, ICE_VIEW_VERSIONS, w->now), false,
+                       "SELECT * EXCLUDE (_row_end, _operation) FROM t"),
                versions_since(w, before[i]), "versions that are left");
-        OK(ice_expire(&w->env, w->state->published, w->state->def->name, before[i], w->arena, &location, &did, &w->err));
+        OK(ice_expire(&w->env, w->state->published, w->state->def->name, before[i], w->arena, &location, &did,
+                      &w->err));
         assert_false(did);
     }
     w_commit(w, 20, 60);
     f_flush(w, 0);
-    w_same(w_query(w, w_view(w, ICE_VIEW_CURRENT, w->now), true, "SELECT * FROM t"), w_expect(w, w->now, true), "current rows");
+    w_same(w_query(w, w_view(w, ICE_VIEW_CURRENT, w->now), true, "SELECT * FROM t"),
+           w_expect(w, w->now, true), "current rows");
     f_close(w);
 }
 
@@ -580,7 +639,8 @@ static void many_tables(void **unused)
     world *w = f_open((uint64_t)1 << 30);
     if (!w)
         skip();
-    ice_flush_options o = {.upto = w->now + 10, .position = 1, .rewrite_bytes = 1 << 20, .snapshots_kept = 10};
+    ice_flush_options o = {
+        .upto = w->now + 10, .position = 1, .rewrite_bytes = 1 << 20, .snapshots_kept = 10};
     ice_tabstate *s[4] = {named_state(w, "a"), named_state(w, "b"), named_state(w, "c"), named_state(w, "d")};
     ice_flush_table t[4] = {{.state = s[0]}, {.state = s[1]}, {.state = s[2]}, {.state = s[3]}};
     put_row(w, s[0], 1, 1);
@@ -635,7 +695,8 @@ static void bounded(void **unused)
         OK(w->store->m->size(w->store, key, &size, &w->err));
         if (i == 12)
             largest = size;
-        assert_true(i <= 12 || size < largest + 6000); /* the log of metadata files still grows to its limit */
+        assert_true(i <= 12 ||
+                    size < largest + 6000); /* the log of metadata files still grows to its limit */
         assert_true(w->state->published->nmanifests <= 18);
     }
     check_world(w);
@@ -720,17 +781,10 @@ static void broken_files(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hot_rewritten),
-        cmocka_unit_test(hot_appended),
-        cmocka_unit_test(cold_appended),
-        cmocka_unit_test(every_type),
-        cmocka_unit_test(dropped_column),
-        cmocka_unit_test(staged_files),
-        cmocka_unit_test(tiers),
-        cmocka_unit_test(expiry),
-        cmocka_unit_test(many_tables),
-        cmocka_unit_test(bounded),
-        cmocka_unit_test(faults),
+        cmocka_unit_test(hot_rewritten), cmocka_unit_test(hot_appended),   cmocka_unit_test(cold_appended),
+        cmocka_unit_test(every_type),    cmocka_unit_test(dropped_column), cmocka_unit_test(staged_files),
+        cmocka_unit_test(staged_early),  cmocka_unit_test(tiers),          cmocka_unit_test(expiry),
+        cmocka_unit_test(many_tables),   cmocka_unit_test(bounded),        cmocka_unit_test(faults),
         cmocka_unit_test(broken_files),
     };
     if (getenv("ICE_ONLY"))
