@@ -12,7 +12,7 @@ typedef struct planner {
     ice_view *v;
     ice_arena *a;
     ice__plan *plan;
-    bool past;        /* AS_OF a time before the flush */
+    bool past;        /* AS_OF a time before the flush, or before a file that was staged after it */
     bool want_start;  /* _row_start is among the columns */
     ice_column *cols; /* of the definition, then _row_start, _row_end, _operation */
     size_t ndef;
@@ -131,7 +131,8 @@ static bool tail_matters(const planner *p)
 {
     ice_tail_counts counts;
     ice_tail_counts_get(p->v->state->tail, &counts);
-    if (counts.versions && !p->past)
+    bool before = p->v->mode == ICE_VIEW_AS_OF && p->v->at < p->v->state->flushed;
+    if (counts.versions && !before)
         return true;
     return p->v->overlay && p->v->mode == ICE_VIEW_CURRENT;
 }
@@ -175,7 +176,7 @@ static ice_code planner_init(planner *p, ice_view *v, bool with_start, ice_arena
     static const int32_t all[] = {ICE_FIELD_ROW_START, ICE_FIELD_ROW_END, ICE_FIELD_OPERATION, 0};
     size_t n;
     *p = (planner){.v = v, .a = a, .plan = plan, .ndef = v->state->def->ncols};
-    p->past = v->mode == ICE_VIEW_AS_OF && v->at < v->state->flushed;
+    p->past = v->mode == ICE_VIEW_AS_OF && !ice__view_is_present(v);
     p->want_start = with_start || v->mode == ICE_VIEW_VERSIONS;
     return ice__columns(v->state->def, all, a, &p->cols, &n, err);
 }
