@@ -67,6 +67,7 @@ bool ice__copy_index(ice_arena *a, const ice_index *in, ice_index *out)
     return ice__copy_str(a, in->name, &out->name) && ice__copy_str(a, in->where_sql, &out->where_sql) &&
            ice__copy_str(a, in->expr_sql, &out->expr_sql) && ice__copy_str(a, in->kind, &out->kind) &&
            ice__copy_str(a, in->params, &out->params) &&
+           copy_bytes(a, in->include_ids, in->ninclude, sizeof *in->include_ids, &out->include_ids) &&
            copy_bytes(a, in->field_ids, in->ncols, sizeof *in->field_ids, &out->field_ids) &&
            copy_bytes(a, in->descending, in->ncols, sizeof *in->descending, &out->descending);
 }

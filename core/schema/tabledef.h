@@ -52,6 +52,7 @@ typedef struct ice_constraint {
     bool deferrable, initially_deferred;
     ice_str where_sql;      /* conditional UNIQUE; absent: none */
     ice_str expr_sql;       /* functional UNIQUE: comma-separated expressions instead of field_ids */
+    uint32_t expr_desc;     /* bit i: expression i was declared DESC, kept for introspection */
     size_t ninclude;
     int32_t *include_ids;   /* covering UNIQUE, kept for introspection */
     ice_uuid ref_table;     /* FOREIGN */
@@ -66,6 +67,9 @@ typedef struct ice_index {
     int32_t *field_ids;
     uint8_t *descending; /* ncols flags */
     ice_str where_sql, expr_sql; /* kept for introspection */
+    uint32_t expr_desc;  /* bit i: expression i is descending */
+    size_t ninclude;
+    int32_t *include_ids; /* covering index, kept for introspection */
     ice_str kind;        /* "btree", "partition", "cluster", ... */
     ice_str params;      /* e.g. the Iceberg transform of a partition index: "bucket[16]" */
 } ice_index;

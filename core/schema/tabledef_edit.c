@@ -86,7 +86,8 @@ static bool constraint_uses(const ice_tabledef *d, const ice_constraint *c, cons
 
 static bool index_uses(const ice_index *i, const ice_column *col)
 {
-    return has_id(i->field_ids, i->ncols, col->field_id) || ice__expr_mentions(i->where_sql, col->name) ||
+    return has_id(i->field_ids, i->ncols, col->field_id) || has_id(i->include_ids, i->ninclude, col->field_id) ||
+           ice__expr_mentions(i->where_sql, col->name) ||
            ice__expr_mentions(i->expr_sql, col->name);
 }
 
@@ -268,6 +269,7 @@ ice_code ice_tabledef_add_index(ice_tabledef *d, const ice_index *i, ice_error *
         return ice_fail(err, ICE_BAD_VALUE, "index \"%.*s\": an index needs columns or an expression",
                         ICE_PRI(i->name));
     ICE_TRY(check_ids(d, "index", i->name, i->field_ids, i->ncols, err));
+    ICE_TRY(check_ids(d, "index", i->name, i->include_ids, i->ninclude, err));
     indexes = ice__grow(d->arena, d->indexes, d->nindexes, sizeof *indexes);
     if (!indexes || !ice__copy_index(d->arena, i, &copy))
         return ice_fail_nomem(err);

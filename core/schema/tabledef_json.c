@@ -4,9 +4,10 @@
  *    "columns": [{"id", "name", "type", "sql_type"?, "max_length"?, "min_int"?, "max_int"?, "not_null"?, "identity"?, "restarts"?, "restart_at"?,
  *                 "initial"? (text of the value, or null), "default"?, "generated"?, "collation"?, "comment"?}],
  *    "constraints": [{"kind", "name", "columns"?, "is_index"?, "nulls_not_distinct"?, "deferrable"?,
- *                     "initially_deferred"?, "where"?, "expressions"?, "include"?, "ref_table"?, "ref_columns"?,
- *                     "check"?}],
- *    "indexes": [{"name", "columns"?, "descending"?, "where"?, "expressions"?, "kind"?, "params"?}]}
+ *                     "initially_deferred"?, "where"?, "expressions"?, "expr_desc"?, "include"?, "ref_table"?,
+ *                     "ref_columns"?, "check"?}],
+ *    "indexes": [{"name", "columns"?, "descending"?, "where"?, "expressions"?, "expr_desc"?, "include"?, "kind"?,
+ *                 "params"?}]}
  *
  * Members that say nothing are left out. Reading refuses members it does not know: a newer writer that adds
  * meaning raises "format". */
@@ -156,6 +157,8 @@ static void put_constraint(ice_buf *b, const ice_constraint *c)
     put_flag(b, "initially_deferred", c->initially_deferred);
     put_text(b, "where", c->where_sql);
     put_text(b, "expressions", c->expr_sql);
+    if (c->expr_desc)
+        put_int(b, "expr_desc", c->expr_desc);
     put_ids(b, "include", c->include_ids, c->ninclude);
     if (c->kind == ICE_CON_FOREIGN) {
         put_uuid(b, "ref_table", c->ref_table);
@@ -183,6 +186,10 @@ static void put_index(ice_buf *b, const ice_index *x)
     }
     put_text(b, "where", x->where_sql);
     put_text(b, "expressions", x->expr_sql);
+    if (x->expr_desc)
+        put_int(b, "expr_desc", x->expr_desc);
+    if (x->ninclude)
+        put_ids(b, "include", x->include_ids, x->ninclude);
     put_text(b, "kind", x->kind);
     put_text(b, "params", x->params);
     ice_buf_put_u8(b, '}');
@@ -425,7 +432,7 @@ static ice_code read_constraint(doc *r, const json_t *o, ice_tabledef *d)
 {
     static const char *const known[] = {"kind",      "name",       "columns",   "is_index",    "nulls_not_distinct",
                                         "deferrable", "initially_deferred", "where", "expressions", "include",
-                                        "ref_table", "ref_columns", "check",    NULL};
+                                        "ref_table", "ref_columns", "check",    "expr_desc", NULL};
     ice_constraint c = {0};
     size_t nrefs;
 
@@ -439,6 +446,7 @@ static ice_code read_constraint(doc *r, const json_t *o, ice_tabledef *d)
     c.initially_deferred = get_flag(r, o, "initially_deferred");
     c.where_sql = get_text(r, o, "where", false);
     c.expr_sql = get_text(r, o, "expressions", false);
+    c.expr_desc = (uint32_t)get_int(r, o, "expr_desc", false, 0, UINT32_MAX);
     c.include_ids = get_ids(r, o, "include", &c.ninclude);
     c.ref_field_ids = get_ids(r, o, "ref_columns", &nrefs);
     c.check_sql = get_text(r, o, "check", false);
@@ -453,7 +461,8 @@ static ice_code read_constraint(doc *r, const json_t *o, ice_tabledef *d)
 
 static ice_code read_index(doc *r, const json_t *o, ice_tabledef *d)
 {
-    static const char *const known[] = {"name", "columns", "descending", "where", "expressions", "kind", "params", NULL};
+    static const char *const known[] = {"name",      "columns", "descending", "where", "expressions",
+                                        "expr_desc", "include", "kind",       "params", NULL};
     const json_t *flags;
     ice_index x = {0};
 
@@ -463,6 +472,8 @@ static ice_code read_index(doc *r, const json_t *o, ice_tabledef *d)
     flags = get_list(r, o, "descending", false, ICE_MAX_KEY_COLUMNS);
     x.where_sql = get_text(r, o, "where", false);
     x.expr_sql = get_text(r, o, "expressions", false);
+    x.expr_desc = (uint32_t)get_int(r, o, "expr_desc", false, 0, UINT32_MAX);
+    x.include_ids = get_ids(r, o, "include", &x.ninclude);
     x.kind = get_text(r, o, "kind", false);
     x.params = get_text(r, o, "params", false);
     if (flags && json_array_size(flags) != x.ncols)

@@ -149,6 +149,8 @@ static bool finish(ice__parser *p, ice_stmt *out, const elements *e)
         return false;
     index->ncols = out->index.ncols;
     index->descending = e->descending.data;
+    for (size_t i = 0; e->expressions && i < e->descending.n && i < 32; i++)
+        index->expr_desc |= (uint32_t)((uint8_t *)e->descending.data)[i] << i;
     con->cols = out->index.cols;
     con->ncols = out->index.ncols;
     con->con.kind = ICE_CON_UNIQUE;
@@ -156,6 +158,7 @@ static bool finish(ice__parser *p, ice_stmt *out, const elements *e)
     con->con.name = index->name;
     con->con.where_sql = index->where_sql;
     con->con.expr_sql = index->expr_sql;
+    con->con.expr_desc = index->expr_desc;
     return true;
 }
 

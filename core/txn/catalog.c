@@ -72,6 +72,8 @@ static json_t *constraint_json(const ice_tabledef *def, const ice_constraint *c,
                           "deferrable", (int)c->deferrable, "initially_deferred", (int)c->initially_deferred, "where", text_or_null(c->where_sql),
                           "expr", text_or_null(c->expr_sql), "check", text_or_null(c->check_sql), "include",
                           column_names(def, c->include_ids, c->ninclude));
+    if (j && c->is_index)
+        json_object_set_new(j, "expr_desc", json_integer(c->expr_desc));
     if (j && c->kind == ICE_CON_FOREIGN) {
         json_object_set_new(j, "ref_table", parent ? text_or_null(parent->name) : json_null());
         json_object_set_new(j, "ref_columns", column_names(parent, c->ref_field_ids, c->ncols));
@@ -84,9 +86,9 @@ static json_t *index_json(const ice_tabledef *def, const ice_index *i)
     json_t *desc = json_array();
     for (size_t k = 0; k < i->ncols; k++)
         json_array_append_new(desc, json_boolean(i->descending && i->descending[k]));
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", text_or_null(i->name), "columns", column_names(def, i->field_ids, i->ncols),
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "name", text_or_null(i->name), "columns", column_names(def, i->field_ids, i->ncols),
                      "descending", desc, "where", text_or_null(i->where_sql), "expr", text_or_null(i->expr_sql), "kind", text_or_null(i->kind), "params",
-                     text_or_null(i->params));
+                     text_or_null(i->params), "include", column_names(def, i->include_ids, i->ninclude), "expr_desc", (json_int_t)i->expr_desc);
 }
 
 /* A parent's definition by uuid, through the statement's view. */

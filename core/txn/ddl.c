@@ -558,10 +558,14 @@ static void move_field(ice_tabledef *def, int32_t from, int32_t to)
             if (c->include_ids[k] == from)
                 c->include_ids[k] = to;
     }
-    for (size_t i = 0; i < def->nindexes; i++)
+    for (size_t i = 0; i < def->nindexes; i++) {
         for (size_t k = 0; k < def->indexes[i].ncols; k++)
             if (def->indexes[i].field_ids[k] == from)
                 def->indexes[i].field_ids[k] = to;
+        for (size_t k = 0; k < def->indexes[i].ninclude; k++)
+            if (def->indexes[i].include_ids[k] == from)
+                def->indexes[i].include_ids[k] = to;
+    }
 }
 
 static bool in_primary(const ice_tabledef *def, int32_t field_id)
@@ -766,6 +770,46 @@ static ice_code alter_table(ice_session *s, const ice_stmt *st, ice__stview *v, 
 
 /* ---- indexes, comments ---- */
 
+static ice_code run_check(ddl *d, const ice_buf *sql, const ice_value *param, bool *any, ice_error *err)
+{
+    ice__stview *v = NULL;
+    ice__rowset rows = {0};
+    ice_code rc;
+    ICE_TRY(ice_buf_check(sql, err));
+    ICE_TRY(ice__stview_open(d->s, 0, &v, err));
+    ICE_TRY(ice__collect(d->s, v, ice_buf_str(sql), param, param ? 1 : 0, &rows, err));
+    *any = rows.n > 0;
+out:
+    ice__stview_unref(v);
+    ice_arena_free(rows.arena);
+    return rc;
+}
+
+/* The expressions of an index mean something for this table, and always the same. */
+static ice_code check_expressions(ddl *d, ice_str exprs, ice_str where, ice_error *err)
+{
+    ice_buf sql = {0}, text = {0};
+    bool any;
+    ice_code rc;
+    ice_buf_printf(&sql, "SELECT %.*s FROM ", ICE_PRI(exprs.ptr ? exprs : ICE_STR("1")));
+    ice_buf_put_ident(&sql, d->def->name);
+    ice_buf_printf(&sql, " WHERE (%.*s) LIMIT 0", ICE_PRI(where.ptr ? where : ICE_STR("TRUE")));
+    ICE_TRY(run_check(d, &sql, NULL, &any, err));
+    ice_buf_printf(&text, "%.*s %.*s", ICE_PRI(exprs.ptr ? exprs : ICE_STR("")), ICE_PRI(where.ptr ? where : ICE_STR("")));
+    ICE_TRY(ice_buf_check(&text, err));
+    ice_buf_clear(&sql);
+    ice_buf_puts(&sql, "SELECT 1 FROM duckdb_functions() WHERE stability <> 'CONSISTENT' AND list_contains("
+                       "regexp_extract_all(lower($1), '([a-z_0-9]+)\"?\\s*\\(', 1), function_name) LIMIT 1");
+    ICE_TRY(run_check(d, &sql, &(ice_value){.kind = ICE_T_STRING, .s = ice_buf_str(&text)}, &any, err));
+    if (any)
+        rc = ice_fail(err, ICE_SYNTAX, "functions in the expressions of an index must give the same answer every time: %.*s",
+                      ICE_PRI(ice_buf_str(&text)));
+out:
+    ice_buf_free(&sql);
+    ice_buf_free(&text);
+    return rc;
+}
+
 static ice_code create_index(ice_session *s, const ice_stmt *st, ice__stview *v, ice_error *err)
 {
     ddl d;
@@ -777,12 +821,16 @@ static ice_code create_index(ice_session *s, const ice_stmt *st, ice__stview *v,
     for (size_t i = 0; st->index.if_not_exists && i < d.def->nindexes; i++)
         if (ice_str_eq(d.def->indexes[i].name, index.name))
             goto out;
+    if (index.expr_sql.ptr || index.where_sql.ptr)
+        ICE_TRY(check_expressions(&d, index.expr_sql, index.where_sql, err));
     if (st->index.unique) {
         ICE_TRY(has_rows(s, d.now->def->name, &any, err));
         ICE_TRY(add_constraint(&d, &st->index.con, any, err));
     } else {
         index.ncols = st->index.ncols;
         ICE_TRY(resolve_cols(d.def, st->index.cols, st->index.ncols, s->scratch, &index.field_ids, err));
+        index.ninclude = st->index.con.ninclude;
+        ICE_TRY(resolve_cols(d.def, st->index.con.include, index.ninclude, s->scratch, &index.include_ids, err));
         ICE_TRY(ice_tabledef_add_index(d.def, &index, err));
     }
     rc = ddl_put(&d, false, err);

@@ -43,7 +43,6 @@ def split_expressions(sql):
 
 
 _token_re = _lazy_re_compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\w+|.""", re.DOTALL)
-_order_re = _lazy_re_compile(r"\s+(ASC|DESC)$", re.IGNORECASE)
 
 
 class DatabaseIntrospection(BaseDatabaseIntrospection):
@@ -171,7 +170,7 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
         names = [column["name"] for column in definition["columns"]]
         constraints = {c["name"]: self._constraint(c, names) for c in definition["constraints"]}
         for index in definition["indexes"]:
-            constraints[index["name"]] = self._index(index)
+            constraints[index["name"]] = self._index(index, names)
         return constraints
 
     def _constraint(self, constraint, names):
@@ -193,10 +192,10 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
             columns = constraint.get("ref_columns") or self._primary_key(constraint["ref_table"])
             info["foreign_key"] = (constraint["ref_table"], columns[0])
         if constraint.get("is_index"):
-            info.update(self._index(constraint))
+            info.update(self._index(constraint, names))
         return info
 
-    def _index(self, index):
+    def _index(self, index, names):
         """Also of a unique index, which is a constraint."""
         kind = index.get("kind") or ""
         include = list(index.get("include") or [])
@@ -206,9 +205,9 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
         if expressions := index.get("expr") or index.get("expressions"):
             parts = split_expressions(expressions)
             if len(orders) != len(parts):
-                orders = ["DESC" if part.upper().endswith(" DESC") else "ASC" for part in parts]
-            plain = [_order_re.sub("", part).strip('"') for part in parts]
-            columns = [part if part in columns else None for part in plain]
+                orders = ["DESC" if index.get("expr_desc", 0) >> i & 1 else "ASC" for i in range(len(parts))]
+            plain = [part.strip('"') for part in parts]
+            columns = [part if part in names else None for part in plain]
             if columns == [None] and not include:
                 columns = []
         return {

@@ -60,6 +60,7 @@ def run_app(label, source, out, options):
     env = dict(
         os.environ,
         DJANGO_SUITE_ENGINE=SQLITE if options.sqlite else ICEBERG,
+        DJANGO_SUITE_OPTIONS=options.options,
         DJANGO_SUITE_TSV=str(out / f"{app}.tsv"),
         PYTHONPATH=os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
         PYTHONFAULTHANDLER="1",
@@ -150,6 +151,7 @@ def parse_args():
     parser.add_argument("labels", nargs="*", help="apps or labels; none: every app with database tests")
     parser.add_argument("--sqlite", action="store_true", help="run on SQLite instead")
     parser.add_argument("--counts", action="store_true", help="write the figures to sqlite.tsv")
+    parser.add_argument("--options", default="", help='OPTIONS of the databases as JSON: {"flush.interval-ms": 20}')
     parser.add_argument("--source", type=Path, help="unpacked source distribution of Django")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "django-suite", help="directory of the report")
     parser.add_argument("--jobs", type=int, default=2, help="apps at a time")

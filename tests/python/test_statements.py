@@ -195,3 +195,27 @@ class TestOrder:
             connection.fast_path = fast
             cursor.execute("SELECT id FROM c WHERE p_id = 1")
             assert cursor.fetchall() == [(9,), (3,), (5,)]
+
+
+class TestIndexes:
+    @pytest.fixture(autouse=True)
+    def table(self, cursor):
+        cursor.execute("CREATE TABLE t (id integer PRIMARY KEY, name varchar(9), a integer)")
+
+    def test_definition(self, connect, cursor):
+        cursor.execute("CREATE INDEX i ON t (lower(name) DESC, a, (a + 1) DESC) INCLUDE (id, name) WHERE a > 1")
+        cursor.execute("CREATE UNIQUE INDEX u ON t (a, lower(name) DESC)")
+        definition = json.loads(connect().table_def("t"))
+        index = definition["indexes"][0]
+        assert (index["expr_desc"], index["include"], index["where"]) == (0b101, ["id", "name"], "a > 1")
+        assert [c["expr_desc"] for c in definition["constraints"] if c["is_index"]] == [0b10]
+        cursor.execute("ALTER TABLE t DROP COLUMN name")
+        assert json.loads(connect().table_def("t"))["indexes"] == []
+
+    @pytest.mark.parametrize(
+        "elements", ["(random())", "(lower(nothing))", "(a) WHERE a > random()", "((now() - INTERVAL 1 DAY))"]
+    )
+    def test_expressions_without_meaning(self, cursor, elements):
+        for unique in ("", "UNIQUE"):
+            with pytest.raises(_core.ProgrammingError):
+                cursor.execute(f"CREATE {unique} INDEX i ON t {elements}")
