@@ -52,6 +52,7 @@ CORE_OPTIONS = {
     ),
     "flush.bytes": (int, 67_108_864, "size in bytes of unpublished rows that starts a flush"),
     "flush.background": (bool, True, "publish by age and size without being asked"),
+    "bulk.rows": (int, 100_000, "new rows of a table in a transaction that are written as a file; 0 never"),
     "memory.budget": (str, None, "memory of this host for cache and engine: bytes, or '4GB', or '50%'"),
     "threads": (int, None, "worker threads of the query engine on this host"),
     "durability": (str, "full", "'full': acknowledged once on stable storage; 'os': once written"),

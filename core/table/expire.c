@@ -105,8 +105,11 @@ ice_code ice_expire(ice_env *env, ice_published *s, ice_str catalog_name, int64_
     ICE_TRY(expire_snapshots(&x, &e, err));
     if (!x.did)
         goto out;
-    if (x.swap.history_location.ptr)
+    if (x.swap.history_location.ptr) {
         ICE_TRY(ice__edit_text(&e, ICE_PROP_HISTORY, x.swap.history_location, err));
+        if (before > s->kept_from)
+            ICE_TRY(ice__edit_number(&e, ICE_PROP_KEPT, (uint64_t)before, err));
+    }
     ICE_TRY(ice__edit_finish(&e, NULL, 0, ice_clock_us() / 1000, 0, &x.swap.location, err));
     ICE_TRY(ice__swap_commit(env, &x.swap, a, err));
     *new_location = x.swap.location;

@@ -200,7 +200,8 @@ static int found_in_file(void *arg, const ice__hit *h)
 {
     finding *f = arg;
     int64_t end;
-    if (ice_tail_ended(f->v->state->tail, h->primary, f->v->at, &end) || overlay_has_ended(f->v, h->primary))
+    /* What ended at or before the row began was an earlier version: a staged file may be newer than the tail's end of it. */
+    if ((ice_tail_ended(f->v->state->tail, h->primary, f->v->at, &end) && end > h->start) || overlay_has_ended(f->v, h->primary))
         return 0;
     ice_row row = {.where = ICE_IN_BASE, .file = h->file, .pos = h->pos, .start = h->start};
     return add_row(f, &row);

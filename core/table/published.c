@@ -94,6 +94,7 @@ static ice_code read_properties(ice_published *s, ice_error *err)
     ICE_TRY(read_number(s, ICE_PROP_FLUSHED, &s->flushed, err));
     ICE_TRY(read_number(s, ICE_PROP_POSITION, &position, err));
     s->position = (uint64_t)position;
+    ICE_TRY(read_number(s, ICE_PROP_KEPT, &s->kept_from, err));
     ICE_TRY(read_definition(s, err));
 out:
     return rc;
@@ -424,6 +425,11 @@ const ice_tabledef *ice_published_def(const ice_published *s)
 int64_t ice_published_flushed(const ice_published *s)
 {
     return s->flushed;
+}
+
+int64_t ice_published_kept_from(const ice_published *s)
+{
+    return s->kept_from;
 }
 
 uint64_t ice_published_position(const ice_published *s)

@@ -49,6 +49,8 @@ const ice_tabledef *ice_published_def(const ice_published *s);
 /* Commit time F and log position up to which the snapshot holds everything; 0 when never flushed. */
 int64_t ice_published_flushed(const ice_published *s);
 uint64_t ice_published_position(const ice_published *s);
+/* Instants before it can't be read any more: expiry dropped versions that ended before it. 0: all can. */
+int64_t ice_published_kept_from(const ice_published *s);
 ice_str ice_published_location(const ice_published *s);
 /* Live rows: manifest counts minus deletion vectors. Highest value of an identity column in the files (0: none). */
 uint64_t ice_published_rows(const ice_published *s);

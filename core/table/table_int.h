@@ -19,6 +19,7 @@
 #define ICE_PROP_TABLE "django-iceberg.table"                  /* JSON of the definition */
 #define ICE_PROP_FLUSHED "django-iceberg.flushed-commit-time"  /* + F, microseconds */
 #define ICE_PROP_POSITION "django-iceberg.flushed-position"    /* + log position of F */
+#define ICE_PROP_KEPT "django-iceberg.history-kept-from"       /* versions that ended before it may be gone, microseconds */
 #define ICE_PROP_HISTORY "django-iceberg.history-location"     /* the companion's metadata at F */
 
 /* ---- places (all keys are relative to the store's root) ---- */
@@ -88,6 +89,7 @@ struct ice_published {
     bool foreign;             /* no definition of ours in the properties */
     int64_t flushed;
     uint64_t position;
+    int64_t kept_from;        /* 0: all history is kept */
     size_t nmanifests;
     ice_manifest_file *manifests;
     size_t nfiles;

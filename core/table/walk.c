@@ -76,21 +76,22 @@ static void narrow(const ice_walk *w, stream *s, const ice_walk_range *r)
         s->low = first_place(w, s, r->low, r->without_low);
 }
 
-static bool ended_in_memory(const ice_walk *w, const ice_value *primary)
+/* What ended at or before the row began was an earlier version of its key: a staged file may be newer than the tail's end of it. */
+static bool ended_in_memory(const ice_walk *w, const stream *s, uint32_t pos)
 {
+    const ice_published *p = w->v.state->published;
+    ice_value primary[KEY_MAX];
     int64_t end;
-    return ice_tail_ended(w->v.state->tail, primary, w->v.at, &end) ||
+    for (size_t i = 0; i < w->primary->ncols; i++)
+        ice_vec_get(&s->primary[i], pos, &primary[i]);
+    return (ice_tail_ended(w->v.state->tail, primary, w->v.at, &end) &&
+            end > ice__file_start(&p->files[s->file], s->chunk, pos)) ||
            (w->v.overlay && ice_tail_ended(w->v.overlay, primary, w->v.overlay_at, &end));
 }
 
 static bool visible_base(ice_walk *w, stream *s, uint32_t pos)
 {
-    ice_value primary[KEY_MAX];
-    if (s->dv && ice_dv_contains(s->dv, pos))
-        return false;
-    for (size_t i = 0; !w->clean && i < w->primary->ncols; i++)
-        ice_vec_get(&s->primary[i], pos, &primary[i]);
-    if (!w->clean && ended_in_memory(w, primary))
+    if ((s->dv && ice_dv_contains(s->dv, pos)) || (!w->clean && ended_in_memory(w, s, pos)))
         return false;
     s->row = (ice_row){.where = ICE_IN_BASE, .file = s->file, .pos = pos};
     return true;

@@ -96,9 +96,26 @@ static ice_code find_table(ice__stview *v, ice_str name, ice_tabstate **state, i
     return ice__wh_state(s->wh, e, state, err);
 }
 
+/* Retention: an instant of which versions may be gone is refused, not answered in part. */
+static ice_code check_kept(const ice__stview *v, ice_str name, const ice_tabstate *state, ice_error *err)
+{
+    int64_t from = state->published ? ice_published_kept_from(state->published) : 0;
+    if (v->at >= from)
+        return ICE_OK;
+    ice_code rc = ice_fail(err, ICE_HISTORY_EXPIRED, "the history of table \"%.*s\" before %lld (microseconds since the epoch) has expired",
+                           ICE_PRI(name), (long long)from);
+    ice_error_object(err, state->def->name.ptr, NULL);
+    return rc;
+}
+
 static ice_code add_table(ice__stview *v, ice_str name, ice_view_mode mode, ice_tabstate *state, const ice__txtable *tt,
                           ice_view **out, ice_error *err)
 {
+    if (mode == ICE_VIEW_AS_OF) {
+        ice_code rc = check_kept(v, name, state, err);
+        if (rc != ICE_OK)
+            return rc;
+    }
     if (v->n == v->cap) {
         size_t cap = v->cap ? v->cap * 2 : 8;
         ice__sttable **grown = realloc(v->tables, cap * sizeof *grown);

@@ -247,6 +247,23 @@ static void first_rows(void **state)
     }
 }
 
+/* Keys that were deleted and come again in a staged file, which is newer than what the tail knows of their end. */
+static void keys_again(void **state)
+{
+    env *e = *state;
+    size_t published;
+    two_tables(e);
+    ok(e, "INSERT INTO c (n) SELECT i FROM range(10) r(i)");
+    assert_int_equal(ice_session_flush(e->s, (ice_str){0}, &published, &e->err), ICE_OK);
+    ok(e, "DELETE FROM c WHERE id > 3");
+    ok(e, "INSERT INTO c (id, n) SELECT i, i + 100 FROM range(5, 3000) r(i)");
+    ok(e, "DELETE FROM c WHERE id IN (6, 2000)");
+    is(e, "SELECT \"c\".\"n\" FROM \"c\" WHERE \"c\".\"id\" = 5", "105\n");
+    both_ways(e, "SELECT \"c\".\"n\" FROM \"c\" WHERE \"c\".\"id\" IN (3, 4, 5, 6, 2000, 2001)", "fast");
+    both_ways(e, "SELECT \"c\".\"id\", \"c\".\"n\" FROM \"c\" ORDER BY \"c\".\"id\" ASC LIMIT 9", "fast");
+    both_ways(e, "SELECT \"c\".\"id\", \"c\".\"n\" FROM \"c\" WHERE \"c\".\"id\" < 2002 ORDER BY \"c\".\"id\" DESC LIMIT 9", "fast");
+}
+
 static void missing_warehouse(void **state)
 {
     env *e = *state;
@@ -553,6 +570,23 @@ static void bulk(env *e, void (*step)(env *))
     assert_string_equal(e->text, "2000|1999\n");
 }
 
+static void expired(void **state)
+{
+    env *e = *state;
+    size_t n;
+    two_tables(e);
+    ok(e, "INSERT INTO p (name) VALUES ('a')");
+    int64_t t1 = ice_session_now(e->s);
+    ok(e, "UPDATE p SET name = 'b'");
+    int64_t t2 = ice_session_now(e->s);
+    ok(e, "UPDATE p SET name = 'c'");
+    flush_step(e);
+    assert_int_equal(ice_session_expire(e->s, ICE_STR_NONE, t2 + 1, &n, &e->err), ICE_OK);
+    assert_int_equal(run_with(e, e->s, "SELECT name FROM p", NULL, 0, t1), ICE_HISTORY_EXPIRED);
+    assert_int_equal(run_with(e, e->s, "SELECT name FROM p", NULL, 0, ice_session_now(e->s)), ICE_OK);
+    assert_string_equal(e->text, "c\n");
+}
+
 static void reopen_step(env *e)
 {
     ice_session_close(e->s);
@@ -576,11 +610,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(time_travel, setup, teardown),       cmocka_unit_test_setup_teardown(reopened, setup, teardown),
         cmocka_unit_test_setup_teardown(joins, setup, teardown),
         cmocka_unit_test_setup_teardown(pages, setup, teardown),             cmocka_unit_test_setup_teardown(first_rows, setup, teardown),
+        cmocka_unit_test_setup_teardown(keys_again, setup, teardown),
         cmocka_unit_test_setup_teardown(stays_without_flush, setup, teardown),
         cmocka_unit_test_setup_teardown(stays_with_flush, setup, teardown),
         cmocka_unit_test_setup_teardown(stays_with_compaction, setup, teardown),
         cmocka_unit_test_setup_teardown(stays_with_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(drop_and_rename_published, setup, teardown),
+        cmocka_unit_test_setup_teardown(expired, setup, teardown),
         cmocka_unit_test_setup_teardown(bulk_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(bulk_flushed, setup, teardown),
         cmocka_unit_test_setup_teardown(bulk_compacted, setup, teardown),
