@@ -499,14 +499,14 @@ static ice_code take_rows(fast_plan *f, const ice_row *rows, size_t n, ice_error
 static ice_code take_some(fast_plan *f, size_t k, const ice_value *values, size_t most, bool *done, ice_error *err)
 {
     ice_code rc = ICE_OK;
-    size_t found = 0, taken = 0, max = SLICE;
+    size_t found = 0, max = SLICE, before = f->n;
     do {
         ice_row *rows;
-        taken = found;
         max *= 8;
+        f->n = before; /* another set of rows, not the same and more */
         rc = ice_view_find_some(f->rels[0].view, k, values, max, f->s->scratch, &rows, &found, err);
         if (rc == ICE_OK)
-            rc = take_rows(f, rows + taken, found - taken, err);
+            rc = take_rows(f, rows, found, err);
         *done = found <= most;
     } while (rc == ICE_OK && *done && found == max && !enough(f));
     return rc;
