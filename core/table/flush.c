@@ -23,15 +23,13 @@ typedef struct job {
     ice_flush_table *t;
     const ice_flush_options *o;
     ice_arena *a;
-    ice_tabstate *state; /* t's, or the one that has the staged files */
+    ice_tabstate *state; /* t's */
     ice_view view;
     ice__dead *dead; /* rows of the base that the tail ended at P */
     uint64_t nfresh, nended;
     ice__edit e;
     ice_str expected, location, history_expected, history_location;
 } job;
-
-/* ---- staged files first, so that the tail's deletes find their rows ---- */
 
 static ice_code table_edit(job *j, ice_published *from, const ice_tabledef *def, ice_error *err)
 {
@@ -56,47 +54,6 @@ static ice_code put_definition(job *j, ice_error *err)
     ICE_TRY(ice__edit_text(&j->e, ICE_PROP_TABLE, ice_buf_str(&json), err));
 out:
     ice_buf_free(&json);
-    return rc;
-}
-
-/* A state like the caller's, over other files. */
-static ice_code state_over(job *j, ice_published *p, ice_error *err)
-{
-    ice_tabstate *old = j->t->state, *fresh;
-    ice_tabledef *def = ice_tabledef_clone(old->def, false);
-    if (!def)
-        return ice_fail_nomem(err);
-    ice_code rc = ice_tabstate_create(def, p, old->tail, old, &fresh, err);
-    if (rc != ICE_OK) {
-        ice_tabledef_free(def);
-        return rc;
-    }
-    ice_published_ref(p);
-    ice_tail_ref(old->tail);
-    ice_tabstate_unref(j->state);
-    j->state = fresh;
-    return ICE_OK;
-}
-
-/* An append of the staged files that no catalog ever points to: what follows starts from it. */
-static ice_code add_staged(job *j, ice_error *err)
-{
-    ice_published *p = NULL;
-    ice_str location;
-    int64_t flushed = j->state->flushed;
-    ice_code rc;
-    if (j->t->nstaged == 0)
-        return ICE_OK;
-    ICE_TRY(table_edit(j, j->state->published, j->state->def, err));
-    ICE_TRY(ice__staged_add(&j->e, j->t->staged, j->t->nstaged, err));
-    ICE_TRY(put_definition(j, err));
-    ICE_TRY(ice__edit_finish(&j->e, "append", flushed, j->o->upto / 1000, 0, &location, err));
-    ICE_TRY(ice_published_load(j->env, location, &p, err));
-    ICE_TRY(state_over(j, p, err));
-out:
-    ice_published_unref(p);
-    ice__edit_free(&j->e);
-    j->e = (ice__edit){0};
     return rc;
 }
 
@@ -283,7 +240,6 @@ static ice_code write_table(job *j, ice_error *err)
     j->state = ice_tabstate_ref(j->t->state);
     if (j->t->catalog_name.ptr)
         j->expected = j->t->location;
-    ICE_TRY(add_staged(j, err));
     j->view = (ice_view){.env = j->env, .state = j->state, .at = j->o->upto, .mode = ICE_VIEW_CURRENT};
     ICE_TRY(ice__dead_of_view(&j->view, &j->dead, &overlay, err));
     ICE_TRY(count_changes(j, err));
@@ -296,7 +252,7 @@ static ice_code write_table(job *j, ice_error *err)
     j->t->new_location = j->location;
     j->t->rows_added = j->nfresh;
     j->t->rows_deleted = j->nended;
-    j->t->files_added = j->e.nadded + j->t->nstaged;
+    j->t->files_added = j->e.nadded;
 out:
     ice__edit_free(&j->e);
     ice__dead_unref(j->dead);

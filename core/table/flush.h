@@ -13,8 +13,6 @@ typedef struct ice_flush_table {
     ice_str catalog_name;      /* name the catalog has now; absent: not in the catalog yet */
     ice_str location;          /* metadata location the catalog had when the state was built; absent: none */
     bool dropped;              /* dropped in the log: remove from the catalog (files stay for garbage collection) */
-    /* files staged by the bulk path and committed at or before `upto` */
-    size_t nstaged; const struct ice_staged_file *staged;
     /* out */
     ice_str new_location;      /* in the caller's arena */
     uint64_t rows_added, rows_deleted, files_added;
