@@ -41,7 +41,7 @@ class Postgres:
 
     def _run(self, program, *args):
         command = [*self.prefix, str(self.bin / program), *map(str, args)]
-        done = subprocess.run(command, cwd="/", capture_output=True, text=True)
+        done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{program} failed: {done.stdout}{done.stderr}")
         return done.stdout

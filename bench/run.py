@@ -88,7 +88,7 @@ def run(options, directory):
             if name in wanted:
                 try:
                     steps[name]()
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 (one section that fails leaves the others)
                     report.fault(name, error)
         from django.db import connections
 

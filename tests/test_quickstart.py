@@ -29,11 +29,11 @@ if not settings.configured:
     )
     django.setup()
 
-from django.db import IntegrityError, connection, migrations, models, transaction  # noqa: E402
-from django.db.migrations.state import ModelState, ProjectState  # noqa: E402
-from django.utils import timezone  # noqa: E402
+from django.db import IntegrityError, connection, migrations, models, transaction
+from django.db.migrations.state import ModelState, ProjectState
+from django.utils import timezone
 
-from polars_iceberg.timetravel import TimeTravelMixin  # noqa: E402
+from polars_iceberg.timetravel import TimeTravelMixin
 
 
 class Article(TimeTravelMixin, models.Model):

@@ -105,7 +105,9 @@ def field_map(table):
     for field in table.schema().fields:
         kind = field.field_type
         sql = f"DECIMAL({kind.precision}, {kind.scale})" if isinstance(kind, DecimalType) else DUCKDB_TYPES[str(kind)]
-        default = "NULL" if field.initial_default is None else "'%s'" % str(field.initial_default).replace("'", "''")
+        default = (
+            "NULL" if field.initial_default is None else "'{}'".format(str(field.initial_default).replace("'", "''"))
+        )
         name = field.name.replace("'", "''")
         entries.append(f"{field.field_id}: {{name: '{name}', type: '{sql}', default_value: {default}}}")
     return "MAP {" + ", ".join(entries) + "}"

@@ -26,9 +26,8 @@ def rows(name):
         with open(folder / f"{name}.csv", newline="", encoding="utf-8") as file:
             yield from csv.DictReader(file)
         return
-    with zipfile.ZipFile(folder / f"{name}.csv.zip") as archive:
-        with archive.open(archive.namelist()[0]) as file:
-            yield from csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
+    with zipfile.ZipFile(folder / f"{name}.csv.zip") as archive, archive.open(archive.namelist()[0]) as file:
+        yield from csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
 
 
 def optional(kind, text):
@@ -48,7 +47,7 @@ def decimal(text, places):
 
 
 def instant(text):
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return datetime.datetime.fromisoformat(text)
 
 
 def airlines():
