@@ -229,7 +229,8 @@ static ice_code apply_drop(void *arg, ice_uuid id, ice_error *err)
     if (rc != ICE_OK)
         return rc;
     ice__entry *e = ice__registry_find_uuid(wh->building, id);
-    if (e && e->location && !is_dropped(wh, id)) {
+    /* Also of a table the catalog does not have: a flush may be about to publish it. */
+    if (e && !is_dropped(wh, id)) {
         ice_uuid *grown = realloc(wh->dropped, (wh->ndropped + 1) * sizeof *grown);
         if (!grown)
             return ice_fail_nomem(err);

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import time
 
 import pytest
 
@@ -219,3 +220,20 @@ class TestIndexes:
         for unique in ("", "UNIQUE"):
             with pytest.raises(_core.ProgrammingError):
                 cursor.execute(f"CREATE {unique} INDEX i ON t {elements}")
+
+
+class TestDrop:
+    def test_while_a_flush_publishes(self, connect):
+        """A table dropped between the start of its first flush and that flush's end stays dropped."""
+        connection = connect(options={"flush.background": True, "flush.interval-ms": 1})
+        cursor = connection.cursor()
+        for i in range(60):
+            cursor.execute(f"CREATE TABLE t{i % 3} (id integer PRIMARY KEY, a integer)")
+            cursor.execute(f"INSERT INTO t{i % 3} VALUES (1, {i})")
+            time.sleep(i % 7 * 0.01)
+            cursor.execute(f"DROP TABLE t{i % 3}")
+            assert connection.tables() == []
+            time.sleep(i % 3 * 0.01)
+            assert connection.tables() == []
+        connection.flush()
+        assert connect().tables() == []
