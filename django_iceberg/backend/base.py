@@ -30,7 +30,7 @@ from .client import DatabaseClient
 from .creation import DatabaseCreation
 from .features import DatabaseFeatures
 from .introspection import DatabaseIntrospection
-from .operations import DatabaseOperations
+from .operations import DatabaseOperations, within_years
 from .schema import DatabaseSchemaEditor
 
 
@@ -325,7 +325,7 @@ class Cursor:
         for i in columns:
             value = values[i]
             if value is not None and value.tzinfo is not None:
-                value = value.astimezone(zone)
+                value = within_years(value, zone)
                 values[i] = value.replace(tzinfo=None) if naive else value
         return tuple(values)
 

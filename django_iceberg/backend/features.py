@@ -96,6 +96,9 @@ class DatabaseFeatures(BaseDatabaseFeatures):
             "A JSON value is a string to the database, which does not check it.": {
                 "model_fields.test_jsonfield.JSONFieldTests.test_db_check_constraints",
             },
+            "Tables are listed without a query.": {
+                "cache.tests.CreateCacheTableForDBCacheTests.test_createcachetable_observes_database_router",
+            },
             "An index has no collation of its own.": {
                 "schema.tests.SchemaTests.test_func_index_collate",
                 "schema.tests.SchemaTests.test_func_index_collate_f_ordered",

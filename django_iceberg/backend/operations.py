@@ -32,6 +32,15 @@ INTEGER_FIELDS = {
 MAX_INSERT_PARAMS = 50_000
 
 
+def within_years(value, zone):
+    """An aware datetime in another zone; the first or last of Python's years where it is outside of them there."""
+    try:
+        return value.astimezone(zone)
+    except OverflowError:
+        edge = datetime.datetime.min if value.year == datetime.MINYEAR else datetime.datetime.max
+        return edge.replace(tzinfo=zone)
+
+
 @lru_cache
 def get_json_dumps(encoder):
     if encoder is None:
@@ -345,8 +354,11 @@ class DatabaseOperations(BaseDatabaseOperations):
         if value is None or hasattr(value, "resolve_expression"):
             return value
         # Columns hold instants. Without USE_TZ naive values are in the settings' time zone.
-        if isinstance(value, datetime.datetime) and timezone.is_naive(value):
-            return timezone.make_aware(value, self.naive_zone)
+        if isinstance(value, datetime.datetime):
+            if timezone.is_naive(value):
+                value = timezone.make_aware(value, self.naive_zone)
+            if value.year in (datetime.MINYEAR, datetime.MAXYEAR):
+                value = within_years(value, datetime.UTC)
         return value
 
     @property
