@@ -503,7 +503,7 @@ static ice_code add_column(ddl *d, const ice_alter *al, bool *rewritten, ice_err
     if (fill) {
         if ((rc = ddl_put(d, true, err)) != ICE_OK)
             return rc;
-        rc = rewrite(d, col.name, col.identity ? ICE_STR("row_number() OVER ()") : col.generated_sql.ptr ? col.name : expr, err);
+        rc = rewrite(d, col.name, col.identity ? ICE_STR("row_number() OVER ()") : col.generated_sql.ptr ? ICE_STR("DEFAULT") : expr, err);
         int at = ice_tabledef_find(d->def, col.name);
         d->def->cols[at].not_null = not_null;
         *rewritten = true;

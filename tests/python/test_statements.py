@@ -61,6 +61,16 @@ class TestGenerated:
         cursor.execute("SELECT b, c FROM t ORDER BY id")
         assert cursor.fetchall() == [(6, "X3"), (8, "X4")]
 
+    def test_added_to_rows(self, connection, cursor):
+        cursor.execute("CREATE TABLE t (id integer PRIMARY KEY, a integer)")
+        cursor.execute("INSERT INTO t VALUES (1, 3), (2, NULL)")
+        connection.flush()
+        cursor.execute("INSERT INTO t VALUES (3, 5)")
+        cursor.execute("ALTER TABLE t ADD COLUMN b integer GENERATED ALWAYS AS (a * 2) STORED")
+        cursor.execute("UPDATE t SET a = 1 WHERE id = 3")
+        cursor.execute("SELECT b FROM t ORDER BY id")
+        assert cursor.fetchall() == [(6,), (None,), (2,)]
+
 
 class TestTimeZone:
     def test_naive_times_are_local(self, connection, cursor):
