@@ -59,13 +59,8 @@ static uint64_t default_budget(void)
 
 /* ---- the process's list ---- */
 
-static void wh_free(ice_warehouse *wh)
+static void close_parts(ice_warehouse *wh)
 {
-    ice__registry_unref(wh->registry);
-    if (wh->engine_conn)
-        ice_engine_disconnect(wh->engine_conn);
-    if (wh->engine)
-        ice_engine_close(wh->engine);
     if (wh->cursor)
         ice_log_cursor_close(wh->cursor);
     if (wh->log)
@@ -73,6 +68,20 @@ static void wh_free(ice_warehouse *wh)
     if (wh->catalog)
         ice_catalog_close(wh->catalog);
     ice_store_close(wh->store);
+    wh->cursor = NULL;
+    wh->log = NULL;
+    wh->catalog = NULL;
+    wh->store = NULL;
+}
+
+static void wh_free(ice_warehouse *wh)
+{
+    ice__registry_unref(wh->registry);
+    if (wh->engine_conn)
+        ice_engine_disconnect(wh->engine_conn);
+    if (wh->engine)
+        ice_engine_close(wh->engine);
+    close_parts(wh);
     free((char *)wh->config.warehouse);
     free((char *)wh->config.catalog);
     free((char *)wh->config.ns);
@@ -275,21 +284,6 @@ static ice_code open_parts(ice_warehouse *wh, bool create, ice_error *err)
     atomic_store(&wh->opened, true);
 out:
     return rc;
-}
-
-static void close_parts(ice_warehouse *wh)
-{
-    if (wh->cursor)
-        ice_log_cursor_close(wh->cursor);
-    if (wh->log)
-        ice_log_close(wh->log);
-    if (wh->catalog)
-        ice_catalog_close(wh->catalog);
-    ice_store_close(wh->store);
-    wh->cursor = NULL;
-    wh->log = NULL;
-    wh->catalog = NULL;
-    wh->store = NULL;
 }
 
 ice_code ice__wh_open(ice_warehouse *wh, bool create, ice_error *err)
