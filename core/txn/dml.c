@@ -414,8 +414,15 @@ static ice_code check_engine_uniques(batch *b, const ice_value *row, const ice_c
     return ICE_OK;
 }
 
-/* Puts a new version into the overlay after its unique keys. *duplicate (may be NULL: then it is an error) tells of a conflict, and nothing is put. */
-static ice_code put_row(batch *b, write_row *w, ice_row_op op, ice_row *conflict, bool *duplicate, ice_error *err)
+/* What a new version clashes with: a row, by a key; or, where only the engine can tell, no more than the constraint. */
+typedef struct ice__clash {
+    bool any;
+    ice_row row;
+    const ice_constraint *con;
+} ice__clash;
+
+/* Puts a new version into the overlay after its unique keys. *clash (may be NULL: then it is an error) tells of a conflict, and nothing is put. */
+static ice_code put_row(batch *b, write_row *w, ice_row_op op, ice__clash *clash, ice_error *err)
 {
     const ice_key *key = NULL;
     const ice_constraint *con = NULL;
@@ -425,10 +432,10 @@ static ice_code put_row(batch *b, write_row *w, ice_row_op op, ice_row *conflict
     if (rc != ICE_OK)
         return rc;
     if (found) {
-        if (!duplicate)
+        if (!clash)
             return unique_fail(b->def, constraint_of(b->def, key), key, w->values, err);
-        *duplicate = true;
-        *conflict = row;
+        clash->any = true;
+        clash->row = row;
         return ICE_OK;
     }
     int64_t mark = b->s->tx.seq;
@@ -436,11 +443,11 @@ static ice_code put_row(batch *b, write_row *w, ice_row_op op, ice_row *conflict
         return rc;
     if ((rc = check_engine_uniques(b, w->values, &con, err)) != ICE_OK || !con)
         return rc;
-    if (!duplicate)
+    if (!clash)
         return unique_fail(b->def, con, NULL, w->values, err);
     ice_tail_undo(b->t->overlay, mark);
-    conflict->ref.chunk = NULL;
-    *duplicate = true;
+    clash->any = true;
+    clash->con = con;
     return ICE_OK;
 }
 
@@ -761,7 +768,7 @@ static ice_code update_conflicting(insert *in, const write_row *w, const ice_row
     if ((rc = finish_row(b, up.values, err)) == ICE_OK)
         rc = end_version(b, up.key, row->where == ICE_IN_OVERLAY ? 0 : row->start, ICE_OP_UPDATE, err);
     if (rc == ICE_OK)
-        rc = put_row(b, &up, ICE_OP_UPDATE, NULL, NULL, err);
+        rc = put_row(b, &up, ICE_OP_UPDATE, NULL, err);
     *result = up.values;
     return rc;
 }
@@ -796,40 +803,50 @@ static ice_code conflict_key(insert *in, const ice_key **out, ice_error *err)
                 : ice_fail(err, ICE_SYNTAX, "there is no unique constraint on \"%.*s\" matching the ON CONFLICT specification", ICE_PRI(def->name));
 }
 
+/* The row that a DO UPDATE is about, of a new row that clashes: the one with the target's key, or any. */
+static ice_code conflicting_row(insert *in, const write_row *w, const ice_key *target, ice__clash *clash, ice_error *err)
+{
+    batch *b = &in->b;
+    const ice_key *key = NULL;
+    bool found = false;
+    ice_value values[32];
+    ice_row *rows;
+    size_t n = 0;
+    if (clash->con && target)
+        return unique_fail(b->def, clash->con, NULL, w->values, err);
+    if (clash->con && in->st->nset)
+        return ice_fail(err, ICE_UNSUPPORTED, "ON CONFLICT DO UPDATE for \"%.*s\", a unique key of expressions or with a condition",
+                        ICE_PRI(clash->con->name));
+    if (!target)
+        return ICE_OK;
+    ice_code rc = find_duplicate(b, w, &key, &clash->row, &found, err);
+    if (rc != ICE_OK || !found || key == target)
+        return rc;
+    for (size_t c = 0; c < target->ncols; c++)
+        values[c] = w->values[target->cols[c]];
+    rc = ice_view_find(&b->latest, (size_t)(target - b->keys->keys), values, b->s->scratch, &rows, &n, err);
+    if (rc == ICE_OK && n == 0)
+        rc = unique_fail(b->def, constraint_of(b->def, key), key, w->values, err);
+    if (rc == ICE_OK)
+        clash->row = rows[0];
+    return rc;
+}
+
 static ice_code insert_one(insert *in, write_row *w, const ice_key *target, ice_error *err)
 {
     batch *b = &in->b;
     const ice_insert *st = in->st;
     const ice_value *result = w->values;
-    bool duplicate = false;
-    ice_row row;
-    ice_code rc = put_row(b, w, ICE_OP_INSERT, &row, st->on_conflict ? &duplicate : NULL, err);
-    if (rc != ICE_OK)
-        return rc;
-    if (duplicate) {
+    ice__clash clash = {0};
+    ice_code rc = put_row(b, w, ICE_OP_INSERT, st->on_conflict ? &clash : NULL, err);
+    if (rc == ICE_OK && clash.any) {
         result = NULL;
-        if (target) { /* is it this key that clashes? */
-            const ice_key *key = NULL;
-            bool found = false;
-            if ((rc = find_duplicate(b, w, &key, &row, &found, err)) != ICE_OK)
-                return rc;
-            if (found && key != target) {
-                ice_value values[32];
-                ice_row *rows;
-                size_t n = 0;
-                for (size_t c = 0; c < target->ncols; c++)
-                    values[c] = w->values[target->cols[c]];
-                rc = ice_view_find(&b->latest, (size_t)(target - b->keys->keys), values, b->s->scratch, &rows, &n, err);
-                if (rc != ICE_OK || n == 0)
-                    return rc != ICE_OK ? rc : unique_fail(b->def, constraint_of(b->def, key), key, w->values, err);
-                row = rows[0];
-            }
-        }
-        if (st->nset && (rc = update_conflicting(in, w, &row, &result, err)) != ICE_OK)
-            return rc;
+        rc = conflicting_row(in, w, target, &clash, err);
+        if (rc == ICE_OK && st->nset)
+            rc = update_conflicting(in, w, &clash.row, &result, err);
     }
-    if (!result)
-        return ICE_OK;
+    if (rc != ICE_OK || !result)
+        return rc;
     in->changed++;
     return st->returning ? ice__returning_row(b->s, in->c, b->def, st->returning_star, st->nreturning, st->returning_exprs, result, err) : ICE_OK;
 }
@@ -1067,7 +1084,7 @@ static ice_code apply_changes(batch *b, bool update, ice_error *err)
         if ((rc = end_version(b, b->rows[i].key, b->rows[i].start, update ? ICE_OP_UPDATE : ICE_OP_DELETE, err)) != ICE_OK)
             return rc;
     for (size_t i = 0; update && i < b->n; i++)
-        if ((rc = put_row(b, &b->rows[i], ICE_OP_UPDATE, NULL, NULL, err)) != ICE_OK)
+        if ((rc = put_row(b, &b->rows[i], ICE_OP_UPDATE, NULL, err)) != ICE_OK)
             return rc;
     return ICE_OK;
 }

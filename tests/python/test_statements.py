@@ -49,6 +49,19 @@ class TestUnique:
         cursor.execute("SELECT count(*) FROM t")
         assert cursor.fetchone() == (3 if nulls else 4,)
 
+    def test_conflict_that_is_not_the_target(self, cursor):
+        cursor.execute("CREATE TABLE t (id integer PRIMARY KEY, name varchar(9))")
+        cursor.execute("CREATE UNIQUE INDEX u ON t (name) WHERE id > 0")
+        cursor.execute("INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+        with pytest.raises(_core.IntegrityError) as info:
+            cursor.execute("INSERT INTO t VALUES (3, 'a') ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name")
+        assert info.value.constraint_name == "u"
+        cursor.execute("INSERT INTO t VALUES (3, 'a'), (2, 'c') ON CONFLICT DO NOTHING")
+        assert cursor.rowcount == 0
+        cursor.execute("INSERT INTO t VALUES (2, 'c') ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name")
+        cursor.execute("SELECT * FROM t ORDER BY id")
+        assert cursor.fetchall() == [(1, "a"), (2, "c")]
+
 
 class TestGenerated:
     def test_several(self, cursor):
