@@ -96,6 +96,9 @@ class DatabaseFeatures(BaseDatabaseFeatures):
             "A JSON value is a string to the database, which does not check it.": {
                 "model_fields.test_jsonfield.JSONFieldTests.test_db_check_constraints",
             },
+            "The primary key of a table with rows stays.": {
+                "migrations.test_operations.OperationTests.test_composite_pk_operations",
+            },
             "Tables are listed without a query.": {
                 "cache.tests.CreateCacheTableForDBCacheTests.test_createcachetable_observes_database_router",
             },
