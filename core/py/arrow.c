@@ -90,6 +90,7 @@ PyObject *ice__py_run_arrow(py_state *st, py_connection *c, ice_prepared *p, con
     ice_code rc = self && outer && h ? ICE_OK : ice_fail_nomem(&err);
     if (rc == ICE_OK) {
         arrow_call call = {c->handle->session, p, params, as_of, &h->inner};
+        atomic_store(&c->interrupted, false);
         rc = ice__py_block(c, false, run, &call, &err, &raised);
         if (raised && rc == ICE_OK)
             h->inner.release(&h->inner);

@@ -254,8 +254,10 @@ static PyObject *rollback_method(PyObject *self, PyObject *unused) { return end(
 static PyObject *interrupt_method(PyObject *self, PyObject *unused)
 {
     py_connection *c = (py_connection *)self;
-    if (c->handle && !ice_session_is_foreign(c->handle->session))
+    if (c->handle && !ice_session_is_foreign(c->handle->session)) {
+        atomic_store(&c->interrupted, true);
         ice_session_interrupt(c->handle->session);
+    }
     Py_RETURN_NONE;
 }
 
@@ -425,6 +427,7 @@ static PyObject *upkeep_call(PyObject *self, upkeep *u)
     if (ice__py_enter(state(self), c) < 0)
         return NULL;
     u->session = c->handle->session;
+    atomic_store(&c->interrupted, false);
     ice_code rc = ice__py_block(c, false, run_upkeep, u, &err, &raised);
     ice__py_leave(c);
     if (raised)

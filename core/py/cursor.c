@@ -148,6 +148,7 @@ static int run_prepared(py_cursor *c, PyObject *sql, ice_prepared *p, const py_p
     run_call call = {conn->handle->session, p, params, as_of, NULL};
     bool raised, quick = *quick_slot(conn, p) == p;
     ice_error err;
+    atomic_store(&conn->interrupted, false);
     ice_code rc = ice__py_block(conn, quick, run, &call, &err, &raised);
     if (raised && rc == ICE_OK)
         ice_cursor_close(call.result);
@@ -336,6 +337,7 @@ static int many_bound(py_cursor *c, PyObject *sql, PyObject *rows, many_call *m)
     }
     if (ice__py_begin(state(c), c->connection) < 0)
         return -1;
+    atomic_store(&c->connection->interrupted, false);
     ice_code rc = ice__py_block(c->connection, false, run_many, m, &err, &raised);
     if (rc != ICE_OK && !raised)
         ice__py_raise(state(c), &err);

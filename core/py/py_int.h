@@ -84,6 +84,7 @@ typedef struct py_connection {
     PyObject_HEAD
     py_session *handle; /* NULL: closed */
     bool autocommit, fast_path, busy;
+    atomic_bool interrupted; /* since the last statement began */
     struct py_cursor *cursors; /* those with an open result, to be closed before the session */
     size_t nlate, cap_late;
     ice_cursor **late;         /* results to close when the running call is over */

@@ -120,8 +120,9 @@ static bool wait_a_little(py_runner *r)
     return done;
 }
 
-static ice_code run_watched(py_runner *r, ice_session *s, py_work work, void *arg, ice_error *err, bool *raised)
+static ice_code run_watched(py_connection *c, py_work work, void *arg, ice_error *err, bool *raised)
 {
+    py_runner *r = c->runner;
     PyThreadState *thread = PyEval_SaveThread();
     ask(r, work, arg, err);
     while (!wait_a_little(r)) {
@@ -130,8 +131,8 @@ static ice_code run_watched(py_runner *r, ice_session *s, py_work work, void *ar
             *raised = PyErr_CheckSignals() < 0;
             thread = PyEval_SaveThread();
         }
-        if (*raised)
-            ice_session_interrupt(s); /* again until it ends: the first may come before the statement is under way */
+        if (*raised || atomic_load(&c->interrupted))
+            ice_session_interrupt(c->handle->session); /* again until it ends: the first may have come while the engine started */
     }
     PyEval_RestoreThread(thread);
     return r->rc;
@@ -144,7 +145,7 @@ ice_code ice__py_block(py_connection *c, bool quick, py_work work, void *arg, ic
     ice_code rc;
     *raised = false;
     if (!quick && on_main_thread() && (c->runner || (c->runner = create())))
-        return run_watched(c->runner, c->handle->session, work, arg, err, raised);
+        return run_watched(c, work, arg, err, raised);
     Py_BEGIN_ALLOW_THREADS
     rc = work(arg, err);
     Py_END_ALLOW_THREADS

@@ -705,11 +705,9 @@ class TestErrors:
 class TestThreads:
     def test_interrupt(self, connection, books):
         threading.Timer(0.3, connection.interrupt).start()
-        started = time.monotonic()
         with pytest.raises(_core.OperationalError) as caught:
             books.execute(ENDLESS).fetchall()
         assert caught.value.code == "CANCELED"
-        assert time.monotonic() - started < 10
         assert books.execute("SELECT 1").fetchone() == (1,)
 
     def test_ctrl_c(self, connection, books):
@@ -731,7 +729,8 @@ class TestThreads:
                 errors.append(error)
             connection.interrupt()
 
-        threading.Timer(0.3, intrude).start()
+        books.execute("SELECT count(*) FROM range(10)").fetchall()
+        threading.Timer(0.5, intrude).start()
         with pytest.raises(_core.OperationalError):
             books.execute(ENDLESS).fetchall()
         assert len(errors) == 1
