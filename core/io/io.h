@@ -10,10 +10,11 @@ typedef struct ice_store ice_store;
 typedef struct ice_store_methods {
     /* Whole object into `out`, replacing what it holds. ICE_NOT_FOUND. */
     ice_code (*get)(ice_store *s, ice_str key, ice_buf *out, ice_error *err);
-    /* Durable when it returns (file and directory fsynced). Replaces atomically: a reader sees the old or the new. */
+    /* Durable when it returns (file and directory fsynced). Replaces atomically: a reader sees the old or the
+     * new. */
     ice_code (*put)(ice_store *s, ice_str key, ice_str body, ice_error *err);
-    /* Exactly one concurrent caller wins; the others get ICE_EXISTS. Durable. ICE_OUTCOME_UNKNOWN, here and in put:
-     * the object has its name, but making that durable failed. */
+    /* Exactly one concurrent caller wins; the others get ICE_EXISTS. Durable. ICE_OUTCOME_UNKNOWN, here and
+     * in put: the object has its name, but making that durable failed. */
     ice_code (*put_if_absent)(ice_store *s, ice_str key, ice_str body, ice_error *err);
     ice_code (*size)(ice_store *s, ice_str key, uint64_t *out, ice_error *err);
     /* Makes an object another library wrote at its local path durable (fsync of file and directory). */
@@ -32,14 +33,22 @@ struct ice_store {
     ice_str root; /* absolute local directory, no trailing slash */
 };
 
-/* `location`: an absolute path or file:// URI. ICE_CONFIG for schemes not supported yet. Creates the directory when
- * `create`; else ICE_NOT_FOUND ("no warehouse at ..."). Probes that it is writable unless read_only. */
-ice_code ice_store_open(const char *location, bool create, bool read_only, ice_store **out, ice_error *err) ICE_MUST;
-static inline void ice_store_close(ice_store *s) { if (s) s->m->close(s); }
+/* `location`: an absolute path or file:// URI. ICE_CONFIG for schemes not supported yet. Creates the
+ * directory when `create`; else ICE_NOT_FOUND ("no warehouse at ..."). Probes that it is writable unless
+ * read_only. */
+ice_code ice_store_open(const char *location, bool create, bool read_only, ice_store **out,
+                        ice_error *err) ICE_MUST;
+static inline void ice_store_close(ice_store *s)
+{
+    if (s)
+        s->m->close(s);
+}
 /* Location of a key as written into Iceberg metadata ("file:///...") and back. A location outside the root:
  * ICE_CORRUPT (invariant 9). */
-ice_code ice_store_location(const ice_store *s, ice_arena *a, ice_str key, ice_str *out, ice_error *err) ICE_MUST;
-ice_code ice_store_key(const ice_store *s, ice_arena *a, ice_str location, ice_str *out, ice_error *err) ICE_MUST;
+ice_code ice_store_location(const ice_store *s, ice_arena *a, ice_str key, ice_str *out,
+                            ice_error *err) ICE_MUST;
+ice_code ice_store_key(const ice_store *s, ice_arena *a, ice_str location, ice_str *out,
+                       ice_error *err) ICE_MUST;
 /* Absolute local path of a key, NUL-terminated, for DuckDB and mmap. */
 ice_code ice_store_path(const ice_store *s, ice_arena *a, ice_str key, ice_str *out, ice_error *err) ICE_MUST;
 #endif

@@ -6,11 +6,11 @@
  * opens the log reads records from any position at or after ice_log_start.
  *
  * Record (little-endian), 8-byte aligned:
- *   u32 magic | u32 body length | u32 crc of position, header (this field 0) and body | u32 crc of the predecessor
- *   i64 commit time | u64 durable end known when written | u64 transaction id | body | padding
+ *   u32 magic | u32 body length | u32 crc of position, header (this field 0) and body | u32 crc of the
+ * predecessor i64 commit time | u64 durable end known when written | u64 transaction id | body | padding
  *
- * Segment file: a header of 64 bytes (see log_int.h), then its records. A segment ends where the next one begins:
- * bytes past that are void. Space after the last record is zeros, written ahead.
+ * Segment file: a header of 64 bytes (see log_int.h), then its records. A segment ends where the next one
+ * begins: bytes past that are void. Space after the last record is zeros, written ahead.
  *
  * Serial section: an exclusive lock (robust against a dying holder) held from ice_log_begin to
  * ice_log_append/ice_log_abort. fdatasync is outside it and shared by all waiting committers (group commit).
@@ -42,12 +42,12 @@ void ice_log_close(ice_log *log);
 void ice_log_after_fork(ice_log *log);
 
 typedef struct ice_log_state {
-    uint64_t start;          /* oldest position kept */
-    uint64_t end;            /* end of the last appended record (maybe not durable) */
-    uint64_t durable;        /* records ending at or before it are on stable storage */
-    int64_t last_commit;     /* commit time of the last appended record */
-    int64_t durable_commit;  /* commit time of the last durable record */
-    uint64_t publish_count;  /* increases when a flush or compaction moved catalog pointers */
+    uint64_t start;         /* oldest position kept */
+    uint64_t end;           /* end of the last appended record (maybe not durable) */
+    uint64_t durable;       /* records ending at or before it are on stable storage */
+    int64_t last_commit;    /* commit time of the last appended record */
+    int64_t durable_commit; /* commit time of the last durable record */
+    uint64_t publish_count; /* increases when a flush or compaction moved catalog pointers */
 } ice_log_state;
 /* A few loads from shared memory; no system call. */
 void ice_log_get_state(ice_log *log, ice_log_state *out);
@@ -55,8 +55,8 @@ void ice_log_get_state(ice_log *log, ice_log_state *out);
 /* Enters the serial section. The caller sees every record up to state.end (reads them with ice_log_read,
  * durable or not), validates, then appends or aborts. */
 ice_code ice_log_begin(ice_log *log, ice_log_state *state, ice_error *err) ICE_MUST;
-/* Writes one record and leaves the serial section, also on failure. commit_time = max(clock, last + 1, as_of floor + 1). `body` is not
- * kept. The record is not durable yet. */
+/* Writes one record and leaves the serial section, also on failure. commit_time = max(clock, last + 1, as_of
+ * floor + 1). `body` is not kept. The record is not durable yet. */
 ice_code ice_log_append(ice_log *log, uint64_t txid, ice_str body, int64_t *commit_time, uint64_t *end,
                         ice_error *err) ICE_MUST;
 void ice_log_abort(ice_log *log);
@@ -64,24 +64,24 @@ void ice_log_abort(ice_log *log);
  * ICE_OUTCOME_UNKNOWN here and ICE_IO for every later append of every process, until reopened. */
 ice_code ice_log_sync(ice_log *log, uint64_t end, ice_error *err) ICE_MUST;
 
-/* as_of(t): raises the floor that later commit times must exceed to t (ICE_FUTURE when t is later than both the clock
- * and the last commit) and
- * returns the position that must be applied and durable before reading. */
+/* as_of(t): raises the floor that later commit times must exceed to t (ICE_FUTURE when t is later than both
+ * the clock and the last commit) and returns the position that must be applied and durable before reading. */
 ice_code ice_log_floor(ice_log *log, int64_t t, uint64_t *end, ice_error *err) ICE_MUST;
 
 typedef struct ice_log_record {
     uint64_t position, end; /* of this record; the next begins at end */
     int64_t commit_time;
     uint64_t txid;
-    ice_str body;           /* valid until the next read with the same cursor or its close */
+    ice_str body; /* valid until the next read with the same cursor or its close */
 } ice_log_record;
 
 typedef struct ice_log_cursor ice_log_cursor;
-/* Reading from `position` (ICE_NOT_FOUND when it is before start). Cheap to keep open and go on later; not shared
- * between threads. */
+/* Reading from `position` (ICE_NOT_FOUND when it is before start). Cheap to keep open and go on later; not
+ * shared between threads. */
 ice_code ice_log_cursor_open(ice_log *log, uint64_t position, ice_log_cursor **out, ice_error *err) ICE_MUST;
 /* The next record that ends at or before `limit`; *found false when there is none. */
-ice_code ice_log_read(ice_log_cursor *c, uint64_t limit, ice_log_record *out, bool *found, ice_error *err) ICE_MUST;
+ice_code ice_log_read(ice_log_cursor *c, uint64_t limit, ice_log_record *out, bool *found,
+                      ice_error *err) ICE_MUST;
 void ice_log_cursor_close(ice_log_cursor *c);
 
 /* Forgets records before `position` (whole segments only), unless a pin is older. */
@@ -89,9 +89,9 @@ ice_code ice_log_trim(ice_log *log, uint64_t position, ice_error *err) ICE_MUST;
 /* Tells all processes that catalog pointers moved. */
 void ice_log_published(ice_log *log);
 
-/* Sequences: values handed out to this host, reserved ahead in shared memory; a value is never handed out twice
- * while the shared file lives. `name` identifies the sequence (table uuid + field id); `at_least` is the lowest value
- * the caller knows unused (from data and log reservations). */
+/* Sequences: values handed out to this host, reserved ahead in shared memory; a value is never handed out
+ * twice while the shared file lives. `name` identifies the sequence (table uuid + field id); `at_least` is
+ * the lowest value the caller knows unused (from data and log reservations). */
 ice_code ice_log_sequence_next(ice_log *log, uint64_t name, int64_t at_least, int64_t count, int64_t *first,
                                ice_error *err) ICE_MUST;
 /* The value that would come next, of a sequence not told of anything else. */
@@ -120,12 +120,13 @@ size_t ice_lock_mark(const ice_locker *l);
 void ice_unlock_to(ice_locker *l, size_t mark);
 void ice_unlock_all(ice_locker *l);
 
-/* Keeps ice_log_trim from forgetting records at or after `position` until the next call; ICE_LOG_NO_PIN lets go.
- * ICE_NOT_FOUND when they are forgotten already. */
+/* Keeps ice_log_trim from forgetting records at or after `position` until the next call; ICE_LOG_NO_PIN lets
+ * go. ICE_NOT_FOUND when they are forgotten already. */
 ice_code ice_locker_pin(ice_locker *l, uint64_t position, ice_error *err) ICE_MUST;
 
-/* A named lease, for the flusher: taken if free or its holder died. The epoch strictly increases from taking to
- * taking (it is a clock reading where the shared file was lost). Taking one's own again keeps its epoch. */
+/* A named lease, for the flusher: taken if free or its holder died. The epoch strictly increases from taking
+ * to taking (it is a clock reading where the shared file was lost). Taking one's own again keeps its epoch.
+ */
 ice_code ice_lease_try(ice_locker *l, uint64_t name, bool *taken, uint64_t *epoch, ice_error *err) ICE_MUST;
 void ice_lease_release(ice_locker *l, uint64_t name);
 #endif

@@ -1,5 +1,5 @@
-/* Column vectors, batches, and the immutable decoded column file ("chunk file") of the local cache. One layout of column
- * data in the heap, in mmapped files and on the way into DuckDB. */
+/* Column vectors, batches, and the immutable decoded column file ("chunk file") of the local cache. One
+ * layout of column data in the heap, in mmapped files and on the way into DuckDB. */
 #ifndef ICE_STORE_CHUNK_H
 #define ICE_STORE_CHUNK_H
 
@@ -12,9 +12,10 @@ typedef struct ice_strval {
     uint32_t len;
 } ice_strval;
 
-/* n values of one column. `data`: fixed-width values (ice_type_width; DECIMAL(<=18) int64, wider __int128; BOOL one byte;
- * UUID 16 bytes big-endian); for STRING/BINARY/FIXED either `strs` (heap chunks) or `offsets` (n + 1 of them) into `heap` (chunk files). `validity`: bit i set = not
- * null; NULL = all valid. `constant`: every row has the value of row 0 (a column missing from an old chunk: its initial default or NULL). */
+/* n values of one column. `data`: fixed-width values (ice_type_width; DECIMAL(<=18) int64, wider __int128;
+ * BOOL one byte; UUID 16 bytes big-endian); for STRING/BINARY/FIXED either `strs` (heap chunks) or `offsets`
+ * (n + 1 of them) into `heap` (chunk files). `validity`: bit i set = not null; NULL = all valid. `constant`:
+ * every row has the value of row 0 (a column missing from an old chunk: its initial default or NULL). */
 typedef struct ice_vec {
     ice_type type;
     bool constant;
@@ -27,7 +28,8 @@ typedef struct ice_vec {
 
 static inline bool ice_vec_valid(const ice_vec *v, size_t i)
 {
-    if (v->constant) i = 0;
+    if (v->constant)
+        i = 0;
     return !v->validity || (v->validity[i >> 3] >> (i & 7) & 1);
 }
 void ice_vec_get(const ice_vec *v, size_t i, ice_value *out); /* views into the vector */
@@ -38,12 +40,14 @@ typedef struct ice_vec_const {
     ice_strval str;
     uint8_t validity;
 } ice_vec_const;
-/* A constant vector of `v`, a value of type `t` (NULL pointer or null: all rows null); string bytes stay the caller's. `mem` lives as long as `out`. */
+/* A constant vector of `v`, a value of type `t` (NULL pointer or null: all rows null); string bytes stay the
+ * caller's. `mem` lives as long as `out`. */
 void ice_vec_constant(ice_type t, const ice_value *v, ice_vec_const *mem, ice_vec *out);
 
 #define ICE_BATCH_ROWS 2048
 
-/* What a scan hands out: rows [first, first + count) of the vectors when sel is NULL, else rows sel[0..count). count <= ICE_BATCH_ROWS. */
+/* What a scan hands out: rows [first, first + count) of the vectors when sel is NULL, else rows
+ * sel[0..count). count <= ICE_BATCH_ROWS. */
 typedef struct ice_batch {
     size_t count;
     uint32_t first;
@@ -56,12 +60,15 @@ typedef struct ice_batch {
 
 typedef struct ice_chunkfile ice_chunkfile;
 
-/* Writes columns to `path` (temporary name, then rename; a crash leaves nothing). The batches come from `next`, all with the same
- * columns; ends at count 0. Layout: header (magic, version, rows, ncols, directory of {field id, type, offsets}), then each column's validity, data/offsets, heap, 64-byte
- * aligned, and a CRC of the header. Strings over 4 GiB in one column: ICE_UNSUPPORTED (callers split files at far less). */
+/* Writes columns to `path` (temporary name, then rename; a crash leaves nothing). The batches come from
+ * `next`, all with the same columns; ends at count 0. Layout: header (magic, version, rows, ncols, directory
+ * of {field id, type, offsets}), then each column's validity, data/offsets, heap, 64-byte aligned, and a CRC
+ * of the header. Strings over 4 GiB in one column: ICE_UNSUPPORTED (callers split files at far less). */
 ice_code ice_chunkfile_write(const char *path, const ice_column *cols, size_t ncols,
-                             ice_code (*next)(void *arg, ice_batch *out, ice_error *err), void *arg, ice_error *err) ICE_MUST;
-/* Maps it read-only, after checking every offset against the file's size (hostile bytes: ICE_CORRUPT, and the caller rebuilds). */
+                             ice_code (*next)(void *arg, ice_batch *out, ice_error *err), void *arg,
+                             ice_error *err) ICE_MUST;
+/* Maps it read-only, after checking every offset against the file's size (hostile bytes: ICE_CORRUPT, and the
+ * caller rebuilds). */
 ice_code ice_chunkfile_open(const char *path, ice_chunkfile **out, ice_error *err) ICE_MUST;
 void ice_chunkfile_close(ice_chunkfile *f);
 uint64_t ice_chunkfile_rows(const ice_chunkfile *f);
@@ -72,11 +79,16 @@ bool ice_chunkfile_column(const ice_chunkfile *f, int32_t field_id, ice_vec *out
 
 typedef struct ice_keyindex ice_keyindex;
 /* `pairs` is sorted in place. Rows with a NULL key column are left out by the caller. */
-typedef struct ice_keypair { uint64_t hash; uint32_t position; uint32_t pad; } ice_keypair;
+typedef struct ice_keypair {
+    uint64_t hash;
+    uint32_t position;
+    uint32_t pad;
+} ice_keypair;
 ice_code ice_keyindex_write(const char *path, ice_keypair *pairs, size_t n, ice_error *err) ICE_MUST;
 ice_code ice_keyindex_open(const char *path, ice_keyindex **out, ice_error *err) ICE_MUST;
 void ice_keyindex_close(ice_keyindex *k);
-/* Positions whose key hashes to `hash`: pointer into the map and count (0: none). Interpolation or binary search. */
+/* Positions whose key hashes to `hash`: pointer into the map and count (0: none). Interpolation or binary
+ * search. */
 size_t ice_keyindex_find(const ice_keyindex *k, uint64_t hash, const ice_keypair **out);
 uint64_t ice_keyindex_count(const ice_keyindex *k);
 #endif

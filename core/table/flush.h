@@ -1,61 +1,76 @@
-/* Publishing: flush, compaction, history, expiry, catalog changes. States and invariants 4-8 of ARCHITECTURE.md.
+/* Publishing: flush, compaction, history, expiry, catalog changes. States and invariants 4-8 of
+ * ARCHITECTURE.md.
  *
- * A flush takes the tail (F, P] of each table and publishes one Iceberg snapshot for the table and one for its companion
- * `<table>__history`, all pointers in one catalog transaction. The caller (txn/) holds the flusher's lease and the log; it hands in table states that hold
- * everything up to P. Nothing here deletes a file that a reader may need. */
+ * A flush takes the tail (F, P] of each table and publishes one Iceberg snapshot for the table and one for
+ * its companion
+ * `<table>__history`, all pointers in one catalog transaction. The caller (txn/) holds the flusher's lease
+ * and the log; it hands in table states that hold everything up to P. Nothing here deletes a file that a
+ * reader may need. */
 #ifndef ICE_TABLE_FLUSH_H
 #define ICE_TABLE_FLUSH_H
 
 #include "table/table.h"
 
 typedef struct ice_flush_table {
-    ice_tabstate *state;       /* with its tail applied to `upto`; borrowed */
-    ice_str catalog_name;      /* name the catalog has now; absent: not in the catalog yet */
-    ice_str location;          /* metadata location the catalog had when the state was built; absent: none */
-    bool dropped;              /* dropped in the log: remove from the catalog (files stay for garbage collection) */
+    ice_tabstate *state;  /* with its tail applied to `upto`; borrowed */
+    ice_str catalog_name; /* name the catalog has now; absent: not in the catalog yet */
+    ice_str location;     /* metadata location the catalog had when the state was built; absent: none */
+    bool dropped; /* dropped in the log: remove from the catalog (files stay for garbage collection) */
     /* out */
-    ice_str new_location;      /* in the caller's arena */
+    ice_str new_location; /* in the caller's arena */
     uint64_t rows_added, rows_deleted, files_added;
 } ice_flush_table;
 
-/* A Parquet file written before its commit (bulk path): without _row_start; commit_time is known from the log. */
+/* A Parquet file written before its commit (bulk path): without _row_start; commit_time is known from the
+ * log. */
 typedef struct ice_staged_file {
-    ice_str key;               /* object-store key */
+    ice_str key; /* object-store key */
     uint64_t rows, bytes;
     int32_t schema_id;
     int64_t commit_time;
-    ice_str data_file_json;    /* the statistics, as ice_staged_write made them */
+    ice_str data_file_json; /* the statistics, as ice_staged_write made them */
 } ice_staged_file;
 
 typedef struct ice_flush_options {
-    int64_t upto;              /* P: commit time */
-    uint64_t position;         /* P as a log position */
-    uint64_t rewrite_bytes;    /* tables under this size are rewritten whole (default 16 MiB) */
-    int snapshots_kept;        /* snapshots kept in metadata (default 100) */
+    int64_t upto;           /* P: commit time */
+    uint64_t position;      /* P as a log position */
+    uint64_t rewrite_bytes; /* tables under this size are rewritten whole (default 16 MiB) */
+    int snapshots_kept;     /* snapshots kept in metadata (default 100) */
     void (*progress)(void *arg, const char *table, double done);
     void *arg;
 } ice_flush_options;
 
-/* Publishes all tables in one step. ICE_CONFLICT when a pointer moved (the caller reloads and tries again). Caches (chunk file, key indexes) for new files are
- * written too, while the data is at hand. */
-ice_code ice_flush(ice_env *env, ice_flush_table *tables, size_t n, const ice_flush_options *o, ice_arena *a, ice_error *err) ICE_MUST;
+/* Publishes all tables in one step. ICE_CONFLICT when a pointer moved (the caller reloads and tries again).
+ * Caches (chunk file, key indexes) for new files are written too, while the data is at hand. */
+ice_code ice_flush(ice_env *env, ice_flush_table *tables, size_t n, const ice_flush_options *o, ice_arena *a,
+                   ice_error *err) ICE_MUST;
 
-/* Rewrites small files, as far as they are of like size, and files with over 20% deleted rows into files of at most 512 MiB or 5 million rows (sorted by partition columns,
- * then the cluster column, then the primary key), dropping their deletion vectors; a `replace` snapshot that changes no answer: _row_start, _row_id kept. *did false when there
- * was nothing to do. */
-ice_code ice_compact(ice_env *env, ice_published *s, ice_str catalog_name, ice_arena *a, ice_str *new_location, bool *did, ice_error *err) ICE_MUST;
+/* Rewrites small files, as far as they are of like size, and files with over 20% deleted rows into files of
+ * at most 512 MiB or 5 million rows (sorted by partition columns, then the cluster column, then the primary
+ * key), dropping their deletion vectors; a `replace` snapshot that changes no answer: _row_start, _row_id
+ * kept. *did false when there was nothing to do. */
+ice_code ice_compact(ice_env *env, ice_published *s, ice_str catalog_name, ice_arena *a,
+                     ice_str *new_location, bool *did, ice_error *err) ICE_MUST;
 
-/* Drops history rows that ended before `before`, snapshots older than it but the current one. *did false when there were none. */
-ice_code ice_expire(ice_env *env, ice_published *s, ice_str catalog_name, int64_t before, ice_arena *a, ice_str *new_location, bool *did, ice_error *err) ICE_MUST;
+/* Drops history rows that ended before `before`, snapshots older than it but the current one. *did false when
+ * there were none. */
+ice_code ice_expire(ice_env *env, ice_published *s, ice_str catalog_name, int64_t before, ice_arena *a,
+                    ice_str *new_location, bool *did, ice_error *err) ICE_MUST;
 
-/* Writes the rows a query of `c` yields (columns = def's, in order) as a staged Parquet file; *n 0 where there are none. The caller sets commit_time. def's schema_id must be
- * the table's when it is published. */
-ice_code ice_staged_write(ice_env *env, ice_engine_conn *c, ice_str sql, const ice_tabledef *def, ice_arena *a, ice_staged_file **out, size_t *n, ice_error *err) ICE_MUST;
+/* Writes the rows a query of `c` yields (columns = def's, in order) as a staged Parquet file; *n 0 where
+ * there are none. The caller sets commit_time. def's schema_id must be the table's when it is published. */
+ice_code ice_staged_write(ice_env *env, ice_engine_conn *c, ice_str sql, const ice_tabledef *def,
+                          ice_arena *a, ice_staged_file **out, size_t *n, ice_error *err) ICE_MUST;
 
-/* A published state with staged files (their commit times set) beside those of `old` (NULL: none yet): written as metadata that no catalog points
- * to, at the same flushed time, so that readers and the next flush start from it. The definition is `def`. */
-ice_code ice_published_stage(ice_env *env, ice_published *old, const ice_tabledef *def, const ice_staged_file *files, size_t n, ice_published **out, ice_error *err) ICE_MUST;
+/* A published state with staged files (their commit times set) beside those of `old` (NULL: none yet):
+ * written as metadata that no catalog points to, at the same flushed time, so that readers and the next flush
+ * start from it. The definition is `def`. */
+ice_code ice_published_stage(ice_env *env, ice_published *old, const ice_tabledef *def,
+                             const ice_staged_file *files, size_t n, ice_published **out,
+                             ice_error *err) ICE_MUST;
 
-/* Reads everything the snapshot refers to and verifies counts, statistics, deletion vectors, unique keys, history order; each problem is told to `report`. */
-ice_code ice_published_check(ice_env *env, ice_published *s, void (*report)(void *, const char *), void *arg, ice_error *err) ICE_MUST;
+/* Reads everything the snapshot refers to and verifies counts, statistics, deletion vectors, unique keys,
+ * history order; each problem is told to `report`. */
+ice_code ice_published_check(ice_env *env, ice_published *s, void (*report)(void *, const char *), void *arg,
+                             ice_error *err) ICE_MUST;
 #endif

@@ -11,7 +11,10 @@ static ice_code open_view(ice_session *s, ice__stview **v, ice_error *err)
     return rc == ICE_OK ? ice__stview_open(s, 0, v, err) : rc;
 }
 
-static int by_text(const void *a, const void *b) { return ice_str_cmp(*(const ice_str *)a, *(const ice_str *)b); }
+static int by_text(const void *a, const void *b)
+{
+    return ice_str_cmp(*(const ice_str *)a, *(const ice_str *)b);
+}
 
 ice_code ice_session_tables(ice_session *s, ice_arena *a, ice_str **names, size_t *n, ice_error *err)
 {
@@ -42,7 +45,10 @@ ice_code ice_session_tables(ice_session *s, ice_arena *a, ice_str **names, size_
 
 /* ---- definitions ---- */
 
-static json_t *text_or_null(ice_str s) { return s.ptr ? json_stringn(s.ptr, s.len) : json_null(); }
+static json_t *text_or_null(ice_str s)
+{
+    return s.ptr ? json_stringn(s.ptr, s.len) : json_null();
+}
 
 static json_t *column_names(const ice_tabledef *def, const int32_t *ids, size_t n)
 {
@@ -58,20 +64,24 @@ static json_t *column_json(const ice_column *c)
 {
     char type[32];
     ice_type_text(c->type, type);
-    return json_pack("{s:i, s:o, s:s, s:o, s:b, s:b, s:o, s:o, s:I, s:o, s:o}", "id", (int)c->field_id, "name", text_or_null(c->name), "type", type,
-                     "sql_type", text_or_null(c->sql_type), "not_null", (int)c->not_null, "identity", (int)c->identity, "default",
-                     text_or_null(c->default_sql), "generated", text_or_null(c->generated_sql), "max_length", (json_int_t)c->max_length, "collation",
-                     text_or_null(c->collation), "comment", text_or_null(c->comment));
+    return json_pack("{s:i, s:o, s:s, s:o, s:b, s:b, s:o, s:o, s:I, s:o, s:o}", "id", (int)c->field_id,
+                     "name", text_or_null(c->name), "type", type, "sql_type", text_or_null(c->sql_type),
+                     "not_null", (int)c->not_null, "identity", (int)c->identity, "default",
+                     text_or_null(c->default_sql), "generated", text_or_null(c->generated_sql), "max_length",
+                     (json_int_t)c->max_length, "collation", text_or_null(c->collation), "comment",
+                     text_or_null(c->comment));
 }
 
 static json_t *constraint_json(const ice_tabledef *def, const ice_constraint *c, const ice_tabledef *parent)
 {
     static const char *const kinds[] = {"", "primary", "unique", "foreign", "check"};
-    json_t *j = json_pack("{s:s, s:o, s:o, s:b, s:b, s:b, s:b, s:o, s:o, s:o, s:o}", "kind", kinds[c->kind], "name", text_or_null(c->name), "columns",
-                          column_names(def, c->field_ids, c->ncols), "is_index", (int)c->is_index, "nulls_not_distinct", (int)c->nulls_not_distinct,
-                          "deferrable", (int)c->deferrable, "initially_deferred", (int)c->initially_deferred, "where", text_or_null(c->where_sql),
-                          "expr", text_or_null(c->expr_sql), "check", text_or_null(c->check_sql), "include",
-                          column_names(def, c->include_ids, c->ninclude));
+    json_t *j =
+        json_pack("{s:s, s:o, s:o, s:b, s:b, s:b, s:b, s:o, s:o, s:o, s:o}", "kind", kinds[c->kind], "name",
+                  text_or_null(c->name), "columns", column_names(def, c->field_ids, c->ncols), "is_index",
+                  (int)c->is_index, "nulls_not_distinct", (int)c->nulls_not_distinct, "deferrable",
+                  (int)c->deferrable, "initially_deferred", (int)c->initially_deferred, "where",
+                  text_or_null(c->where_sql), "expr", text_or_null(c->expr_sql), "check",
+                  text_or_null(c->check_sql), "include", column_names(def, c->include_ids, c->ninclude));
     if (j && c->is_index)
         json_object_set_new(j, "expr_desc", json_integer(c->expr_desc));
     if (j && c->kind == ICE_CON_FOREIGN) {
@@ -86,13 +96,16 @@ static json_t *index_json(const ice_tabledef *def, const ice_index *i)
     json_t *desc = json_array();
     for (size_t k = 0; k < i->ncols; k++)
         json_array_append_new(desc, json_boolean(i->descending && i->descending[k]));
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "name", text_or_null(i->name), "columns", column_names(def, i->field_ids, i->ncols),
-                     "descending", desc, "where", text_or_null(i->where_sql), "expr", text_or_null(i->expr_sql), "kind", text_or_null(i->kind), "params",
-                     text_or_null(i->params), "include", column_names(def, i->include_ids, i->ninclude), "expr_desc", (json_int_t)i->expr_desc);
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "name", text_or_null(i->name),
+                     "columns", column_names(def, i->field_ids, i->ncols), "descending", desc, "where",
+                     text_or_null(i->where_sql), "expr", text_or_null(i->expr_sql), "kind",
+                     text_or_null(i->kind), "params", text_or_null(i->params), "include",
+                     column_names(def, i->include_ids, i->ninclude), "expr_desc", (json_int_t)i->expr_desc);
 }
 
 /* A parent's definition by uuid, through the statement's view. */
-static ice_code parent_def(ice_session *s, ice__stview *v, ice_uuid id, const ice_tabledef **out, ice_error *err)
+static ice_code parent_def(ice_session *s, ice__stview *v, ice_uuid id, const ice_tabledef **out,
+                           ice_error *err)
 {
     ice__txtable *t = ice__tx_find(&s->tx, id);
     ice__entry *e = ice__registry_find_uuid(v->reg, id);
@@ -144,9 +157,10 @@ ice_code ice_session_table_json(ice_session *s, ice_str name, ice_buf *out, ice_
     for (size_t i = 0; i < def->nindexes; i++)
         json_array_append_new(indexes, index_json(def, &def->indexes[i]));
     ice_uuid_text(def->uuid, uuid);
-    json_t *j = json_pack("{s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o}", "name", text_or_null(def->name), "uuid", uuid, "schema_id", (int)def->schema_id,
-                          "last_field_id", (int)def->last_field_id, "comment", text_or_null(def->comment), "columns", cols, "constraints", cons,
-                          "indexes", indexes);
+    json_t *j =
+        json_pack("{s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o}", "name", text_or_null(def->name), "uuid", uuid,
+                  "schema_id", (int)def->schema_id, "last_field_id", (int)def->last_field_id, "comment",
+                  text_or_null(def->comment), "columns", cols, "constraints", cons, "indexes", indexes);
     if (rc == ICE_OK)
         rc = dump(j, out, err);
     else
@@ -164,10 +178,10 @@ static json_t *pending_json(const ice_view *view)
     ice_tail_counts_get(view->state->tail, &n);
     if (n.versions + n.tombstones == 0)
         return NULL;
-    json_t *summary = json_pack("{s:I, s:I, s:I}", "versions", (json_int_t)n.versions, "live", (json_int_t)n.live, "ended-base-rows",
-                                (json_int_t)n.tombstones);
-    return json_pack("{s:n, s:I, s:I, s:s, s:o}", "snapshot_id", "committed_at_us", (json_int_t)view->at, "commit_time", (json_int_t)view->at,
-                     "operation", "pending", "summary", summary);
+    json_t *summary = json_pack("{s:I, s:I, s:I}", "versions", (json_int_t)n.versions, "live",
+                                (json_int_t)n.live, "ended-base-rows", (json_int_t)n.tombstones);
+    return json_pack("{s:n, s:I, s:I, s:s, s:o}", "snapshot_id", "committed_at_us", (json_int_t)view->at,
+                     "commit_time", (json_int_t)view->at, "operation", "pending", "summary", summary);
 }
 
 static json_t *snapshot_json(const ice_snapshot_info *i)
@@ -178,9 +192,10 @@ static json_t *snapshot_json(const ice_snapshot_info *i)
         snprintf(key, sizeof key, "%.*s", ICE_PRI(i->summary_keys[k]));
         json_object_set_new(summary, key, text_or_null(i->summary_values[k]));
     }
-    return json_pack("{s:I, s:I, s:I, s:s%, s:o}", "snapshot_id", (json_int_t)i->snapshot_id, "committed_at_us", (json_int_t)i->timestamp_ms * 1000,
-                     "commit_time", (json_int_t)i->commit_time, "operation", i->operation.ptr ? i->operation.ptr : "", i->operation.len, "summary",
-                     summary);
+    return json_pack("{s:I, s:I, s:I, s:s%, s:o}", "snapshot_id", (json_int_t)i->snapshot_id,
+                     "committed_at_us", (json_int_t)i->timestamp_ms * 1000, "commit_time",
+                     (json_int_t)i->commit_time, "operation", i->operation.ptr ? i->operation.ptr : "",
+                     i->operation.len, "summary", summary);
 }
 
 ice_code ice_session_snapshots_json(ice_session *s, ice_str table, ice_buf *out, ice_error *err)
@@ -218,9 +233,11 @@ static json_t *table_status(ice_view *view, const char *name)
     ice_tail_counts n;
     ice_view_cost_get(view, &cost);
     ice_tail_counts_get(view->state->tail, &n);
-    return json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:I, s:I}", "name", name, "rows", (json_int_t)cost.rows, "files", (json_int_t)cost.files_total,
-                     "resident", (int)cost.resident, "flushed_commit_time", (json_int_t)view->state->flushed, "tail_versions", (json_int_t)n.versions,
-                     "tail_tombstones", (json_int_t)n.tombstones, "tail_bytes", (json_int_t)n.bytes);
+    return json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:I, s:I}", "name", name, "rows", (json_int_t)cost.rows,
+                     "files", (json_int_t)cost.files_total, "resident", (int)cost.resident,
+                     "flushed_commit_time", (json_int_t)view->state->flushed, "tail_versions",
+                     (json_int_t)n.versions, "tail_tombstones", (json_int_t)n.tombstones, "tail_bytes",
+                     (json_int_t)n.bytes);
 }
 
 ice_code ice_session_status_json(ice_session *s, ice_buf *out, ice_error *err)
@@ -245,11 +262,13 @@ ice_code ice_session_status_json(ice_session *s, ice_buf *out, ice_error *err)
     ice_log_get_state(wh->log, &st);
     ice_uuid_text(wh->env.warehouse, uuid);
     pthread_mutex_lock(&wh->flusher_mutex);
-    json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o}", "warehouse", wh->config.warehouse, "warehouse_uuid", uuid,
-                          "namespace", wh->config.ns, "log_start", (json_int_t)st.start, "log_end", (json_int_t)st.end, "last_commit",
-                          (json_int_t)st.last_commit, "oldest_unflushed", (json_int_t)atomic_load(&wh->oldest_unflushed), "unflushed_bytes",
-                          (json_int_t)atomic_load(&wh->unflushed_bytes), "flushes", (json_int_t)wh->flushes, "compactions",
-                          (json_int_t)wh->compactions, "flusher_error", wh->flusher_error, "tables", tables);
+    json_t *j = json_pack(
+        "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o}", "warehouse", wh->config.warehouse,
+        "warehouse_uuid", uuid, "namespace", wh->config.ns, "log_start", (json_int_t)st.start, "log_end",
+        (json_int_t)st.end, "last_commit", (json_int_t)st.last_commit, "oldest_unflushed",
+        (json_int_t)atomic_load(&wh->oldest_unflushed), "unflushed_bytes",
+        (json_int_t)atomic_load(&wh->unflushed_bytes), "flushes", (json_int_t)wh->flushes, "compactions",
+        (json_int_t)wh->compactions, "flusher_error", wh->flusher_error, "tables", tables);
     pthread_mutex_unlock(&wh->flusher_mutex);
     ice__stview_unref(v);
     return dump(j, out, err);

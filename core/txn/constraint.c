@@ -1,5 +1,5 @@
-/* Lock names, and the constraints a changed row must meet: NOT NULL and CHECK at the statement, foreign keys at commit. Unique keys are in
- * dml.c, where the conflicting row is wanted too. */
+/* Lock names, and the constraints a changed row must meet: NOT NULL and CHECK at the statement, foreign keys
+ * at commit. Unique keys are in write.c, where the conflicting row is wanted too. */
 #include <stdlib.h>
 
 #include "txn/txn_int.h"
@@ -18,10 +18,22 @@ static uint64_t lock_name(char kind, ice_uuid table, uint64_t a, uint64_t b)
     return ice_hash64(&key, sizeof key, (uint64_t)kind);
 }
 
-uint64_t ice__lock_row(ice_uuid table, uint64_t key_hash) { return lock_name('r', table, key_hash, 0); }
-uint64_t ice__lock_table(ice_uuid table) { return lock_name('t', table, 0, 0); }
-uint64_t ice__lock_parent(ice_uuid table) { return lock_name('p', table, 0, 0); }
-uint64_t ice__lock_name(ice_str name) { return ice_hash64(name.ptr, name.len, 'n'); }
+uint64_t ice__lock_row(ice_uuid table, uint64_t key_hash)
+{
+    return lock_name('r', table, key_hash, 0);
+}
+uint64_t ice__lock_table(ice_uuid table)
+{
+    return lock_name('t', table, 0, 0);
+}
+uint64_t ice__lock_parent(ice_uuid table)
+{
+    return lock_name('p', table, 0, 0);
+}
+uint64_t ice__lock_name(ice_str name)
+{
+    return ice_hash64(name.ptr, name.len, 'n');
+}
 
 uint64_t ice__lock_constraint(ice_uuid table, ice_str name)
 {
@@ -48,7 +60,8 @@ ice_code ice__latest_view(ice_session *s, ice__txtable *t, ice_view *out, ice_er
         return rc;
     ice__wh_view(s->wh, &reg, &at);
     if ((rc = ice__tx_state(s, t, reg, &state, err)) == ICE_OK) {
-        *out = (ice_view){.env = &s->wh->env, .state = ice_tabstate_ref(state), .at = at, .mode = ICE_VIEW_CURRENT};
+        *out = (ice_view){
+            .env = &s->wh->env, .state = ice_tabstate_ref(state), .at = at, .mode = ICE_VIEW_CURRENT};
         if (t->overlay) {
             out->overlay = ice_tail_ref(t->overlay);
             out->overlay_at = ICE_TIME_MAX - 1;
@@ -62,8 +75,8 @@ ice_code ice__latest_view(ice_session *s, ice__txtable *t, ice_view *out, ice_er
 
 static ice_code check_fail(const ice_tabledef *def, const ice_constraint *con, ice_error *err)
 {
-    ice_code rc = ice_fail(err, ICE_CHECK, "new row for relation \"%.*s\" violates check constraint \"%.*s\"", ICE_PRI(def->name),
-                           ICE_PRI(con->name));
+    ice_code rc = ice_fail(err, ICE_CHECK, "new row for relation \"%.*s\" violates check constraint \"%.*s\"",
+                           ICE_PRI(def->name), ICE_PRI(con->name));
     ice_error_object(err, def->name.ptr, con->name.ptr);
     return rc;
 }
@@ -80,7 +93,8 @@ void ice__row_relation(const ice_tabledef *def, ice_buf *out)
     }
 }
 
-static ice_code check_by_engine(ice_session *s, const ice_tabledef *def, const ice_constraint *con, const ice_value *row, ice_error *err)
+static ice_code check_by_engine(ice_session *s, const ice_tabledef *def, const ice_constraint *con,
+                                const ice_value *row, ice_error *err)
 {
     ice_buf sql = {0};
     ice__rowset rows = {0};
@@ -102,8 +116,10 @@ ice_code ice__check_row(ice_session *s, const ice_tabledef *def, const ice_value
 {
     for (size_t i = 0; i < def->ncols; i++)
         if (row[i].null && def->cols[i].not_null) {
-            ice_code rc = ice_fail(err, ICE_NOT_NULL, "null value in column \"%.*s\" of relation \"%.*s\" violates not-null constraint",
-                                   ICE_PRI(def->cols[i].name), ICE_PRI(def->name));
+            ice_code rc =
+                ice_fail(err, ICE_NOT_NULL,
+                         "null value in column \"%.*s\" of relation \"%.*s\" violates not-null constraint",
+                         ICE_PRI(def->cols[i].name), ICE_PRI(def->name));
             ice_error_object(err, def->name.ptr, def->cols[i].name.ptr);
             return rc;
         }
@@ -196,7 +212,8 @@ static ice_code fk_view(fk_check *f, ice_uuid id, ice_view **out, ice_error *err
     f->views = grown;
     struct fk_view *v = &f->views[f->nviews++];
     v->uuid = id;
-    v->view = (ice_view){.env = &f->s->wh->env, .state = ice_tabstate_ref(state), .at = f->at, .mode = ICE_VIEW_CURRENT};
+    v->view = (ice_view){
+        .env = &f->s->wh->env, .state = ice_tabstate_ref(state), .at = f->at, .mode = ICE_VIEW_CURRENT};
     if (t && t->overlay) {
         v->view.overlay = ice_tail_ref(t->overlay);
         v->view.overlay_at = ICE_TIME_MAX - 1;
@@ -219,7 +236,8 @@ static ice_code fk_renew(fk_check *f, ice_error *err)
     return ICE_OK;
 }
 
-/* Number of the key with exactly these columns (in any order; `perm` tells where each key column stands in ids). -1: none. */
+/* Number of the key with exactly these columns (in any order; `perm` tells where each key column stands in
+ * ids). -1: none. */
 static int key_with(const ice_tabstate *st, const int32_t *ids, size_t n, int *perm)
 {
     for (size_t k = 0; k < st->keys.n; k++) {
@@ -238,7 +256,8 @@ static int key_with(const ice_tabstate *st, const int32_t *ids, size_t n, int *p
     return -1;
 }
 
-static void put_key_text(const ice_tabledef *def, const int32_t *ids, const ice_value *values, size_t n, ice_buf *out)
+static void put_key_text(const ice_tabledef *def, const int32_t *ids, const ice_value *values, size_t n,
+                         ice_buf *out)
 {
     ice_buf_puts(out, "(");
     for (size_t i = 0; i < n; i++) {
@@ -253,18 +272,22 @@ static void put_key_text(const ice_tabledef *def, const int32_t *ids, const ice_
     ice_buf_puts(out, ")");
 }
 
-static ice_code fk_fail(const ice_tabledef *child, const ice_constraint *con, const ice_tabledef *parent, const int32_t *ids,
-                        const ice_tabledef *key_of, const ice_value *values, bool from_child, ice_error *err)
+static ice_code fk_fail(const ice_tabledef *child, const ice_constraint *con, const ice_tabledef *parent,
+                        const int32_t *ids, const ice_tabledef *key_of, const ice_value *values,
+                        bool from_child, ice_error *err)
 {
     ice_buf key = {0};
     put_key_text(key_of, ids, values, con->ncols, &key);
     if (from_child)
         ice_fail(err, ICE_FOREIGN_KEY,
-                 "insert or update on table \"%.*s\" violates foreign key constraint \"%.*s\": Key %.*s is not present in table \"%.*s\"",
-                 ICE_PRI(child->name), ICE_PRI(con->name), (int)key.len, key.data, ICE_PRI(parent ? parent->name : ICE_STR("?")));
+                 "insert or update on table \"%.*s\" violates foreign key constraint \"%.*s\": Key %.*s is "
+                 "not present in table \"%.*s\"",
+                 ICE_PRI(child->name), ICE_PRI(con->name), (int)key.len, key.data,
+                 ICE_PRI(parent ? parent->name : ICE_STR("?")));
     else
         ice_fail(err, ICE_FOREIGN_KEY,
-                 "update or delete on table \"%.*s\" violates foreign key constraint \"%.*s\" on table \"%.*s\": Key %.*s is still "
+                 "update or delete on table \"%.*s\" violates foreign key constraint \"%.*s\" on table "
+                 "\"%.*s\": Key %.*s is still "
                  "referenced",
                  ICE_PRI(parent->name), ICE_PRI(con->name), ICE_PRI(child->name), (int)key.len, key.data);
     ice_error_object(err, child->name.ptr, con->name.ptr);
@@ -273,15 +296,17 @@ static ice_code fk_fail(const ice_tabledef *child, const ice_constraint *con, co
 }
 
 /* The lock that keeps a parent key in place: of the key, or of all keys where there are many. */
-static ice_code lock_parent_key(fk_check *f, const ice_tabstate *parent, const ice_key *key, uint64_t hash, ice_lock_mode mode,
-                                size_t many, bool *waited, ice_error *err)
+static ice_code lock_parent_key(fk_check *f, const ice_tabstate *parent, const ice_key *key, uint64_t hash,
+                                ice_lock_mode mode, size_t many, bool *waited, ice_error *err)
 {
     ice_uuid id = parent->def->uuid;
     uint64_t all = ice__lock_parent(id);
     bool whole = many > MANY_KEYS;
     for (size_t i = 0; i < f->nlocked; i++)
         if (f->locked_parents[i] == (all ^ whole))
-            return whole ? ICE_OK : ice__tx_lock(f->s, ice__lock_key(id, parent->def, key, hash), mode, false, waited, err);
+            return whole ? ICE_OK
+                         : ice__tx_lock(f->s, ice__lock_key(id, parent->def, key, hash), mode, false, waited,
+                                        err);
     ice_code rc = ice__tx_lock(f->s, all, whole ? ICE_LOCK_EXCLUSIVE : ICE_LOCK_SHARED, false, waited, err);
     if (rc != ICE_OK)
         return rc;
@@ -295,14 +320,15 @@ static ice_code lock_parent_key(fk_check *f, const ice_tabstate *parent, const i
     return rc;
 }
 
-static ice_code check_child(fk_check *f, const ice_tabledef *child, const ice_constraint *con, const ice_value *row, size_t many,
-                            ice_error *err)
+static ice_code check_child(fk_check *f, const ice_tabledef *child, const ice_constraint *con,
+                            const ice_value *row, size_t many, ice_error *err)
 {
     ice_value values[16], ordered[16];
     int perm[16];
     ice_view *parent = NULL;
     if (con->ncols > 16)
-        return ice_fail(err, ICE_UNSUPPORTED, "foreign key %.*s has more than 16 columns", ICE_PRI(con->name));
+        return ice_fail(err, ICE_UNSUPPORTED, "foreign key %.*s has more than 16 columns",
+                        ICE_PRI(con->name));
     for (size_t i = 0; i < con->ncols; i++) {
         values[i] = row[ice_tabledef_find_id(child, con->field_ids[i])];
         if (values[i].null)
@@ -322,8 +348,10 @@ static ice_code check_child(fk_check *f, const ice_tabledef *child, const ice_co
         for (size_t i = 0; i < con->ncols; i++)
             ordered[i] = values[perm[i]];
         const ice_key *key = &parent->state->keys.keys[k];
-        rc = lock_parent_key(f, parent->state, key, ice_key_hash(ordered, con->ncols), ICE_LOCK_SHARED, many, &waited, err);
-        if (rc == ICE_OK && (waited || round == 0)) { /* the lock is held now: look at what is committed now */
+        rc = lock_parent_key(f, parent->state, key, ice_key_hash(ordered, con->ncols), ICE_LOCK_SHARED, many,
+                             &waited, err);
+        if (rc == ICE_OK &&
+            (waited || round == 0)) { /* the lock is held now: look at what is committed now */
             ice_log_state st;
             ice_log_get_state(f->s->wh->log, &st);
             if (waited || st.durable > atomic_load(&f->s->wh->applied_position)) {
@@ -362,7 +390,8 @@ static ice_code check_children_of(fk_check *f, ice__txtable *t, ice_error *err)
         any |= def->cons[i].kind == ICE_CON_FOREIGN;
     if (!any)
         goto out;
-    ICE_TRY(ice_tail_scan_open(t->overlay, ICE_TIME_MAX - 1, ICE_TAIL_VISIBLE, def->cols, def->ncols, NULL, NULL, &scan, err));
+    ICE_TRY(ice_tail_scan_open(t->overlay, ICE_TIME_MAX - 1, ICE_TAIL_VISIBLE, def->cols, def->ncols, NULL,
+                               NULL, &scan, err));
     while ((rc = ice_tail_scan_next(scan, &worker, &b, err)) == ICE_OK && b.count > 0)
         for (size_t i = 0; i < b.count; i++) {
             for (size_t c = 0; c < b.nvecs; c++)
@@ -420,7 +449,8 @@ static ice_code find_referrers(fk_check *f, ice_uuid parent, referrer **out, siz
     return ICE_OK;
 }
 
-static ice_code check_one_referrer(fk_check *f, ice_uuid parent_id, const ice_value *old_row, const referrer *r, size_t many, ice_error *err)
+static ice_code check_one_referrer(fk_check *f, ice_uuid parent_id, const ice_value *old_row,
+                                   const referrer *r, size_t many, ice_error *err)
 {
     ice_value values[16], ordered[16];
     int perm[16];
@@ -452,8 +482,8 @@ static ice_code check_one_referrer(fk_check *f, ice_uuid parent_id, const ice_va
             ordered[i] = values[perm[i]];
         if ((rc = ice_view_find(parent, (size_t)k, ordered, f->arena, &rows, &n, err)) != ICE_OK || n > 0)
             return rc; /* the key is still there: the row was updated, or another took its place */
-        rc = lock_parent_key(f, parent->state, &parent->state->keys.keys[k], ice_key_hash(ordered, con->ncols), ICE_LOCK_EXCLUSIVE, many,
-                             &waited, err);
+        rc = lock_parent_key(f, parent->state, &parent->state->keys.keys[k],
+                             ice_key_hash(ordered, con->ncols), ICE_LOCK_EXCLUSIVE, many, &waited, err);
         if (rc != ICE_OK)
             return rc;
         ice_log_state st;
@@ -466,8 +496,10 @@ static ice_code check_one_referrer(fk_check *f, ice_uuid parent_id, const ice_va
         int ck = key_with(child->state, con->field_ids, con->ncols, perm);
         for (size_t i = 0; ck >= 0 && i < con->ncols; i++)
             ordered[i] = values[perm[i]];
-        if (ck >= 0 && (rc = ice_view_find(child, (size_t)ck, ordered, f->arena, &rows, &n, err)) == ICE_OK && n > 0)
-            rc = fk_fail(child->state->def, con, parent->state->def, con->ref_field_ids, parent->state->def, values, false, err);
+        if (ck >= 0 && (rc = ice_view_find(child, (size_t)ck, ordered, f->arena, &rows, &n, err)) == ICE_OK &&
+            n > 0)
+            rc = fk_fail(child->state->def, con, parent->state->def, con->ref_field_ids, parent->state->def,
+                         values, false, err);
         return rc;
     }
 }
@@ -504,8 +536,10 @@ static int add_key(void *arg, const ice_tombstone *ts)
     return 0;
 }
 
-/* Values of a committed row by its primary key, without the transaction's changes. *found false when it is gone. */
-static ice_code old_row(fk_check *f, ice__txtable *t, const ice_value *key, const ice_tabledef *def, ice_value *out, bool *found, ice_error *err)
+/* Values of a committed row by its primary key, without the transaction's changes. *found false when it is
+ * gone. */
+static ice_code old_row(fk_check *f, ice__txtable *t, const ice_value *key, const ice_tabledef *def,
+                        ice_value *out, bool *found, ice_error *err)
 {
     ice_view *v = NULL, plain;
     ice_row *rows;
@@ -518,7 +552,8 @@ static ice_code old_row(fk_check *f, ice__txtable *t, const ice_value *key, cons
     plain.overlay = NULL;
     rc = ice_view_find(&plain, 0, key, f->arena, &rows, &n, err);
     *found = n > 0;
-    return rc == ICE_OK && n > 0 ? ice_view_row(&plain, &rows[0], def->cols, def->ncols, f->arena, out, err) : rc;
+    return rc == ICE_OK && n > 0 ? ice_view_row(&plain, &rows[0], def->cols, def->ncols, f->arena, out, err)
+                                 : rc;
 }
 
 static ice_code check_parents_gone(fk_check *f, ice__txtable *t, ice_error *err)

@@ -1,5 +1,6 @@
-/* Schema changes. Each makes a new definition under the table's exclusive lock, kept private to the transaction until its record is
- * in the log; no file is touched. A change of type that Iceberg does not promote is a new field whose values are written anew. */
+/* Schema changes. Each makes a new definition under the table's exclusive lock, kept private to the
+ * transaction until its record is in the log; no file is touched. A change of type that Iceberg does not
+ * promote is a new field whose values are written anew. */
 #include <stdlib.h>
 
 #include "txn/txn_int.h"
@@ -62,7 +63,8 @@ static void ddl_close(ddl *d)
 /* ---- checking what is there ---- */
 
 /* Fails with `code` when the query, run with the transaction's own changes, yields a row. */
-static ice_code expect_none(ice_session *s, const ice_buf *sql, ice_code code, const ice_tabledef *def, ice_str con, const char *what, ice_error *err)
+static ice_code expect_none(ice_session *s, const ice_buf *sql, ice_code code, const ice_tabledef *def,
+                            ice_str con, const char *what, ice_error *err)
 {
     ice__stview *v = NULL;
     ice__rowset rows = {0};
@@ -71,7 +73,8 @@ static ice_code expect_none(ice_session *s, const ice_buf *sql, ice_code code, c
     ICE_TRY(ice__stview_open(s, 0, &v, err));
     ICE_TRY(ice__collect(s, v, ice_buf_str(sql), NULL, 0, &rows, err));
     if (rows.n > 0) {
-        rc = ice_fail(err, code, "%s \"%.*s\" of relation \"%.*s\" is violated by some row", what, ICE_PRI(con), ICE_PRI(def->name));
+        rc = ice_fail(err, code, "%s \"%.*s\" of relation \"%.*s\" is violated by some row", what,
+                      ICE_PRI(con), ICE_PRI(def->name));
         ice_error_object(err, def->name.ptr, con.ptr);
     }
 out:
@@ -89,7 +92,8 @@ static void put_columns(ice_buf *b, const ice_tabledef *def, const int32_t *ids,
     }
 }
 
-static ice_code check_unique(ice_session *s, const ice_tabledef *def, const ice_constraint *con, ice_error *err)
+static ice_code check_unique(ice_session *s, const ice_tabledef *def, const ice_constraint *con,
+                             ice_error *err)
 {
     ice_buf sql = {0}, cols = {0};
     if (con->expr_sql.ptr)
@@ -111,7 +115,8 @@ static ice_code check_unique(ice_session *s, const ice_tabledef *def, const ice_
     return rc;
 }
 
-static ice_code check_check(ice_session *s, const ice_tabledef *def, const ice_constraint *con, ice_error *err)
+static ice_code check_check(ice_session *s, const ice_tabledef *def, const ice_constraint *con,
+                            ice_error *err)
 {
     ice_buf sql = {0};
     ice_buf_puts(&sql, "SELECT 1 FROM ");
@@ -122,7 +127,8 @@ static ice_code check_check(ice_session *s, const ice_tabledef *def, const ice_c
     return rc;
 }
 
-static ice_code check_foreign(ice_session *s, const ice_tabledef *def, const ice_constraint *con, const ice_tabledef *parent, ice_error *err)
+static ice_code check_foreign(ice_session *s, const ice_tabledef *def, const ice_constraint *con,
+                              const ice_tabledef *parent, ice_error *err)
 {
     ice_buf sql = {0};
     ice_buf_puts(&sql, "SELECT 1 FROM ");
@@ -179,7 +185,8 @@ static ice_code has_rows(ice_session *s, ice_str table, bool *any, ice_error *er
 
 /* ---- constraints ---- */
 
-static ice_code resolve_cols(const ice_tabledef *def, const ice_str *names, size_t n, ice_arena *a, int32_t **out, ice_error *err)
+static ice_code resolve_cols(const ice_tabledef *def, const ice_str *names, size_t n, ice_arena *a,
+                             int32_t **out, ice_error *err)
 {
     int32_t *ids = ice_arena_array(a, n + 1, sizeof *ids);
     if (!ids)
@@ -187,7 +194,8 @@ static ice_code resolve_cols(const ice_tabledef *def, const ice_str *names, size
     for (size_t i = 0; i < n; i++) {
         int at = ice_tabledef_find(def, names[i]);
         if (at < 0)
-            return ice_fail(err, ICE_NO_COLUMN, "column \"%.*s\" of table \"%.*s\" does not exist", ICE_PRI(names[i]), ICE_PRI(def->name));
+            return ice_fail(err, ICE_NO_COLUMN, "column \"%.*s\" of table \"%.*s\" does not exist",
+                            ICE_PRI(names[i]), ICE_PRI(def->name));
         ids[i] = def->cols[at].field_id;
     }
     *out = ids;
@@ -195,8 +203,8 @@ static ice_code resolve_cols(const ice_tabledef *def, const ice_str *names, size
 }
 
 /* The parent of a foreign key: another table of the view, or the table itself while it is made. */
-static ice_code resolve_parent(ddl *d, const ice_conspec *spec, const ice_tabledef *self, ice_constraint *con, const ice_tabledef **parent,
-                               ice_error *err)
+static ice_code resolve_parent(ddl *d, const ice_conspec *spec, const ice_tabledef *self, ice_constraint *con,
+                               const ice_tabledef **parent, ice_error *err)
 {
     ice_view *view = NULL;
     ice_code rc;
@@ -224,8 +232,9 @@ static ice_code resolve_parent(ddl *d, const ice_conspec *spec, const ice_tabled
         if (rc == ICE_OK)
             memcpy(con->ref_field_ids, pk->field_ids, pk->ncols * sizeof(int32_t));
     } else {
-        rc = ice_fail(err, ICE_SYNTAX, "foreign key \"%.*s\": table \"%.*s\" has no primary key of %zu columns", ICE_PRI(con->name),
-                      ICE_PRI(spec->ref_table), con->ncols);
+        rc = ice_fail(err, ICE_SYNTAX,
+                      "foreign key \"%.*s\": table \"%.*s\" has no primary key of %zu columns",
+                      ICE_PRI(con->name), ICE_PRI(spec->ref_table), con->ncols);
     }
     return rc;
 }
@@ -235,7 +244,8 @@ static ice_code parent_is_unique(const ice_tabledef *parent, const ice_constrain
     for (size_t i = 0; i < parent->ncons; i++) {
         const ice_constraint *u = &parent->cons[i];
         size_t same = 0;
-        if ((u->kind != ICE_CON_PRIMARY && u->kind != ICE_CON_UNIQUE) || u->where_sql.ptr || u->expr_sql.ptr || u->ncols != con->ncols)
+        if ((u->kind != ICE_CON_PRIMARY && u->kind != ICE_CON_UNIQUE) || u->where_sql.ptr ||
+            u->expr_sql.ptr || u->ncols != con->ncols)
             continue;
         for (size_t a = 0; a < con->ncols; a++)
             for (size_t b = 0; b < con->ncols; b++)
@@ -243,8 +253,10 @@ static ice_code parent_is_unique(const ice_tabledef *parent, const ice_constrain
         if (same == con->ncols)
             return ICE_OK;
     }
-    return ice_fail(err, ICE_SYNTAX, "there is no unique constraint matching the keys of foreign key \"%.*s\" in table \"%.*s\"",
-                    ICE_PRI(con->name), ICE_PRI(parent->name));
+    return ice_fail(
+        err, ICE_SYNTAX,
+        "there is no unique constraint matching the keys of foreign key \"%.*s\" in table \"%.*s\"",
+        ICE_PRI(con->name), ICE_PRI(parent->name));
 }
 
 static void set_not_null(ice_tabledef *def, const ice_constraint *con)
@@ -260,19 +272,23 @@ static int count_one(void *arg, const ice_tombstone *ts)
     return 1;
 }
 
-/* What a transaction changed, and what is in files, is known by the primary key: it changes only where there is nothing yet. */
+/* What a transaction changed, and what is in files, is known by the primary key: it changes only where there
+ * is nothing yet. */
 static ice_code key_may_change(ddl *d, ice_error *err)
 {
     bool any = false;
     ice_code rc = has_rows(d->s, d->now->def->name, &any, err);
-    /* Rows that were in files are dead by tombstones, which know the old key, until a flush has taken them. */
+    /* Rows that were in files are dead by tombstones, which know the old key, until a flush has taken them.
+     */
     ice_tail_counts counts;
     ice_tail_counts_get(d->now->tail, &counts);
     any |= counts.tombstones > 0 || (d->now->published && ice_published_rows(d->now->published) > 0);
     if (rc == ICE_OK && !any && d->t->overlay)
         ice_tail_tombstones(d->t->overlay, 0, ICE_TIME_MAX - 1, count_one, &any);
     if (rc == ICE_OK && any)
-        rc = ice_fail(err, ICE_UNSUPPORTED, "the primary key of \"%.*s\" cannot change while the table has rows, or had some that no flush has taken yet: make a new table",
+        rc = ice_fail(err, ICE_UNSUPPORTED,
+                      "the primary key of \"%.*s\" cannot change while the table has rows, or had some that "
+                      "no flush has taken yet: make a new table",
                       ICE_PRI(d->now->def->name));
     return rc;
 }
@@ -300,7 +316,8 @@ static ice_code add_constraint(ddl *d, const ice_conspec *spec, bool check, ice_
     if (con.kind == ICE_CON_PRIMARY)
         ICE_TRY(drop_hidden_key(d, err));
     if (con.kind == ICE_CON_PRIMARY && ice_tabledef_primary(def)) {
-        rc = ice_fail(err, ICE_DUP_OBJECT, "multiple primary keys for table \"%.*s\" are not allowed", ICE_PRI(def->name));
+        rc = ice_fail(err, ICE_DUP_OBJECT, "multiple primary keys for table \"%.*s\" are not allowed",
+                      ICE_PRI(def->name));
         goto out;
     }
     if (con.kind == ICE_CON_FOREIGN) {
@@ -329,10 +346,15 @@ static ice_code hidden_key(ice_tabledef *def, ice_error *err)
 {
     if (ice_tabledef_primary(def))
         return ICE_OK;
-    ice_column col = {.name = ICE_STR("_row_key"), .type = {.kind = ICE_T_LONG}, .sql_type = ICE_STR("bigint"), .not_null = true, .identity = true};
+    ice_column col = {.name = ICE_STR("_row_key"),
+                      .type = {.kind = ICE_T_LONG},
+                      .sql_type = ICE_STR("bigint"),
+                      .not_null = true,
+                      .identity = true};
     ice_code rc = ice_tabledef_add_column(def, &col, err);
     int32_t id = def->last_field_id;
-    ice_constraint con = {.kind = ICE_CON_PRIMARY, .name = ICE_STR("_row_key_pkey"), .ncols = 1, .field_ids = &id};
+    ice_constraint con = {
+        .kind = ICE_CON_PRIMARY, .name = ICE_STR("_row_key_pkey"), .ncols = 1, .field_ids = &id};
     return rc == ICE_OK ? ice_tabledef_add_constraint(def, &con, err) : rc;
 }
 
@@ -366,8 +388,8 @@ out:
 }
 
 /* Foreign keys of other tables that refer to this one go with CASCADE, else forbid. */
-static ice_code drop_referrers(ice_session *s, ice__stview *v, ice_uuid parent, ice_str name, bool cascade, const ice_str *also, size_t nalso,
-                               ice_error *err);
+static ice_code drop_referrers(ice_session *s, ice__stview *v, ice_uuid parent, ice_str name, bool cascade,
+                               const ice_str *also, size_t nalso, ice_error *err);
 
 static ice_code drop_table(ice_session *s, ice__stview *v, ice_str name, const ice_stmt *st, ice_error *err)
 {
@@ -377,7 +399,9 @@ static ice_code drop_table(ice_session *s, ice__stview *v, ice_str name, const i
     if (rc != ICE_OK)
         return rc;
     if (!there)
-        return st->drop.if_exists ? ICE_OK : ice_fail(err, ICE_NO_TABLE, "table \"%.*s\" does not exist", ICE_PRI(name));
+        return st->drop.if_exists
+                   ? ICE_OK
+                   : ice_fail(err, ICE_NO_TABLE, "table \"%.*s\" does not exist", ICE_PRI(name));
     if ((rc = ddl_open(&d, s, v, name, err)) == ICE_OK)
         rc = drop_referrers(s, v, d.t->uuid, name, st->drop.cascade, st->drop.names, st->drop.n, err);
     if (rc == ICE_OK)
@@ -394,8 +418,8 @@ static bool in_list(ice_str name, const ice_str *names, size_t n)
     return false;
 }
 
-static ice_code drop_referrers(ice_session *s, ice__stview *v, ice_uuid parent, ice_str name, bool cascade, const ice_str *also, size_t nalso,
-                               ice_error *err)
+static ice_code drop_referrers(ice_session *s, ice__stview *v, ice_uuid parent, ice_str name, bool cascade,
+                               const ice_str *also, size_t nalso, ice_error *err)
 {
     size_t n = 0;
     ice_str *tables = NULL;
@@ -411,15 +435,19 @@ static ice_code drop_referrers(ice_session *s, ice__stview *v, ice_uuid parent, 
         rc = ice__stview_table(fresh, tables[i], &child, err);
         const ice_constraint *con = NULL;
         for (size_t k = 0; rc == ICE_OK && child && k < child->state->def->ncons; k++)
-            if (child->state->def->cons[k].kind == ICE_CON_FOREIGN && ice_uuid_eq(child->state->def->cons[k].ref_table, parent))
+            if (child->state->def->cons[k].kind == ICE_CON_FOREIGN &&
+                ice_uuid_eq(child->state->def->cons[k].ref_table, parent))
                 con = &child->state->def->cons[k];
         if (con && !cascade) {
-            rc = ice_fail(err, ICE_DEPENDENT, "cannot drop table \"%.*s\": constraint \"%.*s\" on table \"%.*s\" depends on it (use CASCADE)",
+            rc = ice_fail(err, ICE_DEPENDENT,
+                          "cannot drop table \"%.*s\": constraint \"%.*s\" on table \"%.*s\" depends on it "
+                          "(use CASCADE)",
                           ICE_PRI(name), ICE_PRI(con->name), ICE_PRI(tables[i]));
         } else if (con) {
             ice_str con_name = ice_arena_str(a, con->name);
             ddl d;
-            if ((rc = ddl_open(&d, s, fresh, tables[i], err)) == ICE_OK && (rc = ice_tabledef_drop_constraint(d.def, con_name, err)) == ICE_OK)
+            if ((rc = ddl_open(&d, s, fresh, tables[i], err)) == ICE_OK &&
+                (rc = ice_tabledef_drop_constraint(d.def, con_name, err)) == ICE_OK)
                 rc = ddl_put(&d, false, err);
             ddl_close(&d);
             i--; /* there may be another */
@@ -466,7 +494,8 @@ out:
     return rc;
 }
 
-/* The value that rows older than the column have: a constant default at once; another expression is written into the rows. */
+/* The value that rows older than the column have: a constant default at once; another expression is written
+ * into the rows. */
 static ice_code add_column(ddl *d, const ice_alter *al, bool *rewritten, ice_error *err)
 {
     ice_column col = al->col.column;
@@ -491,8 +520,9 @@ static ice_code add_column(ddl *d, const ice_alter *al, bool *rewritten, ice_err
     bool fill = any && (volatile_default || col.generated_sql.ptr || col.identity);
     bool not_null = col.not_null;
     if (not_null && any && !col.has_initial && !fill) {
-        rc = ice_fail(err, ICE_NOT_NULL, "column \"%.*s\" of relation \"%.*s\" contains null values: give a default", ICE_PRI(col.name),
-                      ICE_PRI(d->def->name));
+        rc = ice_fail(err, ICE_NOT_NULL,
+                      "column \"%.*s\" of relation \"%.*s\" contains null values: give a default",
+                      ICE_PRI(col.name), ICE_PRI(d->def->name));
         ice_error_object(err, d->def->name.ptr, col.name.ptr);
         return rc;
     }
@@ -503,7 +533,11 @@ static ice_code add_column(ddl *d, const ice_alter *al, bool *rewritten, ice_err
     if (fill) {
         if ((rc = ddl_put(d, true, err)) != ICE_OK)
             return rc;
-        rc = rewrite(d, col.name, col.identity ? ICE_STR("row_number() OVER ()") : col.generated_sql.ptr ? ICE_STR("DEFAULT") : expr, err);
+        rc = rewrite(d, col.name,
+                     col.identity            ? ICE_STR("row_number() OVER ()")
+                     : col.generated_sql.ptr ? ICE_STR("DEFAULT")
+                                             : expr,
+                     err);
         int at = ice_tabledef_find(d->def, col.name);
         d->def->cols[at].not_null = not_null;
         *rewritten = true;
@@ -523,7 +557,8 @@ static bool promotes(ice_type from, ice_type to)
         return true;
     if (from.kind == ICE_T_FLOAT && to.kind == ICE_T_DOUBLE)
         return true;
-    return from.kind == ICE_T_DECIMAL && to.kind == ICE_T_DECIMAL && from.scale == to.scale && to.precision >= from.precision;
+    return from.kind == ICE_T_DECIMAL && to.kind == ICE_T_DECIMAL && from.scale == to.scale &&
+           to.precision >= from.precision;
 }
 
 /* The new type's limits are met by the old one's values without a look at them. */
@@ -555,7 +590,8 @@ static void move_field(ice_tabledef *def, int32_t from, int32_t to)
         for (size_t k = 0; k < c->ncols; k++) {
             if (c->field_ids[k] == from)
                 c->field_ids[k] = to;
-            if (c->kind == ICE_CON_FOREIGN && ice_uuid_eq(c->ref_table, def->uuid) && c->ref_field_ids[k] == from)
+            if (c->kind == ICE_CON_FOREIGN && ice_uuid_eq(c->ref_table, def->uuid) &&
+                c->ref_field_ids[k] == from)
                 c->ref_field_ids[k] = to;
         }
         for (size_t k = 0; k < c->ninclude; k++)
@@ -605,8 +641,8 @@ static ice_code alter_type(ddl *d, const ice_alter *al, ice_error *err)
         return rc;
     if (in_primary(d->def, col->field_id) && (rc = key_may_change(d, err)) != ICE_OK)
         return rc;
-    /* A new field beside the old one, filled, then put in its place. Definitions are edited with the column under a name nobody
-     * else can have. */
+    /* A new field beside the old one, filled, then put in its place. Definitions are edited with the column
+     * under a name nobody else can have. */
     ice_column fresh = *col;
     copy_type(&fresh, want);
     fresh.field_id = 0;
@@ -645,8 +681,8 @@ out:
     return rc;
 }
 
-/* Going on is said to the sequence that is; going back is another sequence, so that it is undone with the transaction and known to
- * every process with the definition. */
+/* Going on is said to the sequence that is; going back is another sequence, so that it is undone with the
+ * transaction and known to every process with the definition. */
 static ice_code restart(ddl *d, ice_column *col, int64_t at, ice_error *err)
 {
     uint64_t name = ice__sequence_name(d->def, col);
@@ -665,7 +701,8 @@ static ice_code alter_column(ddl *d, const ice_alter *al, ice_error *err)
 {
     int at = ice_tabledef_find(d->def, al->name);
     if (at < 0)
-        return ice_fail(err, ICE_NO_COLUMN, "column \"%.*s\" of relation \"%.*s\" does not exist", ICE_PRI(al->name), ICE_PRI(d->def->name));
+        return ice_fail(err, ICE_NO_COLUMN, "column \"%.*s\" of relation \"%.*s\" does not exist",
+                        ICE_PRI(al->name), ICE_PRI(d->def->name));
     ice_column *col = &d->def->cols[at];
     bool any = false;
     ice_code rc;
@@ -680,7 +717,8 @@ static ice_code alter_column(ddl *d, const ice_alter *al, ice_error *err)
         return ICE_OK;
     case ICE_A_SET_NOT_NULL:
         if ((rc = has_rows(d->s, d->now->def->name, &any, err)) == ICE_OK && any)
-            rc = check_not_null(d->s, d->now->def, ice_tabledef_find(d->now->def, al->name) >= 0 ? al->name : col->name, err);
+            rc = check_not_null(d->s, d->now->def,
+                                ice_tabledef_find(d->now->def, al->name) >= 0 ? al->name : col->name, err);
         col->not_null = true;
         return rc;
     case ICE_A_DROP_NOT_NULL:
@@ -719,7 +757,8 @@ static ice_code rename_constraint(ddl *d, const ice_alter *al, ice_error *err)
             d->def->cons[i].name = ice_arena_str(d->def->arena, al->new_name);
             return ICE_OK;
         }
-    return ice_fail(err, ICE_NO_OBJECT, "constraint \"%.*s\" of relation \"%.*s\" does not exist", ICE_PRI(al->name), ICE_PRI(d->def->name));
+    return ice_fail(err, ICE_NO_OBJECT, "constraint \"%.*s\" of relation \"%.*s\" does not exist",
+                    ICE_PRI(al->name), ICE_PRI(d->def->name));
 }
 
 static ice_code alter_one(ddl *d, const ice_alter *al, bool *rewritten, ice_error *err)
@@ -799,14 +838,16 @@ static ice_code check_expressions(ddl *d, ice_str exprs, ice_str where, ice_erro
     ice_buf_put_ident(&sql, d->def->name);
     ice_buf_printf(&sql, " WHERE (%.*s) LIMIT 0", ICE_PRI(where.ptr ? where : ICE_STR("TRUE")));
     ICE_TRY(run_check(d, &sql, NULL, &any, err));
-    ice_buf_printf(&text, "%.*s %.*s", ICE_PRI(exprs.ptr ? exprs : ICE_STR("")), ICE_PRI(where.ptr ? where : ICE_STR("")));
+    ice_buf_printf(&text, "%.*s %.*s", ICE_PRI(exprs.ptr ? exprs : ICE_STR("")),
+                   ICE_PRI(where.ptr ? where : ICE_STR("")));
     ICE_TRY(ice_buf_check(&text, err));
     ice_buf_clear(&sql);
     ice_buf_puts(&sql, "SELECT 1 FROM duckdb_functions() WHERE stability <> 'CONSISTENT' AND list_contains("
                        "regexp_extract_all(lower($1), '([a-z_0-9]+)\"?\\s*\\(', 1), function_name) LIMIT 1");
     ICE_TRY(run_check(d, &sql, &(ice_value){.kind = ICE_T_STRING, .s = ice_buf_str(&text)}, &any, err));
     if (any)
-        rc = ice_fail(err, ICE_SYNTAX, "functions in the expressions of an index must give the same answer every time: %.*s",
+        rc = ice_fail(err, ICE_SYNTAX,
+                      "functions in the expressions of an index must give the same answer every time: %.*s",
                       ICE_PRI(ice_buf_str(&text)));
 out:
     ice_buf_free(&sql);
@@ -834,7 +875,8 @@ static ice_code create_index(ice_session *s, const ice_stmt *st, ice__stview *v,
         index.ncols = st->index.ncols;
         ICE_TRY(resolve_cols(d.def, st->index.cols, st->index.ncols, s->scratch, &index.field_ids, err));
         index.ninclude = st->index.con.ninclude;
-        ICE_TRY(resolve_cols(d.def, st->index.con.include, index.ninclude, s->scratch, &index.include_ids, err));
+        ICE_TRY(
+            resolve_cols(d.def, st->index.con.include, index.ninclude, s->scratch, &index.include_ids, err));
         ICE_TRY(ice_tabledef_add_index(d.def, &index, err));
     }
     rc = ddl_put(&d, false, err);
@@ -844,7 +886,8 @@ out:
 }
 
 /* The table that has an index (also a unique one) of this name. */
-static ice_code find_index(ice_session *s, ice_str name, ice_arena *a, ice_str *table, bool *found, ice_error *err)
+static ice_code find_index(ice_session *s, ice_str name, ice_arena *a, ice_str *table, bool *found,
+                           ice_error *err)
 {
     size_t n = 0;
     ice_str *tables = NULL;
@@ -869,7 +912,8 @@ static ice_code find_index(ice_session *s, ice_str name, ice_arena *a, ice_str *
     return rc;
 }
 
-static ice_code change_index(ice_session *s, ice_str name, const ice_str *new_name, bool if_exists, ice__stview *v, ice_error *err)
+static ice_code change_index(ice_session *s, ice_str name, const ice_str *new_name, bool if_exists,
+                             ice__stview *v, ice_error *err)
 {
     ddl d = {0};
     bool found;

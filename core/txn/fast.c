@@ -1,5 +1,6 @@
-/* The fast path: look-ups by a key on the row store and the key indexes, and the first rows in the order of a key, without the engine. What it does not recognise with certainty
- * it leaves to the engine; both give the same answer (tests/python/test_fast_path.py runs every statement both ways). */
+/* The fast path: look-ups by a key on the row store and the key indexes, and the first rows in the order of a
+ * key, without the engine. What it does not recognise with certainty it leaves to the engine; both give the
+ * same answer (tests/python/test_fast_path.py runs every statement both ways). */
 #include <stdlib.h>
 
 #include "txn/txn_int.h"
@@ -18,7 +19,8 @@ static bool comparable(const ice_column *col, const ice_value *v)
     case ICE_T_UUID:
         return v->kind == ICE_T_UUID;
     case ICE_T_STRING:
-        return v->kind == ICE_T_STRING && !col->collation.ptr && !ice_str_eqc(col->sql_type, "jsonb") && !ice_str_eqc(col->sql_type, "json") &&
+        return v->kind == ICE_T_STRING && !col->collation.ptr && !ice_str_eqc(col->sql_type, "jsonb") &&
+               !ice_str_eqc(col->sql_type, "json") &&
                memcmp(col->sql_type.ptr, "char", col->sql_type.len < 4 ? col->sql_type.len : 4) != 0;
     case ICE_T_FLOAT:
         return false;
@@ -35,7 +37,8 @@ typedef struct cond {
     ice_value *args; /* none of them NULL */
 } cond;
 
-static bool bind_cond(ice_session *s, const ice_tabledef *def, const ice_cond *c, const ice_value *params, cond *out)
+static bool bind_cond(ice_session *s, const ice_tabledef *def, const ice_cond *c, const ice_value *params,
+                      cond *out)
 {
     out->col = ice_tabledef_find(def, c->column);
     out->op = c->op;
@@ -113,7 +116,8 @@ static int choose_key(const ice_keys *keys, const cond *conds, size_t n)
     return best;
 }
 
-static ice_code keep_row(ice_session *s, ice__rows *out, const ice_row *row, ice_value *values, ice_error *err)
+static ice_code keep_row(ice_session *s, ice__rows *out, const ice_row *row, ice_value *values,
+                         ice_error *err)
 {
     if (out->n == out->cap) {
         size_t cap = out->cap ? out->cap * 2 : 8;
@@ -135,8 +139,8 @@ static ice_code keep_row(ice_session *s, ice__rows *out, const ice_row *row, ice
 }
 
 /* Rows of one key value that meet all conditions. */
-static ice_code look_up(ice_session *s, ice_view *view, size_t key, const ice_value *values, const cond *conds, size_t n, ice__rows *out,
-                        ice_error *err)
+static ice_code look_up(ice_session *s, ice_view *view, size_t key, const ice_value *values,
+                        const cond *conds, size_t n, ice__rows *out, ice_error *err)
 {
     const ice_tabledef *def = view->state->def;
     ice_row *rows;
@@ -160,7 +164,8 @@ static ice_code look_up(ice_session *s, ice_view *view, size_t key, const ice_va
     return rc;
 }
 
-/* The values of a key that the conditions name, one set after another: one for EQ on every column, one for each of an IN list. */
+/* The values of a key that the conditions name, one set after another: one for EQ on every column, one for
+ * each of an IN list. */
 typedef struct key_walk {
     ice_session *s;
     const ice_tabledef *def;
@@ -170,7 +175,8 @@ typedef struct key_walk {
     const cond *first;
 } key_walk;
 
-static void walk_start(key_walk *w, ice_session *s, const ice_view *view, size_t k, const cond *conds, size_t n)
+static void walk_start(key_walk *w, ice_session *s, const ice_view *view, size_t k, const cond *conds,
+                       size_t n)
 {
     const ice_key *key = &view->state->keys.keys[k];
     *w = (key_walk){.s = s, .def = view->state->def, .key = key, .conds = conds, .n = n};
@@ -192,7 +198,9 @@ static bool fits(key_walk *w, ice_value *values)
     for (size_t c = 0; c < w->key->ncols; c++) {
         const cond *at = c == 0 ? w->first : cond_for(w->conds, w->n, w->key->cols[c], false);
         ice_value *arg = at->n ? &at->args[c == 0 ? w->at : 0] : NULL;
-        if (!arg || ice_value_cast(w->s->scratch, arg, w->def->cols[w->key->cols[c]].type, &values[c], &ignored) != ICE_OK ||
+        if (!arg ||
+            ice_value_cast(w->s->scratch, arg, w->def->cols[w->key->cols[c]].type, &values[c], &ignored) !=
+                ICE_OK ||
             ice_value_cmp(&values[c], arg) != 0)
             return false;
     }
@@ -209,8 +217,8 @@ static bool walk_next(key_walk *w, ice_value *values)
     return false;
 }
 
-ice_code ice__fast_rows(ice_session *s, ice_view *view, const ice_cond *conds, size_t n, const ice_value *params, ice__rows *out, bool *ok,
-                        ice_error *err)
+ice_code ice__fast_rows(ice_session *s, ice_view *view, const ice_cond *conds, size_t n,
+                        const ice_value *params, ice__rows *out, bool *ok, ice_error *err)
 {
     const ice_tabledef *def = view->state->def;
     cond bound[16];
@@ -243,18 +251,19 @@ typedef struct place {
     int rel, col;
 } place;
 
-/* A relation: the first is found by a key, each other by the key that its ON names, from columns of relations before it. */
+/* A relation: the first is found by a key, each other by the key that its ON names, from columns of relations
+ * before it. */
 typedef struct rel {
     ice_view *view;
     const ice_tabledef *def;
     bool left;
     size_t key, nkey;
     place from[MAX_CONDS];
-    uint8_t *wanted;      /* by column position */
-    size_t nneed;         /* the columns read, and where they go in a row */
+    uint8_t *wanted; /* by column position */
+    size_t nneed;    /* the columns read, and where they go in a row */
     ice_column *need;
     int *need_at;
-    ice_value *none;      /* the row of NULLs of an outer join */
+    ice_value *none; /* the row of NULLs of an outer join */
 } rel;
 
 typedef struct fast_plan {
@@ -269,10 +278,11 @@ typedef struct fast_plan {
     place order[MAX_ORDER];
     bool desc[MAX_ORDER];
     int64_t limit, offset; /* limit -1: all */
-    bool walked;           /* rows come in the order asked for, but (`ties`) for those of one value of its first column */
+    bool walked; /* rows come in the order asked for, but (`ties`) for those of one value of its first column
+                  */
     bool ties;
     size_t n, cap;
-    ice_value ***tuples;   /* each: one row of values for each relation */
+    ice_value ***tuples; /* each: one row of values for each relation */
 } fast_plan;
 
 static bool bind_place(fast_plan *f, int r, ice_str column, place *out)
@@ -321,7 +331,8 @@ static bool bind_output(fast_plan *f, const ice_select *sel, const ice_str *cols
     if (!(f->out = ice_arena_array(f->s->scratch, f->nout + 1, sizeof *f->out)))
         return false;
     for (size_t i = 0; i < f->nout; i++)
-        if (!bind_place(f, rels ? rels[i] : 0, sel->star ? f->rels[0].def->cols[i].name : cols[i], &f->out[i]))
+        if (!bind_place(f, rels ? rels[i] : 0, sel->star ? f->rels[0].def->cols[i].name : cols[i],
+                        &f->out[i]))
             return false;
     return true;
 }
@@ -387,7 +398,8 @@ static ice_code plan_needs(fast_plan *f, ice_error *err)
     return ICE_OK;
 }
 
-static ice_code read_rows(fast_plan *f, rel *r, const ice_row *rows, size_t n, ice_value **out, ice_error *err)
+static ice_code read_rows(fast_plan *f, rel *r, const ice_row *rows, size_t n, ice_value **out,
+                          ice_error *err)
 {
     ice_arena *a = f->s->scratch;
     ice_value *packed = ice_arena_array(a, n * r->nneed + 1, sizeof *packed);
@@ -411,7 +423,8 @@ static bool keeps(const fast_plan *f, ice_value *const *tuple, size_t r)
     return true;
 }
 
-/* Rows of the joined relations for one row of the first. *keep false: an inner join or a condition drops it. */
+/* Rows of the joined relations for one row of the first. *keep false: an inner join or a condition drops it.
+ */
 static ice_code follow_joins(fast_plan *f, ice_value **tuple, bool *keep, ice_error *err)
 {
     *keep = keeps(f, tuple, 0);
@@ -425,7 +438,9 @@ static ice_code follow_joins(fast_plan *f, ice_value **tuple, bool *keep, ice_er
         bool null = false;
         for (size_t c = 0; c < r->nkey && !null; c++) {
             const ice_value *from = &tuple[r->from[c].rel][r->from[c].col];
-            null = from->null || ice_value_cast(f->s->scratch, from, r->def->cols[key->cols[c]].type, &values[c], &ignored) != ICE_OK ||
+            null = from->null ||
+                   ice_value_cast(f->s->scratch, from, r->def->cols[key->cols[c]].type, &values[c],
+                                  &ignored) != ICE_OK ||
                    ice_value_cmp(from, &values[c]) != 0;
         }
         ice_code rc = null ? ICE_OK : ice_view_find(r->view, r->key, values, f->s->scratch, &rows, &n, err);
@@ -456,7 +471,10 @@ static ice_code add_tuple(fast_plan *f, ice_value **tuple, ice_error *err)
 }
 
 /* Rows that LIMIT and OFFSET ask for. */
-static uint64_t needed(const fast_plan *f) { return f->limit < 0 ? UINT64_MAX : (uint64_t)f->limit + (uint64_t)f->offset; }
+static uint64_t needed(const fast_plan *f)
+{
+    return f->limit < 0 ? UINT64_MAX : (uint64_t)f->limit + (uint64_t)f->offset;
+}
 
 static bool same_place(const fast_plan *f, uint64_t a, uint64_t b)
 {
@@ -496,7 +514,8 @@ static ice_code take_rows(fast_plan *f, const ice_row *rows, size_t n, ice_error
 }
 
 /* Rows of one key value, as many as it takes. *done false: more than `most`. */
-static ice_code take_some(fast_plan *f, size_t k, const ice_value *values, size_t most, bool *done, ice_error *err)
+static ice_code take_some(fast_plan *f, size_t k, const ice_value *values, size_t most, bool *done,
+                          ice_error *err)
 {
     ice_code rc = ICE_OK;
     size_t found = 0, max = SLICE, before = f->n;
@@ -512,22 +531,26 @@ static ice_code take_some(fast_plan *f, size_t k, const ice_value *values, size_
     return rc;
 }
 
-/* One set of key values at a time, in the order of an IN list without repeats. *done false: one of them has more than `most` rows. */
-static ice_code run_plan(fast_plan *f, size_t k, const cond *conds, size_t n, size_t most, bool *done, ice_error *err)
+/* One set of key values at a time, in the order of an IN list without repeats. *done false: one of them has
+ * more than `most` rows. */
+static ice_code run_plan(fast_plan *f, size_t k, const cond *conds, size_t n, size_t most, bool *done,
+                         ice_error *err)
 {
     ice_view *view = f->rels[0].view;
     ice_value values[MAX_CONDS];
     key_walk w;
     ice_code rc = ICE_OK;
     *done = true;
-    for (walk_start(&w, f->s, view, k, conds, n); rc == ICE_OK && *done && walk_next(&w, values) && !enough(f);) {
+    for (walk_start(&w, f->s, view, k, conds, n);
+         rc == ICE_OK && *done && walk_next(&w, values) && !enough(f);) {
         ice_row *rows;
         size_t found = 0;
         if (f->limit >= 0 && !f->norder) {
             rc = take_some(f, k, values, most, done, err);
             continue;
         }
-        rc = ice_view_find_some(view, k, values, most < SIZE_MAX ? most + 1 : most, f->s->scratch, &rows, &found, err);
+        rc = ice_view_find_some(view, k, values, most < SIZE_MAX ? most + 1 : most, f->s->scratch, &rows,
+                                &found, err);
         *done = found <= most;
         if (rc == ICE_OK && *done)
             rc = take_rows(f, rows, found, err);
@@ -539,9 +562,18 @@ static ice_code run_plan(fast_plan *f, size_t k, const cond *conds, size_t n, si
 
 enum { LOOK_LEAST = 2000, LOOK_MOST = 64000, LONG_LIMIT = 20000 };
 
-static bool compares(const cond *c) { return c->op != ICE_CMP_IS_NULL && c->op != ICE_CMP_NOT_NULL; }
-static bool is_lower(const cond *c) { return c->op == ICE_CMP_GT || c->op == ICE_CMP_GE; }
-static bool is_upper(const cond *c) { return c->op == ICE_CMP_LT || c->op == ICE_CMP_LE; }
+static bool compares(const cond *c)
+{
+    return c->op != ICE_CMP_IS_NULL && c->op != ICE_CMP_NOT_NULL;
+}
+static bool is_lower(const cond *c)
+{
+    return c->op == ICE_CMP_GT || c->op == ICE_CMP_GE;
+}
+static bool is_upper(const cond *c)
+{
+    return c->op == ICE_CMP_LT || c->op == ICE_CMP_LE;
+}
 
 /* A comparison with NULL: no row meets it. */
 static bool none_meets(const fast_plan *f)
@@ -555,12 +587,14 @@ static bool none_meets(const fast_plan *f)
 static bool has_range(const fast_plan *f, int col)
 {
     for (size_t i = 0; i < f->nconds; i++)
-        if (f->cond_rel[i] == 0 && f->conds[i].col == col && (is_lower(&f->conds[i]) || is_upper(&f->conds[i])))
+        if (f->cond_rel[i] == 0 && f->conds[i].col == col &&
+            (is_lower(&f->conds[i]) || is_upper(&f->conds[i])))
             return true;
     return false;
 }
 
-/* The key whose order is asked for or, where none is, one that a condition bounds, else the primary key; -1: none of one column. */
+/* The key whose order is asked for or, where none is, one that a condition bounds, else the primary key; -1:
+ * none of one column. */
 static int order_key(const fast_plan *f)
 {
     const ice_keys *keys = &f->rels[0].view->state->keys;
@@ -592,8 +626,8 @@ static void bound_range(const fast_plan *f, int col, ice_walk_range *r)
     }
 }
 
-/* How many rows are looked at before the engine, which scans them all, is the better choice. A row costs it 40 ns, here 120, and
- * 1 us where a condition needs a joined row. */
+/* How many rows are looked at before the engine, which scans them all, is the better choice. A row costs it
+ * 40 ns, here 120, and 1 us where a condition needs a joined row. */
 static uint64_t worth_looking(const fast_plan *f)
 {
     ice_view_cost cost;
@@ -669,7 +703,8 @@ static ice_code take_walk(fast_plan *f, ice_walk *w, ice_arena *a, bool *done, i
     return rc;
 }
 
-/* Walks the rows in the order of key k until the LIMIT has enough. *done false: this is not the way, nothing has been taken. */
+/* Walks the rows in the order of key k until the LIMIT has enough. *done false: this is not the way, nothing
+ * has been taken. */
 static ice_code run_walk(fast_plan *f, size_t k, bool *done, ice_error *err)
 {
     const ice_key *key = &f->rels[0].view->state->keys.keys[k];
@@ -697,7 +732,8 @@ static ice_code run_walk(fast_plan *f, size_t k, bool *done, ice_error *err)
     return rc;
 }
 
-/* Up to about this many rows of one key value, finding and sorting them all costs less than walking by until enough of them are met. */
+/* Up to about this many rows of one key value, finding and sorting them all costs less than walking by until
+ * enough of them are met. */
 static size_t few_rows(const fast_plan *f)
 {
     ice_view_cost cost;
@@ -709,7 +745,8 @@ static size_t few_rows(const fast_plan *f)
 }
 
 /* By a key that the conditions give (`found`, or -1), or in the order of one (`order`, or -1). */
-static ice_code run_either(fast_plan *f, int found, int order, const cond *conds, size_t n, bool *done, ice_error *err)
+static ice_code run_either(fast_plan *f, int found, int order, const cond *conds, size_t n, bool *done,
+                           ice_error *err)
 {
     bool unique = found >= 0 && f->rels[0].view->state->keys.keys[found].unique;
     size_t most = f->nrels > 1 || f->norder ? MANY_JOINED : SIZE_MAX;
@@ -734,7 +771,7 @@ static ice_code run_either(fast_plan *f, int found, int order, const cond *conds
 static int tuple_order(const void *a, const void *b, void *arg)
 {
     const fast_plan *f = arg;
-    ice_value *const *x = *(ice_value **const *)a, *const *y = *(ice_value **const *)b;
+    ice_value *const *x = *(ice_value * *const *)a, *const *y = *(ice_value * *const *)b;
     for (size_t i = 0; i < f->norder; i++) {
         const ice_value *u = &x[f->order[i].rel][f->order[i].col], *v = &y[f->order[i].rel][f->order[i].col];
         int cmp = u->null || v->null ? u->null - v->null : ice_value_cmp(u, v);
@@ -763,7 +800,8 @@ static bool bound_count(int64_t spec, const ice_value *params, int64_t absent, i
 static ice_code number_column(ice_cursor *c, const ice_select *sel, ice_kind kind, ice_error *err)
 {
     ice_str name = sel->ncols ? sel->names[0] : ICE_STR("count_star()");
-    return ice__cursor_column(c, name, (ice_type){.kind = (uint8_t)kind}, kind == ICE_T_LONG ? ICE_STR("BIGINT") : ICE_STR("INTEGER"), err);
+    return ice__cursor_column(c, name, (ice_type){.kind = (uint8_t)kind},
+                              kind == ICE_T_LONG ? ICE_STR("BIGINT") : ICE_STR("INTEGER"), err);
 }
 
 static ice_code count_result(ice_cursor *c, const ice_select *sel, uint64_t count, ice_error *err)
@@ -811,15 +849,16 @@ static ice_code bind_plan(fast_plan *f, const ice_select *sel, ice__stview *v, b
     }
     if (rc != ICE_OK || !*ok)
         return rc;
-    *ok = bound_count(sel->limit, f->params, -1, &f->limit) && bound_count(sel->offset, f->params, 0, &f->offset) &&
+    *ok = bound_count(sel->limit, f->params, -1, &f->limit) &&
+          bound_count(sel->offset, f->params, 0, &f->offset) &&
           bind_where(f, sel->conds, j ? j->cond_rels : NULL, sel->nconds) &&
           bind_order(f, sel->order_cols, j ? j->order_rels : NULL, sel->order_desc, sel->norder) &&
           bind_output(f, sel, sel->cols, j ? j->col_rels : NULL, sel->ncols);
     return *ok ? plan_needs(f, err) : ICE_OK;
 }
 
-ice_code ice__fast_select(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v, ice_cursor *c, bool *done,
-                          ice_error *err)
+ice_code ice__fast_select(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v,
+                          ice_cursor *c, bool *done, ice_error *err)
 {
     const ice_select *sel = &p->stmt.select;
     fast_plan f = {.s = s, .params = params};

@@ -1,8 +1,9 @@
-/* Publishing from a warehouse: by hand and in the background. One flusher at a time on a host holds the lease; it brings its process up
- * to date, hands the table states to table/, and tells everybody that pointers moved.
+/* Publishing from a warehouse: by hand and in the background. One flusher at a time on a host holds the
+ * lease; it brings its process up to date, hands the table states to table/, and tells everybody that
+ * pointers moved.
  *
- * What is published at P: every table state as applied at P (V1). Tables the range did not touch are left alone. Afterwards the log is
- * trimmed to P. */
+ * What is published at P: every table state as applied at P (V1). Tables the range did not touch are left
+ * alone. Afterwards the log is trimmed to P. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 #include "txn/txn_int.h"
 
 #define LEASE ((uint64_t)0x666c757368657273) /* name of the flusher's lease */
-#define COMPACT_FILES 8                      /* data files of a table that make the background flusher compact it */
+#define COMPACT_FILES 8 /* data files of a table that make the background flusher compact it */
 
 static ice_code take_lease(ice_warehouse *wh, ice_locker *locker, bool wait, bool *taken, ice_error *err)
 {
@@ -56,11 +57,13 @@ static bool needs_flush(const ice__entry *e, const ice_tabstate *st)
 {
     ice_tail_counts n;
     ice_tail_counts_get(st->tail, &n);
-    return e->nstaged || !e->catalog_name || n.versions + n.tombstones > 0 || strcmp(e->name, e->catalog_name) != 0 || !st->published ||
+    return e->nstaged || !e->catalog_name || n.versions + n.tombstones > 0 ||
+           strcmp(e->name, e->catalog_name) != 0 || !st->published ||
            ice_published_def(st->published)->schema_id != st->def->schema_id;
 }
 
-static ice_code plan_tables(ice_warehouse *wh, ice__registry *reg, ice_str only, plan *p, ice_arena *a, ice_error *err)
+static ice_code plan_tables(ice_warehouse *wh, ice__registry *reg, ice_str only, plan *p, ice_arena *a,
+                            ice_error *err)
 {
     (void)wh;
     for (size_t i = 0; i < reg->n; i++) {
@@ -68,13 +71,15 @@ static ice_code plan_tables(ice_warehouse *wh, ice__registry *reg, ice_str only,
         ice_tabstate *st = atomic_load(&e->state);
         if (only.ptr && !ice_str_eqc(only, e->name))
             continue;
-        /* A table that was never loaded has nothing in the tail (V3); a renamed one was loaded when its record was applied. */
+        /* A table that was never loaded has nothing in the tail (V3); a renamed one was loaded when its
+         * record was applied. */
         if (!st || !needs_flush(e, st))
             continue;
         ice_flush_table *t = plan_add(p, a);
         if (!t)
             return ice_fail_nomem(err);
-        *t = (ice_flush_table){.state = st, .catalog_name = ice_str_c(e->catalog_name), .location = ice_str_c(e->location)};
+        *t = (ice_flush_table){
+            .state = st, .catalog_name = ice_str_c(e->catalog_name), .location = ice_str_c(e->location)};
         p->entries[p->n - 1] = e;
     }
     return ICE_OK;
@@ -87,19 +92,24 @@ static ice_code plan_drops(ice_warehouse *wh, plan *p, ice_arena *a, ice_error *
     ice_code rc = ice_catalog_list(wh->catalog, a, &list, &n, err);
     for (size_t i = 0; rc == ICE_OK && i < n; i++) {
         ice_uuid id;
-        if (ice__is_history_name(list[i].name) || !ice_location_uuid(list[i].metadata_location, &id) || !ice__wh_dropped(wh, id))
+        if (ice__is_history_name(list[i].name) || !ice_location_uuid(list[i].metadata_location, &id) ||
+            !ice__wh_dropped(wh, id))
             continue;
         ice_flush_table *t = plan_add(p, a);
         if (!t)
             return ice_fail_nomem(err);
-        *t = (ice_flush_table){.catalog_name = list[i].name, .location = list[i].metadata_location, .dropped = true};
+        *t = (ice_flush_table){
+            .catalog_name = list[i].name, .location = list[i].metadata_location, .dropped = true};
         p->entries[p->n - 1] = NULL;
     }
     return rc;
 }
 
 /* The first log position that some table still needs: P when everything was published, else where it was. */
-static ice_code trim_log(ice_warehouse *wh, uint64_t position, ice_error *err) { return ice_log_trim(wh->log, position, err); }
+static ice_code trim_log(ice_warehouse *wh, uint64_t position, ice_error *err)
+{
+    return ice_log_trim(wh->log, position, err);
+}
 
 static ice_code flush_once(ice_warehouse *wh, ice_str only, size_t *published, ice_error *err)
 {
@@ -134,7 +144,8 @@ out:
     return rc;
 }
 
-ice_code ice__flush_all(ice_warehouse *wh, ice_locker *locker, ice_str table, size_t *published, ice_error *err)
+ice_code ice__flush_all(ice_warehouse *wh, ice_locker *locker, ice_str table, size_t *published,
+                        ice_error *err)
 {
     bool taken = false;
     ice_code rc = take_lease(wh, locker, true, &taken, err);
@@ -149,7 +160,8 @@ ice_code ice__flush_all(ice_warehouse *wh, ice_locker *locker, ice_str table, si
 
 /* ---- compaction, expiry ---- */
 
-static ice_code compact_entry(ice_warehouse *wh, ice__entry *e, bool compact, int64_t before, size_t *done, ice_error *err)
+static ice_code compact_entry(ice_warehouse *wh, ice__entry *e, bool compact, int64_t before, size_t *done,
+                              ice_error *err)
 {
     ice_arena *a = ice_arena_create();
     ice_tabstate *st = NULL;
@@ -160,7 +172,8 @@ static ice_code compact_entry(ice_warehouse *wh, ice__entry *e, bool compact, in
         if (compact)
             rc = ice_compact(&wh->env, st->published, ice_str_c(e->catalog_name), a, &location, &did, err);
         else
-            rc = ice_expire(&wh->env, st->published, ice_str_c(e->catalog_name), before, a, &location, &did, err);
+            rc = ice_expire(&wh->env, st->published, ice_str_c(e->catalog_name), before, a, &location, &did,
+                            err);
     }
     if (rc == ICE_OK && did) {
         ice_log_published(wh->log);
@@ -174,7 +187,8 @@ static ice_code compact_entry(ice_warehouse *wh, ice__entry *e, bool compact, in
     return rc;
 }
 
-ice_code ice__compact_all(ice_warehouse *wh, ice_locker *locker, ice_str table, bool compact, int64_t before, size_t *done, ice_error *err)
+ice_code ice__compact_all(ice_warehouse *wh, ice_locker *locker, ice_str table, bool compact, int64_t before,
+                          size_t *done, ice_error *err)
 {
     ice__registry *reg = NULL;
     bool taken = false;
@@ -239,7 +253,8 @@ static void background_round(ice_warehouse *wh, ice_locker *locker)
         rc = compact_fragmented(wh, &err);
     ice_lease_release(locker, LEASE);
     pthread_mutex_lock(&wh->flusher_mutex);
-    snprintf(wh->flusher_error, sizeof wh->flusher_error, "%s", rc == ICE_OK || rc == ICE_CONFLICT ? "" : err.message);
+    snprintf(wh->flusher_error, sizeof wh->flusher_error, "%s",
+             rc == ICE_OK || rc == ICE_CONFLICT ? "" : err.message);
     pthread_mutex_unlock(&wh->flusher_mutex);
 }
 

@@ -21,7 +21,8 @@ bool ice__wh_dropped(ice_warehouse *wh, ice_uuid id)
 
 /* ---- the catalog ---- */
 
-/* Uuid of a catalog entry: from our directory names; a table of another engine gets one made of its name, for ever the same. */
+/* Uuid of a catalog entry: from our directory names; a table of another engine gets one made of its name, for
+ * ever the same. */
 static ice_uuid entry_uuid(const ice_catalog_entry *e)
 {
     ice_uuid id;
@@ -47,7 +48,8 @@ ice_code ice__wh_list_catalog(ice_warehouse *wh, ice__registry *reg, ice_error *
     for (size_t i = 0; rc == ICE_OK && i < n; i++) {
         if (ice__is_history_name(list_[i].name))
             continue;
-        ice__entry *e = ice__entry_create(entry_uuid(&list_[i]), list_[i].name, list_[i].name, list_[i].metadata_location, NULL);
+        ice__entry *e = ice__entry_create(entry_uuid(&list_[i]), list_[i].name, list_[i].name,
+                                          list_[i].metadata_location, NULL);
         rc = e ? ice__registry_put(reg, e, err) : ice_fail_nomem(err);
     }
     ice_arena_free(a);
@@ -57,7 +59,8 @@ ice_code ice__wh_list_catalog(ice_warehouse *wh, ice__registry *reg, ice_error *
 /* ---- following published snapshots ---- */
 
 /* Puts staged files committed after what `*p` holds into it. */
-static ice_code stage_again(ice_warehouse *wh, const ice__entry *from, const ice_tabledef *def, ice_published **p, ice_error *err)
+static ice_code stage_again(ice_warehouse *wh, const ice__entry *from, const ice_tabledef *def,
+                            ice_published **p, ice_error *err)
 {
     ice_staged_file *files = calloc(from->nstaged + 1, sizeof *files);
     ice_published *staged = NULL;
@@ -66,7 +69,8 @@ static ice_code stage_again(ice_warehouse *wh, const ice__entry *from, const ice
     for (size_t i = 0; rc == ICE_OK && i < from->nstaged; i++)
         if (from->staged[i].file.commit_time > ice_published_flushed(*p))
             files[n++] = from->staged[i].file;
-    if (rc == ICE_OK && n > 0 && (rc = ice_published_stage(&wh->env, *p, def, files, n, &staged, err)) == ICE_OK) {
+    if (rc == ICE_OK && n > 0 &&
+        (rc = ice_published_stage(&wh->env, *p, def, files, n, &staged, err)) == ICE_OK) {
         ice_published_unref(*p);
         *p = staged;
     }
@@ -74,10 +78,10 @@ static ice_code stage_again(ice_warehouse *wh, const ice__entry *from, const ice
     return rc;
 }
 
-/* The state an entry gets when its table's pointer moved to `location`: the new snapshot, and the tail without what it holds. A
- * definition the snapshot has not seen yet (changed in the tail) stays. */
-static ice_code republished(ice_warehouse *wh, const ice__entry *from, const ice_tabstate *old, ice_str location, int64_t *flushed,
-                            ice_tabstate **out, ice_error *err)
+/* The state an entry gets when its table's pointer moved to `location`: the new snapshot, and the tail
+ * without what it holds. A definition the snapshot has not seen yet (changed in the tail) stays. */
+static ice_code republished(ice_warehouse *wh, const ice__entry *from, const ice_tabstate *old,
+                            ice_str location, int64_t *flushed, ice_tabstate **out, ice_error *err)
 {
     ice_published *p = NULL;
     ice_tail *tail = NULL;
@@ -100,11 +104,13 @@ out:
     return rc;
 }
 
-static ice_code refresh_entry(ice_warehouse *wh, ice__registry *reg, const ice_catalog_entry *ce, ice_error *err)
+static ice_code refresh_entry(ice_warehouse *wh, ice__registry *reg, const ice_catalog_entry *ce,
+                              ice_error *err)
 {
     ice_uuid id = entry_uuid(ce);
     ice__entry *old = ice__registry_find_uuid(reg, id);
-    if (old && old->location && ice_str_eqc(ce->metadata_location, old->location) && ice_str_eqc(ce->name, old->catalog_name))
+    if (old && old->location && ice_str_eqc(ce->metadata_location, old->location) &&
+        ice_str_eqc(ce->name, old->catalog_name))
         return ICE_OK;
     ice_tabstate *state = old ? atomic_load(&old->state) : NULL, *fresh = NULL;
     int64_t flushed = 0;
@@ -140,7 +146,10 @@ static ice_code building(ice_warehouse *wh, ice_error *err)
     return ICE_OK;
 }
 
-static const ice__registry *newest(const ice_warehouse *wh) { return wh->building ? wh->building : wh->registry; }
+static const ice__registry *newest(const ice_warehouse *wh)
+{
+    return wh->building ? wh->building : wh->registry;
+}
 
 static bool same_keys(const ice_tabstate *s, const ice_tabledef *def, ice_error *err)
 {
@@ -157,7 +166,8 @@ static bool same_keys(const ice_tabstate *s, const ice_tabledef *def, ice_error 
     return same;
 }
 
-ice_code ice__state_with_def(ice_tabstate *old, ice_tabledef *def, bool committed, ice_tabstate **out, ice_error *err)
+ice_code ice__state_with_def(ice_tabstate *old, ice_tabledef *def, bool committed, ice_tabstate **out,
+                             ice_error *err)
 {
     ice_tail *tail = NULL;
     ice_code rc = ICE_OK;
@@ -180,10 +190,11 @@ ice_code ice__state_with_def(ice_tabstate *old, ice_tabledef *def, bool committe
     return rc;
 }
 
-static ice_code put_state(ice_warehouse *wh, ice_uuid id, ice_str name, const ice__entry *old, ice_tabstate *state,
-                          const ice_staged_file *staged, ice_error *err)
+static ice_code put_state(ice_warehouse *wh, ice_uuid id, ice_str name, const ice__entry *old,
+                          ice_tabstate *state, const ice_staged_file *staged, ice_error *err)
 {
-    ice__entry *e = ice__entry_create(id, name, ice_str_c(old ? old->catalog_name : NULL), ice_str_c(old ? old->location : NULL), state);
+    ice__entry *e = ice__entry_create(id, name, ice_str_c(old ? old->catalog_name : NULL),
+                                      ice_str_c(old ? old->location : NULL), state);
     if (!e) {
         ice_tabstate_unref(state);
         return ice_fail_nomem(err);
@@ -241,8 +252,8 @@ static ice_code apply_drop(void *arg, ice_uuid id, ice_error *err)
     return ICE_OK;
 }
 
-static ice_code apply_table(void *arg, ice_uuid id, void **handle, const ice_tabledef **def, const ice_keys **keys, bool *skip,
-                            ice_error *err)
+static ice_code apply_table(void *arg, ice_uuid id, void **handle, const ice_tabledef **def,
+                            const ice_keys **keys, bool *skip, ice_error *err)
 {
     ice_warehouse *wh = arg;
     ice_tabstate *state = NULL;
@@ -267,14 +278,15 @@ static ice_code apply_insert(void *arg, void *handle, const ice_value *row, ice_
     return ice_tail_insert(((ice_tabstate *)handle)->tail, row, wh->applying, op, NULL, err);
 }
 
-static ice_code apply_end(void *arg, void *handle, const ice_value *key, int64_t base_start, ice_row_op op, ice_error *err)
+static ice_code apply_end(void *arg, void *handle, const ice_value *key, int64_t base_start, ice_row_op op,
+                          ice_error *err)
 {
     ice_warehouse *wh = arg;
     return ice_tail_end(((ice_tabstate *)handle)->tail, key, base_start, wh->applying, op, NULL, err);
 }
 
-/* Rows of a staged file: the table's state gets published files that have it. Handles of the record go on naming the old state, whose
- * tail is the same. */
+/* Rows of a staged file: the table's state gets published files that have it. Handles of the record go on
+ * naming the old state, whose tail is the same. */
 static ice_code apply_staged(void *arg, void *handle, const ice_staged_file *f, ice_error *err)
 {
     ice_warehouse *wh = arg;
@@ -314,7 +326,8 @@ static void apply_sequence(void *arg, uint64_t name, int64_t value)
         return;
 }
 
-static const ice_record_sink apply_sink = {apply_def, apply_drop, apply_table, apply_insert, apply_end, apply_staged, apply_sequence};
+static const ice_record_sink apply_sink = {apply_def, apply_drop,   apply_table,   apply_insert,
+                                           apply_end, apply_staged, apply_sequence};
 
 static void share(ice_warehouse *wh, int64_t commit, uint64_t position)
 {
@@ -357,7 +370,8 @@ static ice_code apply_records(ice_warehouse *wh, uint64_t upto, ice_error *err)
     return rc;
 }
 
-/* The log was trimmed past what this process had read (everything before is published): start from the catalog again. */
+/* The log was trimmed past what this process had read (everything before is published): start from the
+ * catalog again. */
 static ice_code start_over(ice_warehouse *wh, ice_error *err)
 {
     ice__registry *reg = ice__registry_copy(NULL);
@@ -400,9 +414,10 @@ static void note_unflushed(ice_warehouse *wh)
     atomic_store(&wh->unflushed_bytes, bytes);
 }
 
-/* Called under wh->apply. The catalog is read before the log's end is looked at: what a pointer holds was durable when it was
- * published, so everything up to its F is applied before it is used (V1). Tables whose drop was applied before are not brought back
- * (wh->dropped: the catalog may list them until the next flush). */
+/* Called under wh->apply. The catalog is read before the log's end is looked at: what a pointer holds was
+ * durable when it was published, so everything up to its F is applied before it is used (V1). Tables whose
+ * drop was applied before are not brought back (wh->dropped: the catalog may list them until the next flush).
+ */
 static ice_code refresh_locked(ice_warehouse *wh, ice_error *err)
 {
     ice_log_state before, now;
@@ -434,7 +449,8 @@ static ice_code catchup_locked(ice_warehouse *wh, ice_error *err)
     ice_log_get_state(wh->log, &st);
     ice_code rc = ICE_OK;
     if (atomic_load(&wh->applied_position) < st.durable) {
-        rc = atomic_load(&wh->applied_position) < st.start ? start_over(wh, err) : apply_records(wh, st.durable, err);
+        rc = atomic_load(&wh->applied_position) < st.start ? start_over(wh, err)
+                                                           : apply_records(wh, st.durable, err);
         if (rc == ICE_NOT_FOUND)
             rc = start_over(wh, err);
     }

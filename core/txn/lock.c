@@ -3,7 +3,8 @@
 
 #include "txn/txn_int.h"
 
-/* The tables of the statement to lock: those that OF names by their name in the statement, else all of its top-level FROM. */
+/* The tables of the statement to lock: those that OF names by their name in the statement, else all of its
+ * top-level FROM. */
 static bool locks(const ice_select *sel, size_t rel)
 {
     for (size_t i = 0; i < sel->nof; i++)
@@ -19,16 +20,20 @@ static ice_code check_of(const ice_select *sel, ice_error *err)
         for (size_t r = 0; r < sel->nrels; r++)
             known |= ice_str_eq(sel->of[i], sel->rel_aliases[r]);
         if (!known)
-            return ice_fail(err, ICE_SYNTAX, "relation \"%.*s\" in FOR UPDATE clause not found in FROM clause", ICE_PRI(sel->of[i]));
+            return ice_fail(err, ICE_SYNTAX,
+                            "relation \"%.*s\" in FOR UPDATE clause not found in FROM clause",
+                            ICE_PRI(sel->of[i]));
     }
     return ICE_OK;
 }
 
-static ice_code keys_sql(const ice_stmt *st, const ice_tabledef *def, const ice_keys *keys, ice_str alias, ice_buf *sql, ice_error *err)
+static ice_code keys_sql(const ice_stmt *st, const ice_tabledef *def, const ice_keys *keys, ice_str alias,
+                         ice_buf *sql, ice_error *err)
 {
     const ice_select *sel = &st->select;
     if (!sel->from_sql.ptr)
-        return ice_fail(err, ICE_UNSUPPORTED, "FOR UPDATE is not allowed with GROUP BY, DISTINCT, aggregates or set operations");
+        return ice_fail(err, ICE_UNSUPPORTED,
+                        "FOR UPDATE is not allowed with GROUP BY, DISTINCT, aggregates or set operations");
     if (sel->with_sql.ptr)
         ice_buf_printf(sql, "%.*s ", ICE_PRI(sel->with_sql));
     ice_buf_puts(sql, "SELECT ");
@@ -46,7 +51,8 @@ static ice_code keys_sql(const ice_stmt *st, const ice_tabledef *def, const ice_
 }
 
 /* Condition "primary key is one of these rows". */
-static ice_code only_rows(ice_arena *a, const ice_tabledef *def, const ice_key *pk, ice_value **rows, size_t n, ice_str *out, ice_error *err)
+static ice_code only_rows(ice_arena *a, const ice_tabledef *def, const ice_key *pk, ice_value **rows,
+                          size_t n, ice_str *out, ice_error *err)
 {
     ice_buf b = {0};
     ice_buf_puts(&b, "(");
@@ -79,14 +85,16 @@ typedef struct locking {
     ice_value **kept;
 } locking;
 
-static ice_code lock_rows(locking *l, const ice_tabledef *def, const ice_key *pk, const ice__rowset *rows, ice_error *err)
+static ice_code lock_rows(locking *l, const ice_tabledef *def, const ice_key *pk, const ice__rowset *rows,
+                          ice_error *err)
 {
     const ice_select *sel = &l->st->select;
     if (!(l->kept = ice_arena_array(l->s->scratch, rows->n + 1, sizeof *l->kept)))
         return ice_fail_nomem(err);
     for (size_t r = 0; r < rows->n && (l->limit < 0 || (int64_t)l->nkept < l->limit); r++) {
         uint64_t name = ice__lock_row(def->uuid, ice_key_hash(rows->rows[r], pk->ncols));
-        ice_code rc = ice__tx_lock(l->s, name, sel->lock_shared ? ICE_LOCK_SHARED : ICE_LOCK_EXCLUSIVE, sel->nowait || sel->skip_locked, NULL, err);
+        ice_code rc = ice__tx_lock(l->s, name, sel->lock_shared ? ICE_LOCK_SHARED : ICE_LOCK_EXCLUSIVE,
+                                   sel->nowait || sel->skip_locked, NULL, err);
         if (rc == ICE_LOCK_TIMEOUT && sel->skip_locked)
             continue;
         if (rc != ICE_OK)
@@ -103,7 +111,8 @@ static ice_code lock_rows(locking *l, const ice_tabledef *def, const ice_key *pk
 }
 
 /* Locks the rows of one table that the query reads. */
-static ice_code lock_table(locking *l, ice__stview *v, ice_str name, ice_str alias, const ice_value *params, size_t n, ice_str *only, ice_error *err)
+static ice_code lock_table(locking *l, ice__stview *v, ice_str name, ice_str alias, const ice_value *params,
+                           size_t n, ice_str *only, ice_error *err)
 {
     ice_view *view = NULL;
     ice_buf sql = {0};
@@ -127,19 +136,21 @@ out:
     return rc;
 }
 
-ice_code ice__run_select_lock(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview **v, ice_cursor *c, ice_error *err)
+ice_code ice__run_select_lock(ice_session *s, ice_prepared *p, const ice_value *params, size_t n,
+                              ice__stview **v, ice_cursor *c, ice_error *err)
 {
     const ice_stmt *st = &p->stmt;
     const ice_select *sel = &st->select;
     ice_str locked = ICE_STR_NONE;
-    locking l = {.s = s, .st = st, .limit = st->select.skip_locked && st->select.simple ? st->select.limit : -1};
+    locking l = {
+        .s = s, .st = st, .limit = st->select.skip_locked && st->select.simple ? st->select.limit : -1};
     ice_code rc;
     ice_str only = ICE_STR_NONE;
     ICE_TRY(check_of(sel, err));
     if (l.limit <= -2)
         l.limit = l.limit == ICE_SQL_LIMIT_EXPR || params[-2 - l.limit].null ? -1 : params[-2 - l.limit].i;
-    /* Rows are read on a view in which every one of them was locked before the view was taken: so the statement looks again, with its
-     * locks, until it meets no row that it had not locked. */
+    /* Rows are read on a view in which every one of them was locked before the view was taken: so the
+     * statement looks again, with its locks, until it meets no row that it had not locked. */
     for (bool again = true; again;) {
         size_t mark = ice_lock_mark(s->locker);
         ice__stview *fresh = NULL;

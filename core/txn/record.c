@@ -2,7 +2,10 @@
 
 #include <stdlib.h>
 
-void ice__record_begin(ice_buf *b) { ice_buf_put_u8(b, ICE_RECORD_FORMAT); }
+void ice__record_begin(ice_buf *b)
+{
+    ice_buf_put_u8(b, ICE_RECORD_FORMAT);
+}
 
 ice_code ice__record_def(ice_buf *b, const ice_tabledef *def, ice_error *err)
 {
@@ -100,7 +103,8 @@ typedef struct rec_state {
 
 static ice_code corrupt(const rec_state *s, const char *what, ice_error *err)
 {
-    return ice_fail(err, ICE_CORRUPT, "log record: %s (%zu bytes before its end)", what, ice_reader_left(&s->r));
+    return ice_fail(err, ICE_CORRUPT, "log record: %s (%zu bytes before its end)", what,
+                    ice_reader_left(&s->r));
 }
 
 static ice_code read_uuid(rec_state *s, ice_uuid *out, ice_error *err)

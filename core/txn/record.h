@@ -9,8 +9,8 @@
  *     u8 'R' varint k u32 n [i64 base_start key]      row deleted
  *     u8 'Q' u64 name i64 value                       a sequence has handed out `value`
  *     u8 'S' varint k u32 n [varint key length, key, varint rows, varint bytes, metrics as JSON]
- *                                                     rows of a Parquet file staged before the commit (bulk path)
- *   key: primary key of the old version, base_start its _row_start (0: not known); key and row as
+ *                                                     rows of a Parquet file staged before the commit (bulk
+ * path) key: primary key of the old version, base_start its _row_start (0: not known); key and row as
  *   ice_row_encode writes them under the definition.
  *
  * Read without trust: ICE_CORRUPT. */
@@ -39,15 +39,16 @@ void ice__record_change(ice_buf *b, const ice_change *c);
 void ice__record_staged(ice_buf *b, size_t table, const ice_staged_file *f);
 void ice__record_sequence(ice_buf *b, uint64_t name, int64_t value);
 
-/* What a reader of records does with them; `table` finds the definition in force by uuid (its columns' types tell how to
- * decode) or leaves *skip set. Rows are views into the record. */
+/* What a reader of records does with them; `table` finds the definition in force by uuid (its columns' types
+ * tell how to decode) or leaves *skip set. Rows are views into the record. */
 typedef struct ice_record_sink {
-    ice_code (*def)(void *arg, ice_tabledef *def, ice_error *err);           /* takes ownership */
+    ice_code (*def)(void *arg, ice_tabledef *def, ice_error *err); /* takes ownership */
     ice_code (*drop)(void *arg, ice_uuid table, ice_error *err);
     ice_code (*table)(void *arg, ice_uuid table, void **handle, const ice_tabledef **def,
                       const ice_keys **keys, bool *skip, ice_error *err);
     ice_code (*insert)(void *arg, void *handle, const ice_value *row, ice_row_op op, ice_error *err);
-    ice_code (*end)(void *arg, void *handle, const ice_value *key, int64_t base_start, ice_row_op op, ice_error *err);
+    ice_code (*end)(void *arg, void *handle, const ice_value *key, int64_t base_start, ice_row_op op,
+                    ice_error *err);
     ice_code (*staged)(void *arg, void *handle, const ice_staged_file *f, ice_error *err);
     void (*sequence)(void *arg, uint64_t name, int64_t value);
 } ice_record_sink;

@@ -14,7 +14,8 @@ static char *copy_str(ice_str s)
     return c;
 }
 
-ice__entry *ice__entry_create(ice_uuid id, ice_str name, ice_str catalog_name, ice_str location, ice_tabstate *state)
+ice__entry *ice__entry_create(ice_uuid id, ice_str name, ice_str catalog_name, ice_str location,
+                              ice_tabstate *state)
 {
     ice__entry *e = calloc(1, sizeof *e);
     if (!e)

@@ -3,7 +3,8 @@
 
 #include "txn/txn_int.h"
 
-static ice_code add_row(ice_arena *a, ice_value ***rows, size_t *n, size_t *cap, const ice_value *row, size_t ncols, ice_error *err)
+static ice_code add_row(ice_arena *a, ice_value ***rows, size_t *n, size_t *cap, const ice_value *row,
+                        size_t ncols, ice_error *err)
 {
     if (*n == *cap) {
         size_t grown_cap = *cap ? *cap * 2 : 16;
@@ -48,7 +49,8 @@ static ice_code pick(ice_arena *a, ice_str *sql, const ice_value **params, size_
     return ICE_OK;
 }
 
-ice_code ice__collect(ice_session *s, ice__stview *v, ice_str sql, const ice_value *params, size_t n, ice__rowset *out, ice_error *err)
+ice_code ice__collect(ice_session *s, ice__stview *v, ice_str sql, const ice_value *params, size_t n,
+                      ice__rowset *out, ice_error *err)
 {
     ice__econn *c = NULL;
     ice_result *r = NULL;
@@ -87,7 +89,8 @@ ice_code ice__cursor_column(ice_cursor *c, ice_str name, ice_type type, ice_str 
         return ice_fail_nomem(err);
     if (c->ncols)
         memcpy(grown, c->cols, c->ncols * sizeof *grown);
-    grown[c->ncols] = (ice_result_column){ice_arena_str(c->arena, name), type, ice_arena_str(c->arena, duck_type)};
+    grown[c->ncols] =
+        (ice_result_column){ice_arena_str(c->arena, name), type, ice_arena_str(c->arena, duck_type)};
     c->cols = grown;
     c->ncols++;
     return ICE_OK;
@@ -124,8 +127,14 @@ void ice_cursor_value(ice_cursor *c, size_t col, size_t row, ice_value *out)
         *out = c->rows[c->batch_first + row][col];
 }
 
-int64_t ice_cursor_rowcount(const ice_cursor *c) { return c->rowcount; }
-const char *ice_cursor_path(const ice_cursor *c) { return c->path; }
+int64_t ice_cursor_rowcount(const ice_cursor *c)
+{
+    return c->rowcount;
+}
+const char *ice_cursor_path(const ice_cursor *c)
+{
+    return c->path;
+}
 
 void ice_cursor_close(ice_cursor *c)
 {
@@ -154,15 +163,20 @@ void ice_cursor_close(ice_cursor *c)
 static bool plain(const ice_tabledef *def, size_t n, const ice_expr *exprs)
 {
     for (size_t i = 0; i < n; i++)
-        if (!exprs[i].column.ptr || exprs[i].kind != ICE_E_OTHER || ice_tabledef_find(def, exprs[i].column) < 0)
+        if (!exprs[i].column.ptr || exprs[i].kind != ICE_E_OTHER ||
+            ice_tabledef_find(def, exprs[i].column) < 0)
             return false;
     return true;
 }
 
-static bool hidden(const ice_column *col) { return ice_str_eqc(col->name, "_row_key"); }
+static bool hidden(const ice_column *col)
+{
+    return ice_str_eqc(col->name, "_row_key");
+}
 
 /* RETURNING *: the row without a hidden key. */
-static ice_code star_row(ice_session *s, ice_cursor *c, const ice_tabledef *def, const ice_value *row, ice_error *err)
+static ice_code star_row(ice_session *s, ice_cursor *c, const ice_tabledef *def, const ice_value *row,
+                         ice_error *err)
 {
     size_t n = 0;
     ice_value *shown = ice_arena_array(s->scratch, def->ncols + 1, sizeof *shown);
@@ -183,8 +197,8 @@ static ice_code column_of(ice_cursor *c, const ice_column *col, ice_str name, ic
     return rc;
 }
 
-ice_code ice__returning_open(ice_cursor *c, const ice_tabledef *def, bool star, size_t n, const ice_expr *exprs, const ice_str *names,
-                             ice_error *err)
+ice_code ice__returning_open(ice_cursor *c, const ice_tabledef *def, bool star, size_t n,
+                             const ice_expr *exprs, const ice_str *names, ice_error *err)
 {
     ice_code rc = ICE_OK;
     if (star) {
@@ -194,7 +208,8 @@ ice_code ice__returning_open(ice_cursor *c, const ice_tabledef *def, bool star, 
         return rc;
     }
     if (!plain(def, n, exprs)) {
-        /* Types of expressions are known with the first row; a statement that returns none has text columns. */
+        /* Types of expressions are known with the first row; a statement that returns none has text columns.
+         */
         for (size_t i = 0; rc == ICE_OK && i < n; i++)
             rc = ice__cursor_column(c, names[i], (ice_type){.kind = ICE_T_STRING}, ICE_STR("VARCHAR"), err);
         return rc;
@@ -204,8 +219,8 @@ ice_code ice__returning_open(ice_cursor *c, const ice_tabledef *def, bool star, 
     return rc;
 }
 
-static ice_code returning_by_engine(ice_session *s, ice_cursor *c, const ice_tabledef *def, size_t n, const ice_expr *exprs, const ice_value *row,
-                                    ice_error *err)
+static ice_code returning_by_engine(ice_session *s, ice_cursor *c, const ice_tabledef *def, size_t n,
+                                    const ice_expr *exprs, const ice_value *row, ice_error *err)
 {
     ice_buf sql = {0};
     ice__rowset rows = {0};
@@ -230,8 +245,8 @@ out:
     return rc;
 }
 
-ice_code ice__returning_row(ice_session *s, ice_cursor *c, const ice_tabledef *def, bool star, size_t n, const ice_expr *exprs,
-                            const ice_value *row, ice_error *err)
+ice_code ice__returning_row(ice_session *s, ice_cursor *c, const ice_tabledef *def, bool star, size_t n,
+                            const ice_expr *exprs, const ice_value *row, ice_error *err)
 {
     ice_value out[64], *values = out;
     if (star)

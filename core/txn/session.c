@@ -4,8 +4,8 @@
 
 #include "txn/txn_int.h"
 
-#define PLANS 1024          /* statements kept by a session */
-#define RESTARTS 64         /* of a statement whose rows changed under it */
+#define PLANS 1024  /* statements kept by a session */
+#define RESTARTS 64 /* of a statement whose rows changed under it */
 
 /* ---- opening and closing ---- */
 
@@ -28,7 +28,10 @@ ice_code ice_session_open(const ice_config *config, ice_session **out, ice_error
     return ICE_OK;
 }
 
-bool ice_session_is_foreign(const ice_session *s) { return s->fork_generation != ice__fork_generation(); }
+bool ice_session_is_foreign(const ice_session *s)
+{
+    return s->fork_generation != ice__fork_generation();
+}
 
 static void prepared_free(ice_prepared *p)
 {
@@ -81,8 +84,14 @@ ice_code ice_session_set_timezone(ice_session *s, const char *name, ice_error *e
     return ICE_OK;
 }
 
-const char *ice_session_timezone(const ice_session *s) { return s->timezone; }
-void ice_session_set_fast_path(ice_session *s, bool on) { s->fast_path = on; }
+const char *ice_session_timezone(const ice_session *s)
+{
+    return s->timezone;
+}
+void ice_session_set_fast_path(ice_session *s, bool on)
+{
+    s->fast_path = on;
+}
 
 ice_code ice_session_set_prelude(ice_session *s, const char *const *statements, size_t n, ice_error *err)
 {
@@ -106,7 +115,10 @@ static ice_code need_open(ice_session *s, bool create, ice_error *err)
     return rc == ICE_OK ? ice_locker_open(s->wh->log, &s->locker, err) : rc;
 }
 
-ice_code ice__session_need(ice_session *s, ice_error *err) { return need_open(s, false, err); }
+ice_code ice__session_need(ice_session *s, ice_error *err)
+{
+    return need_open(s, false, err);
+}
 
 /* ---- plan cache ---- */
 
@@ -135,7 +147,8 @@ static void plan_drop(ice_session *s, ice_prepared *p)
     prepared_free(p);
 }
 
-static ice_code plan_make(ice_session *s, ice_str sql, bool format, uint64_t hash, ice_prepared **out, ice_error *err)
+static ice_code plan_make(ice_session *s, ice_str sql, bool format, uint64_t hash, ice_prepared **out,
+                          ice_error *err)
 {
     ice_prepared *p = calloc(1, sizeof *p);
     if (!p || !(p->arena = ice_arena_create())) {
@@ -145,7 +158,8 @@ static ice_code plan_make(ice_session *s, ice_str sql, bool format, uint64_t has
     p->hash = hash;
     p->format = format;
     p->source = ice_arena_str(p->arena, sql);
-    ice_code rc = p->source.ptr ? ice_sql_params(p->arena, p->source, format, &p->text, err) : ice_fail_nomem(err);
+    ice_code rc =
+        p->source.ptr ? ice_sql_params(p->arena, p->source, format, &p->text, err) : ice_fail_nomem(err);
     if (rc == ICE_OK)
         rc = ice_sql_parse(p->arena, p->text.sql, &p->stmt, err);
     if (rc != ICE_OK) {
@@ -192,10 +206,14 @@ size_t ice_prepared_params(const ice_prepared *p, const ice_str **names)
 
 static bool writes(ice_stmt_kind k)
 {
-    return k == ICE_S_INSERT || k == ICE_S_UPDATE || k == ICE_S_DELETE || k == ICE_S_TRUNCATE || k == ICE_S_SELECT_LOCK;
+    return k == ICE_S_INSERT || k == ICE_S_UPDATE || k == ICE_S_DELETE || k == ICE_S_TRUNCATE ||
+           k == ICE_S_SELECT_LOCK;
 }
 
-static bool is_ddl(ice_stmt_kind k) { return k >= ICE_S_CREATE_TABLE && k <= ICE_S_COMMENT; }
+static bool is_ddl(ice_stmt_kind k)
+{
+    return k >= ICE_S_CREATE_TABLE && k <= ICE_S_COMMENT;
+}
 
 /* Statements about the transaction itself. *done: it was one. */
 static ice_code run_control(ice_session *s, const ice_stmt *st, bool *done, ice_error *err)
@@ -216,7 +234,8 @@ static ice_code run_control(ice_session *s, const ice_stmt *st, bool *done, ice_
             return ice_fail(err, ICE_NO_SAVEPOINT, "savepoints need a transaction");
         if (s->tx.aborted)
             return ice_fail(err, ICE_TX_ABORTED, "the transaction has lost a conflict; roll it back");
-        return st->kind == ICE_S_SAVEPOINT ? ice__tx_savepoint(s, st->simple.name, err) : ice__tx_release(s, st->simple.name, err);
+        return st->kind == ICE_S_SAVEPOINT ? ice__tx_savepoint(s, st->simple.name, err)
+                                           : ice__tx_release(s, st->simple.name, err);
     default:
         *done = false;
         return ICE_OK;
@@ -237,7 +256,8 @@ static ice_code run_set(ice_session *s, const ice_stmt *st, ice_error *err)
         snprintf(zone, sizeof zone, "%.*s", ICE_PRI(value.ptr ? value : ICE_STR("UTC")));
         return ice_session_set_timezone(s, zone, err);
     }
-    return ice_fail(err, ICE_UNSUPPORTED, "SET %.*s is not supported: settings are given in OPTIONS", ICE_PRI(name));
+    return ice_fail(err, ICE_UNSUPPORTED, "SET %.*s is not supported: settings are given in OPTIONS",
+                    ICE_PRI(name));
 }
 
 /* SELECT * of a table with a hidden key: the engine leaves it out. */
@@ -245,22 +265,25 @@ static bool shows_hidden(ice__stview *v, const ice_select *sel)
 {
     ice_view *view = NULL;
     ice_error ignored;
-    return sel->star && sel->table.ptr && ice__stview_table(v, sel->table, &view, &ignored) == ICE_OK && view &&
-           ice_tabledef_find(view->state->def, ICE_STR("_row_key")) >= 0;
+    return sel->star && sel->table.ptr && ice__stview_table(v, sel->table, &view, &ignored) == ICE_OK &&
+           view && ice_tabledef_find(view->state->def, ICE_STR("_row_key")) >= 0;
 }
 
-static ice_code dispatch(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, int64_t as_of, ice__stview **v, ice_cursor *c,
-                         ice_error *err)
+static ice_code dispatch(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, int64_t as_of,
+                         ice__stview **v, ice_cursor *c, ice_error *err)
 {
     const ice_stmt *st = &p->stmt;
     bool done = false;
     ice_code rc;
     switch (st->kind) {
     case ICE_S_SELECT:
-        if (s->fast_path && !as_of && !shows_hidden(*v, &st->select) && (rc = ice__fast_select(s, p, params, n, *v, c, &done, err)) != ICE_OK)
+        if (s->fast_path && !as_of && !shows_hidden(*v, &st->select) &&
+            (rc = ice__fast_select(s, p, params, n, *v, c, &done, err)) != ICE_OK)
             return rc;
         /* EXPLAIN of a locking query explains it without its locks. */
-        return done ? ICE_OK : ice__run_select(s, p, st->explain && st->select.lock ? st->select.text : st->text, params, n, *v, c, err);
+        return done ? ICE_OK
+                    : ice__run_select(s, p, st->explain && st->select.lock ? st->select.text : st->text,
+                                      params, n, *v, c, err);
     case ICE_S_SELECT_LOCK:
         return ice__run_select_lock(s, p, params, n, v, c, err);
     case ICE_S_INSERT:
@@ -289,7 +312,8 @@ static void cursor_reset(ice_cursor *c)
 }
 
 /* Runs on a fresh view, again where a row changed between view and lock (locks are kept, so it ends). */
-static ice_code run_views(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, int64_t as_of, ice_cursor *c, ice_error *err)
+static ice_code run_views(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, int64_t as_of,
+                          ice_cursor *c, ice_error *err)
 {
     for (int round = 0;; round++) {
         ice__stview *v = NULL;
@@ -306,14 +330,16 @@ static ice_code run_views(ice_session *s, ice_prepared *p, const ice_value *para
         ice__stview_unref(v);
         bool again = rc == ICE_CONFLICT && !s->wh->config.snapshot_isolation && round < RESTARTS;
         if (rc == ICE_CONFLICT && !again)
-            rc = ice_fail(err, ICE_SERIALIZATION, "could not serialize access: a row changed while the statement ran");
+            rc = ice_fail(err, ICE_SERIALIZATION,
+                          "could not serialize access: a row changed while the statement ran");
         if (!again)
             return rc;
         cursor_reset(c);
     }
 }
 
-static ice_code run_checked(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, int64_t as_of, ice_cursor *c, ice_error *err)
+static ice_code run_checked(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, int64_t as_of,
+                            ice_cursor *c, ice_error *err)
 {
     const ice_stmt *st = &p->stmt;
     bool done = false, change = writes(st->kind) || is_ddl(st->kind);
@@ -323,7 +349,8 @@ static ice_code run_checked(ice_session *s, ice_prepared *p, const ice_value *pa
     if (s->tx.aborted)
         return ice_fail(err, ICE_TX_ABORTED, "the transaction has lost a conflict; roll it back");
     if (change && as_of)
-        return ice_fail(err, ICE_READ_ONLY, "the past can't be changed: a statement with as_of must be a SELECT");
+        return ice_fail(err, ICE_READ_ONLY,
+                        "the past can't be changed: a statement with as_of must be a SELECT");
     if (change && st->kind != ICE_S_SELECT_LOCK && s->wh->config.read_only)
         return ice_fail(err, ICE_READ_ONLY, "the warehouse is open read-only");
     rc = run_views(s, p, params, n, as_of, c, err);
@@ -360,27 +387,30 @@ static ice_code cursor_new(ice_session *s, ice_cursor **out, ice_error *err)
 static ice_code start(ice_session *s, const ice_prepared *p, size_t nparams, ice_error *err)
 {
     if (ice_session_is_foreign(s))
-        return ice_fail(err, ICE_MISUSE, "the connection was opened before fork(): open another in the child");
+        return ice_fail(err, ICE_MISUSE,
+                        "the connection was opened before fork(): open another in the child");
     if (nparams != p->text.nparams)
-        return ice_fail(err, ICE_SYNTAX, "the statement has %zu placeholders but %zu parameters are supplied", p->text.nparams, nparams);
+        return ice_fail(err, ICE_SYNTAX, "the statement has %zu placeholders but %zu parameters are supplied",
+                        p->text.nparams, nparams);
     atomic_store(&s->interrupted, false);
     ice_arena_reset(s->scratch);
     return ICE_OK;
 }
 
-ice_code ice_session_run(ice_session *s, ice_prepared *p, const ice_value *params, size_t nparams, int64_t as_of, ice_cursor **out,
-                         ice_error *err)
+ice_code ice_session_run(ice_session *s, ice_prepared *p, const ice_value *params, size_t nparams,
+                         int64_t as_of, ice_cursor **out, ice_error *err)
 {
     ice_cursor *c = NULL;
     ice_code rc = start(s, p, nparams, err);
-    if (rc == ICE_OK && (rc = cursor_new(s, &c, err)) == ICE_OK && (rc = run_checked(s, p, params, nparams, as_of, c, err)) != ICE_OK)
+    if (rc == ICE_OK && (rc = cursor_new(s, &c, err)) == ICE_OK &&
+        (rc = run_checked(s, p, params, nparams, as_of, c, err)) != ICE_OK)
         ice_cursor_close(c);
     *out = rc == ICE_OK ? c : NULL;
     return rc;
 }
 
-ice_code ice__run_select(ice_session *s, ice_prepared *p, ice_str sql, const ice_value *params, size_t n, ice__stview *v, ice_cursor *c,
-                         ice_error *err)
+ice_code ice__run_select(ice_session *s, ice_prepared *p, ice_str sql, const ice_value *params, size_t n,
+                         ice__stview *v, ice_cursor *c, ice_error *err)
 {
     (void)p;
     ice_code rc = ice__econn_get(s, v, &c->econn, err);
@@ -398,10 +428,13 @@ ice_code ice__run_select(ice_session *s, ice_prepared *p, ice_str sql, const ice
     return ICE_OK;
 }
 
-static void arrow_done(void *arg) { ice__econn_release(arg); }
+static void arrow_done(void *arg)
+{
+    ice__econn_release(arg);
+}
 
-ice_code ice_session_run_arrow(ice_session *s, ice_prepared *p, const ice_value *params, size_t nparams, int64_t as_of,
-                               struct ArrowArrayStream *out, ice_error *err)
+ice_code ice_session_run_arrow(ice_session *s, ice_prepared *p, const ice_value *params, size_t nparams,
+                               int64_t as_of, struct ArrowArrayStream *out, ice_error *err)
 {
     ice__stview *v = NULL;
     ice__econn *c = NULL;
@@ -414,7 +447,8 @@ ice_code ice_session_run_arrow(ice_session *s, ice_prepared *p, const ice_value 
     }
     ICE_TRY(ice__stview_open(s, as_of, &v, err));
     ICE_TRY(ice__econn_get(s, v, &c, err));
-    if ((rc = ice_engine_run_arrow(c->conn, p->stmt.text, params, nparams, out, arrow_done, c, err)) != ICE_OK)
+    if ((rc = ice_engine_run_arrow(c->conn, p->stmt.text, params, nparams, out, arrow_done, c, err)) !=
+        ICE_OK)
         ice__econn_release(c);
 out:
     ice__stview_unref(v);
@@ -426,7 +460,8 @@ out:
 ice_code ice_session_begin(ice_session *s, ice_error *err)
 {
     if (ice_session_is_foreign(s))
-        return ice_fail(err, ICE_MISUSE, "the connection was opened before fork(): open another in the child");
+        return ice_fail(err, ICE_MISUSE,
+                        "the connection was opened before fork(): open another in the child");
     s->tx.open = true;
     return ICE_OK;
 }
@@ -450,7 +485,10 @@ ice_code ice_session_rollback(ice_session *s, ice_error *err)
     return ICE_OK;
 }
 
-bool ice_session_in_transaction(const ice_session *s) { return s->tx.open; }
+bool ice_session_in_transaction(const ice_session *s)
+{
+    return s->tx.open;
+}
 
 int64_t ice_session_now(ice_session *s)
 {

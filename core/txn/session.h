@@ -1,11 +1,12 @@
 /* Warehouses, sessions, statements: what the Python module calls.
  *
- * A warehouse is shared by the sessions of a process that name the same (WAREHOUSE, catalog, namespace). A session is one
- * connection: one transaction at a time, used by one thread at a time (ice_session_interrupt from any). A cursor holds one
- * statement's result; several may be open in one session.
+ * A warehouse is shared by the sessions of a process that name the same (WAREHOUSE, catalog, namespace). A
+ * session is one connection: one transaction at a time, used by one thread at a time (ice_session_interrupt
+ * from any). A cursor holds one statement's result; several may be open in one session.
  *
- * Transactions (docs/transactions.md): autocommit unless ice_session_begin was called. In a transaction a failed statement takes back its own
- * changes; the transaction is then aborted (ICE_TX_ABORTED) until rollback or rollback to a savepoint, as in PostgreSQL. */
+ * Transactions (docs/transactions.md): autocommit unless ice_session_begin was called. In a transaction a
+ * failed statement takes back its own changes; the transaction is then aborted (ICE_TX_ABORTED) until
+ * rollback or rollback to a savepoint, as in PostgreSQL. */
 #ifndef ICE_TXN_SESSION_H
 #define ICE_TXN_SESSION_H
 
@@ -23,52 +24,62 @@ typedef struct ice_config {
     const char *ns;             /* namespace */
     const char *duckdb_library; /* absolute path of the wheel's extension module */
     bool read_only;
-    bool sync;                  /* durability "full" (true) or "none" */
-    bool snapshot_isolation;    /* isolation-level "snapshot"; false: read committed */
-    int threads;                /* of the engine; 0: as many as cores */
-    uint64_t memory_budget;     /* bytes; 0: a quarter of the machine's memory, at most 4 GiB */
-    int64_t flush_interval_ms;  /* age at which the tail is flushed in the background; 0: never by age */
-    uint64_t flush_bytes;       /* size at which it is; 0: 64 MiB */
-    int64_t lock_timeout_ms;    /* < 0: for ever */
+    bool sync;                 /* durability "full" (true) or "none" */
+    bool snapshot_isolation;   /* isolation-level "snapshot"; false: read committed */
+    int threads;               /* of the engine; 0: as many as cores */
+    uint64_t memory_budget;    /* bytes; 0: a quarter of the machine's memory, at most 4 GiB */
+    int64_t flush_interval_ms; /* age at which the tail is flushed in the background; 0: never by age */
+    uint64_t flush_bytes;      /* size at which it is; 0: 64 MiB */
+    int64_t lock_timeout_ms;   /* < 0: for ever */
     int64_t max_skew_ms;
     uint64_t log_max_bytes;
-    uint64_t bulk_rows;         /* a transaction with that many new rows in a table writes them to a Parquet file before its commit; 0: never */
+    uint64_t bulk_rows; /* a transaction with that many new rows in a table writes them to a Parquet file
+                           before its commit; 0: never */
     bool fast_path;
     bool background_flush;
 } ice_config;
 void ice_config_defaults(ice_config *c);
 
-/* Opens a session (and its warehouse, when it is the first). A warehouse that is not there is not an error yet: the first statement that
- * needs it says so, and CREATE TABLE creates it. */
+/* Opens a session (and its warehouse, when it is the first). A warehouse that is not there is not an error
+ * yet: the first statement that needs it says so, and CREATE TABLE creates it. */
 ice_code ice_session_open(const ice_config *config, ice_session **out, ice_error *err) ICE_MUST;
 void ice_session_close(ice_session *s); /* rolls back */
-/* To be called in a forked child for sessions made before the fork: forgets without touching shared state. pthread_atfork is installed by the first open; this is
- * for the Python object, which must not close what it inherited. True when the session belongs to another process. */
+/* To be called in a forked child for sessions made before the fork: forgets without touching shared state.
+ * pthread_atfork is installed by the first open; this is for the Python object, which must not close what it
+ * inherited. True when the session belongs to another process. */
 bool ice_session_is_foreign(const ice_session *s);
 void ice_session_interrupt(ice_session *s);
 
 /* ---- transactions ---- */
 ice_code ice_session_begin(ice_session *s, ice_error *err) ICE_MUST;
-ice_code ice_session_commit(ice_session *s, ice_error *err) ICE_MUST;   /* no transaction: does nothing */
+ice_code ice_session_commit(ice_session *s, ice_error *err) ICE_MUST; /* no transaction: does nothing */
 ice_code ice_session_rollback(ice_session *s, ice_error *err) ICE_MUST;
 bool ice_session_in_transaction(const ice_session *s);
-/* IANA name; ICE_CONFIG when the engine does not know it (noticed at the next statement that uses the engine). */
+/* IANA name; ICE_CONFIG when the engine does not know it (noticed at the next statement that uses the
+ * engine). */
 ice_code ice_session_set_timezone(ice_session *s, const char *name, ice_error *err) ICE_MUST;
 const char *ice_session_timezone(const ice_session *s);
 void ice_session_set_fast_path(ice_session *s, bool on);
-/* Statements run once on every engine connection of the session before its first use (CREATE MACRO ...). Copied. */
-ice_code ice_session_set_prelude(ice_session *s, const char *const *statements, size_t n, ice_error *err) ICE_MUST;
+/* Statements run once on every engine connection of the session before its first use (CREATE MACRO ...).
+ * Copied. */
+ice_code ice_session_set_prelude(ice_session *s, const char *const *statements, size_t n,
+                                 ice_error *err) ICE_MUST;
 
 /* ---- statements ---- */
 
-/* Parses, from the plan cache where the text was seen before. `format`: %s placeholders (PEP 249), else $1. Valid until the next prepare of the session. */
-ice_code ice_session_prepare(ice_session *s, ice_str sql, bool format, ice_prepared **out, ice_error *err) ICE_MUST;
+/* Parses, from the plan cache where the text was seen before. `format`: %s placeholders (PEP 249), else $1.
+ * Valid until the next prepare of the session. */
+ice_code ice_session_prepare(ice_session *s, ice_str sql, bool format, ice_prepared **out,
+                             ice_error *err) ICE_MUST;
 size_t ice_prepared_params(const ice_prepared *p, const ice_str **names); /* *names NULL: positional */
 
-/* Runs it. as_of: commit time in microseconds (ICE_FUTURE, ICE_HISTORY_EXPIRED), or 0 for now; only reads may have one. */
-ice_code ice_session_run(ice_session *s, ice_prepared *p, const ice_value *params, size_t nparams, int64_t as_of, ice_cursor **out, ice_error *err) ICE_MUST;
+/* Runs it. as_of: commit time in microseconds (ICE_FUTURE, ICE_HISTORY_EXPIRED), or 0 for now; only reads may
+ * have one. */
+ice_code ice_session_run(ice_session *s, ice_prepared *p, const ice_value *params, size_t nparams,
+                         int64_t as_of, ice_cursor **out, ice_error *err) ICE_MUST;
 /* The same for reads, whole result as an Arrow C stream. */
-ice_code ice_session_run_arrow(ice_session *s, ice_prepared *p, const ice_value *params, size_t nparams, int64_t as_of, struct ArrowArrayStream *out, ice_error *err) ICE_MUST;
+ice_code ice_session_run_arrow(ice_session *s, ice_prepared *p, const ice_value *params, size_t nparams,
+                               int64_t as_of, struct ArrowArrayStream *out, ice_error *err) ICE_MUST;
 
 /* 0 columns: a statement without a result. */
 size_t ice_cursor_columns(const ice_cursor *c, const ice_result_column **cols);
@@ -78,19 +89,25 @@ ice_code ice_cursor_next(ice_cursor *c, size_t *count, ice_error *err) ICE_MUST;
 void ice_cursor_value(ice_cursor *c, size_t col, size_t row, ice_value *out);
 int64_t ice_cursor_rowcount(const ice_cursor *c); /* rows changed, or rows of a materialised result, or -1 */
 const char *ice_cursor_path(const ice_cursor *c); /* "fast", "engine", "bulk", "" */
-void ice_cursor_close(ice_cursor *c); /* NULL is fine */
+void ice_cursor_close(ice_cursor *c);             /* NULL is fine */
 
 /* ---- catalog and upkeep ---- */
-ice_code ice_session_tables(ice_session *s, ice_arena *a, ice_str **names, size_t *n, ice_error *err) ICE_MUST;
-/* Definition as JSON for introspection: as ice_tabledef_to_json, with columns of keys by name and referenced tables by name ("ref_table_name"). */
+ice_code ice_session_tables(ice_session *s, ice_arena *a, ice_str **names, size_t *n,
+                            ice_error *err) ICE_MUST;
+/* Definition as JSON for introspection: as ice_tabledef_to_json, with columns of keys by name and referenced
+ * tables by name ("ref_table_name"). */
 ice_code ice_session_table_json(ice_session *s, ice_str name, ice_buf *out, ice_error *err) ICE_MUST;
-/* Snapshots newest first, the unflushed tail first of all (snapshot_id 0, operation "pending") when there is one; JSON array of objects
- * {snapshot_id, committed_at_us, commit_time, operation, summary{}}. */
+/* Snapshots newest first, the unflushed tail first of all (snapshot_id 0, operation "pending") when there is
+ * one; JSON array of objects {snapshot_id, committed_at_us, commit_time, operation, summary{}}. */
 ice_code ice_session_snapshots_json(ice_session *s, ice_str table, ice_buf *out, ice_error *err) ICE_MUST;
-int64_t ice_session_now(ice_session *s); /* commit time up to which everything is visible; 0 before the first commit */
-ice_code ice_session_flush(ice_session *s, ice_str table /* absent: all */, size_t *published, ice_error *err) ICE_MUST;
+int64_t ice_session_now(
+    ice_session *s); /* commit time up to which everything is visible; 0 before the first commit */
+ice_code ice_session_flush(ice_session *s, ice_str table /* absent: all */, size_t *published,
+                           ice_error *err) ICE_MUST;
 ice_code ice_session_compact(ice_session *s, ice_str table, size_t *done, ice_error *err) ICE_MUST;
-ice_code ice_session_expire(ice_session *s, ice_str table, int64_t before, size_t *done, ice_error *err) ICE_MUST;
+ice_code ice_session_expire(ice_session *s, ice_str table, int64_t before, size_t *done,
+                            ice_error *err) ICE_MUST;
 ice_code ice_session_status_json(ice_session *s, ice_buf *out, ice_error *err) ICE_MUST;
-ice_code ice_session_check(ice_session *s, void (*report)(void *, const char *), void *arg, ice_error *err) ICE_MUST;
+ice_code ice_session_check(ice_session *s, void (*report)(void *, const char *), void *arg,
+                           ice_error *err) ICE_MUST;
 #endif

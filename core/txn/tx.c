@@ -21,9 +21,13 @@ ice__txtable *ice__tx_find_name(ice__tx *tx, ice_str name)
     return NULL;
 }
 
-static bool interrupted(void *arg) { return atomic_load(&((ice_session *)arg)->interrupted); }
+static bool interrupted(void *arg)
+{
+    return atomic_load(&((ice_session *)arg)->interrupted);
+}
 
-ice_code ice__tx_lock(ice_session *s, uint64_t name, ice_lock_mode mode, bool nowait, bool *waited, ice_error *err)
+ice_code ice__tx_lock(ice_session *s, uint64_t name, ice_lock_mode mode, bool nowait, bool *waited,
+                      ice_error *err)
 {
     int64_t ms = s->wh->config.lock_timeout_ms;
     return ice_lock(s->locker, name, mode, nowait ? 0 : ms < 0 ? -1 : ms * 1000, interrupted, s, waited, err);
@@ -44,11 +48,13 @@ static ice__txtable *tx_add(ice__tx *tx)
     return t;
 }
 
-ice_code ice__tx_table(ice_session *s, ice_uuid id, ice_str name, bool exclusive, ice__txtable **out, ice_error *err)
+ice_code ice__tx_table(ice_session *s, ice_uuid id, ice_str name, bool exclusive, ice__txtable **out,
+                       ice_error *err)
 {
     ice__txtable *t = ice__tx_find(&s->tx, id);
     if (!t || (exclusive && !t->exclusive)) {
-        ice_code rc = ice__tx_lock(s, ice__lock_table(id), exclusive ? ICE_LOCK_EXCLUSIVE : ICE_LOCK_SHARED, false, NULL, err);
+        ice_code rc = ice__tx_lock(s, ice__lock_table(id), exclusive ? ICE_LOCK_EXCLUSIVE : ICE_LOCK_SHARED,
+                                   false, NULL, err);
         if (rc != ICE_OK)
             return rc;
     }
@@ -63,7 +69,8 @@ ice_code ice__tx_table(ice_session *s, ice_uuid id, ice_str name, bool exclusive
     return ICE_OK;
 }
 
-ice_code ice__tx_state(ice_session *s, ice__txtable *t, ice__registry *reg, ice_tabstate **out, ice_error *err)
+ice_code ice__tx_state(ice_session *s, ice__txtable *t, ice__registry *reg, ice_tabstate **out,
+                       ice_error *err)
 {
     if (t->state) {
         *out = t->state;
@@ -93,7 +100,8 @@ ice_code ice__tx_overlay(ice__txtable *t, ice_tabstate *state, ice_error *err)
     return rc == ICE_OK ? ice_tail_create(state->def, &t->overlay, err) : rc;
 }
 
-ice_code ice__tx_set_def(ice_session *s, ice__txtable *t, ice_tabstate *now, ice_tabledef *def, ice_error *err)
+ice_code ice__tx_set_def(ice_session *s, ice__txtable *t, ice_tabstate *now, ice_tabledef *def,
+                         ice_error *err)
 {
     ice_tabstate *state = NULL;
     ice_code rc;
@@ -104,7 +112,8 @@ ice_code ice__tx_set_def(ice_session *s, ice__txtable *t, ice_tabstate *now, ice
     if (rc != ICE_OK)
         return rc;
     if (t->overlay) {
-        if ((rc = keep_state(t, state, err)) != ICE_OK || (rc = ice_tail_set_def(t->overlay, def, err)) != ICE_OK) {
+        if ((rc = keep_state(t, state, err)) != ICE_OK ||
+            (rc = ice_tail_set_def(t->overlay, def, err)) != ICE_OK) {
             ice_tabstate_unref(state);
             return rc;
         }
@@ -156,7 +165,10 @@ void ice__savepoint_free(ice__savepoint *m)
 ice_code ice__tx_mark(ice_session *s, bool with_tables, ice__savepoint *out, ice_error *err)
 {
     ice__tx *tx = &s->tx;
-    *out = (ice__savepoint){.seq = tx->seq, .lock_mark = s->locker ? ice_lock_mark(s->locker) : 0, .nseqs = tx->nseqs, .ntables = tx->ntables};
+    *out = (ice__savepoint){.seq = tx->seq,
+                            .lock_mark = s->locker ? ice_lock_mark(s->locker) : 0,
+                            .nseqs = tx->nseqs,
+                            .ntables = tx->ntables};
     if (!with_tables)
         return ICE_OK;
     if (!(out->tables = calloc(tx->ntables + 1, sizeof *out->tables)))
@@ -193,8 +205,8 @@ static void restore_table(ice__txtable *t, const ice__txtable *c)
     t->state = c->state ? ice_tabstate_ref(c->state) : NULL;
 }
 
-/* Rows left in the overlay were made under an older definition: it goes back to that one. This can't fail but for memory; then the next
- * row put into the overlay does not fit its columns and says so. */
+/* Rows left in the overlay were made under an older definition: it goes back to that one. This can't fail but
+ * for memory; then the next row put into the overlay does not fit its columns and says so. */
 static void restore_overlay(ice_session *s, ice__txtable *t)
 {
     ice__registry *reg = NULL;
@@ -404,7 +416,8 @@ static ice_code write_inserts(table_writer *w, ice_error *err)
     ice_tail_scan *scan = NULL;
     void *worker = NULL;
     ice_batch b;
-    ice_code rc = ice_tail_scan_open(w->t->overlay, ICE_TIME_MAX - 1, ICE_TAIL_VISIBLE, w->def->cols, w->def->ncols, NULL, NULL, &scan, err);
+    ice_code rc = ice_tail_scan_open(w->t->overlay, ICE_TIME_MAX - 1, ICE_TAIL_VISIBLE, w->def->cols,
+                                     w->def->ncols, NULL, NULL, &scan, err);
     while (rc == ICE_OK && (rc = ice_tail_scan_next(scan, &worker, &b, err)) == ICE_OK && b.count > 0) {
         for (size_t i = 0; i < b.count; i++) {
             size_t at = b.sel ? b.sel[i] : b.first + i;
@@ -421,7 +434,8 @@ static ice_code write_inserts(table_writer *w, ice_error *err)
     return rc;
 }
 
-/* ---- the bulk path: many new rows go into a Parquet file before the commit, and the record only names it ---- */
+/* ---- the bulk path: many new rows go into a Parquet file before the commit, and the record only names it
+ * ---- */
 
 static bool is_bulk(ice_session *s, const ice__txtable *t)
 {
@@ -432,9 +446,10 @@ static bool is_bulk(ice_session *s, const ice__txtable *t)
     return t->exclusive && n.live >= s->wh->config.bulk_rows && n.tombstones == 0;
 }
 
-/* Nothing refers to the file before the record does: a transaction that fails afterwards leaves an orphan for garbage collection. */
-static ice_code stage_rows(ice_session *s, ice__txtable *t, const ice_tabstate *now, ice_arena *a, ice_staged_file **out, size_t *n,
-                           ice_error *err)
+/* Nothing refers to the file before the record does: a transaction that fails afterwards leaves an orphan for
+ * garbage collection. */
+static ice_code stage_rows(ice_session *s, ice__txtable *t, const ice_tabstate *now, ice_arena *a,
+                           ice_staged_file **out, size_t *n, ice_error *err)
 {
     ice__stview *v = NULL;
     ice__econn *c = NULL;
@@ -464,7 +479,8 @@ out:
     return rc;
 }
 
-static ice_code write_staged(ice_session *s, table_writer *w, const ice_tabstate *now, ice_arena *a, ice_error *err)
+static ice_code write_staged(ice_session *s, table_writer *w, const ice_tabstate *now, ice_arena *a,
+                             ice_error *err)
 {
     ice_staged_file *files = NULL;
     size_t n = 0;
@@ -478,7 +494,8 @@ static ice_code write_staged(ice_session *s, table_writer *w, const ice_tabstate
     return ICE_OK;
 }
 
-static ice_code write_table(ice_session *s, ice__txtable *t, ice__registry *reg, ice_buf *buf, size_t *k, ice_arena *a, ice_error *err)
+static ice_code write_table(ice_session *s, ice__txtable *t, ice__registry *reg, ice_buf *buf, size_t *k,
+                            ice_arena *a, ice_error *err)
 {
     ice_tabstate *state = NULL;
     ice_code rc = ice__tx_state(s, t, reg, &state, err);
@@ -497,7 +514,8 @@ static ice_code write_table(ice_session *s, ice__txtable *t, ice__registry *reg,
     return rc;
 }
 
-static ice_code write_record(ice_session *s, ice__registry *reg, ice_buf *buf, bool *empty, ice_arena *a, ice_error *err)
+static ice_code write_record(ice_session *s, ice__registry *reg, ice_buf *buf, bool *empty, ice_arena *a,
+                             ice_error *err)
 {
     ice__tx *tx = &s->tx;
     ice_code rc = ICE_OK;

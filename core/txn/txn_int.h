@@ -1,16 +1,17 @@
 /* Internals of txn/: the warehouse of a process, its registry of tables, sessions, statements.
  *
- * Locks, in the order they are taken: wh->apply (one thread brings the process up to date), wh->load (lazy loading of
- * tables), wh->reg (the registry pointer with the applied time), wh->engine_mutex. No one holds wh->reg while it calls anything.
+ * Locks, in the order they are taken: wh->apply (one thread brings the process up to date), wh->load (lazy
+ * loading of tables), wh->reg (the registry pointer with the applied time), wh->engine_mutex. No one holds
+ * wh->reg while it calls anything.
  *
  * Invariants
- *   V1  A view is (registry, at) taken together under wh->reg: every state in the registry holds all rows committed at or before
- *       `at`, and no state's published time F exceeds `at`.
- *   V2  Only durable records are applied (invariant 1: acknowledged, and seen, means durable).
- *   V3  A table entry without a loaded state has no record after its F in the applied part of the log: applying a record
- *       loads the table first.
- *   V4  A session that changes a row holds its row lock, one that sets a key its key lock, one that changes a table at all its shared table lock; a definition
- *       changes under the exclusive one. All are kept until the record is durable and applied. */
+ *   V1  A view is (registry, at) taken together under wh->reg: every state in the registry holds all rows
+ * committed at or before `at`, and no state's published time F exceeds `at`. V2  Only durable records are
+ * applied (invariant 1: acknowledged, and seen, means durable). V3  A table entry without a loaded state has
+ * no record after its F in the applied part of the log: applying a record loads the table first. V4  A
+ * session that changes a row holds its row lock, one that sets a key its key lock, one that changes a table
+ * at all its shared table lock; a definition changes under the exclusive one. All are kept until the record
+ * is durable and applied. */
 #ifndef ICE_TXN_INT_H
 #define ICE_TXN_INT_H
 
@@ -33,7 +34,8 @@ typedef struct ice__entry {
     char *name;
     char *catalog_name; /* NULL: not in the catalog yet */
     char *location;     /* NULL: not in the catalog yet */
-    size_t nstaged;     /* files of the bulk path that the catalog's snapshot does not have; the state's has them */
+    size_t
+        nstaged; /* files of the bulk path that the catalog's snapshot does not have; the state's has them */
     struct ice__staged *staged;
     _Atomic(ice_tabstate *) state; /* NULL: not loaded yet */
 } ice__entry;
@@ -44,7 +46,8 @@ typedef struct ice__staged {
     char *key, *json;
 } ice__staged;
 /* Copies the staged files of `from` that were committed after `since`. */
-ice_code ice__entry_take_staged(ice__entry *e, const ice__entry *from, int64_t since, ice_error *err) ICE_MUST;
+ice_code ice__entry_take_staged(ice__entry *e, const ice__entry *from, int64_t since,
+                                ice_error *err) ICE_MUST;
 ice_code ice__entry_add_staged(ice__entry *e, const ice_staged_file *f, ice_error *err) ICE_MUST;
 
 typedef struct ice__registry {
@@ -63,7 +66,8 @@ ice__entry *ice__registry_find_uuid(const ice__registry *r, ice_uuid id);
 ice_code ice__registry_put(ice__registry *r, ice__entry *e, ice_error *err) ICE_MUST;
 void ice__registry_remove(ice__registry *r, ice_uuid id);
 
-ice__entry *ice__entry_create(ice_uuid id, ice_str name, ice_str catalog_name, ice_str location, ice_tabstate *state);
+ice__entry *ice__entry_create(ice_uuid id, ice_str name, ice_str catalog_name, ice_str location,
+                              ice_tabstate *state);
 ice__entry *ice__entry_ref(ice__entry *e);
 void ice__entry_unref(ice__entry *e);
 
@@ -73,8 +77,8 @@ struct ice_warehouse {
     struct ice_warehouse *next; /* list of the process's warehouses */
     int refs;                   /* sessions; under the list's mutex */
     unsigned fork_generation;
-    ice_config config;          /* strings owned */
-    char *dir;                  /* "<root>/.django-iceberg/<namespace>" */
+    ice_config config; /* strings owned */
+    char *dir;         /* "<root>/.django-iceberg/<namespace>" */
 
     pthread_mutex_t open_mutex; /* opening on first need */
     atomic_bool opened;
@@ -91,28 +95,28 @@ struct ice_warehouse {
     pthread_mutex_t engine_busy;
 
     pthread_mutex_t apply;
-    ice_log_cursor *cursor;     /* under apply */
-    ice__registry *building;    /* under apply: the registry being made */
-    ice_uuid *dropped;          /* under apply: tables dropped in the log that the catalog may still list */
+    ice_log_cursor *cursor;  /* under apply */
+    ice__registry *building; /* under apply: the registry being made */
+    ice_uuid *dropped;       /* under apply: tables dropped in the log that the catalog may still list */
     size_t ndropped;
-    int64_t applying;           /* under apply: commit time of the record being applied */
+    int64_t applying; /* under apply: commit time of the record being applied */
     _Atomic uint64_t applied_position;
     _Atomic uint64_t publish_seen;
     pthread_mutex_t load;
 
     pthread_mutex_t reg;
     ice__registry *registry;
-    int64_t applied;            /* commit time */
+    int64_t applied; /* commit time */
 
     /* background flusher */
     pthread_t flusher;
-    bool flusher_running;       /* under flusher_mutex */
+    bool flusher_running; /* under flusher_mutex */
     pthread_mutex_t flusher_mutex;
     pthread_cond_t flusher_wake;
     bool flusher_stop;
     _Atomic int64_t oldest_unflushed; /* commit time of the oldest applied, unpublished record; 0 none */
     _Atomic uint64_t unflushed_bytes;
-    char flusher_error[1024];    /* under flusher_mutex: last failure, for status */
+    char flusher_error[1024];      /* under flusher_mutex: last failure, for status */
     uint64_t flushes, compactions; /* under flusher_mutex */
 };
 
@@ -131,13 +135,17 @@ ice_code ice__wh_engine(ice_warehouse *wh, ice_engine **out, ice_error *err) ICE
 /* Adds the catalog's tables to a registry nobody else sees yet, none of them loaded. */
 ice_code ice__wh_list_catalog(ice_warehouse *wh, ice__registry *reg, ice_error *err) ICE_MUST;
 /* A state like `old` under another definition (taken, also on failure).
- * committed: the shared tail takes the definition; else (a transaction's own) it stays as it is for the others. */
-ice_code ice__state_with_def(ice_tabstate *old, ice_tabledef *def, bool committed, ice_tabstate **out, ice_error *err) ICE_MUST;
+ * committed: the shared tail takes the definition; else (a transaction's own) it stays as it is for the
+ * others. */
+ice_code ice__state_with_def(ice_tabstate *old, ice_tabledef *def, bool committed, ice_tabstate **out,
+                             ice_error *err) ICE_MUST;
 void ice__flusher_start(ice_warehouse *wh);
 void ice__flusher_stop(ice_warehouse *wh);
-ice_code ice__flush_all(ice_warehouse *wh, ice_locker *locker, ice_str table, size_t *published, ice_error *err) ICE_MUST;
+ice_code ice__flush_all(ice_warehouse *wh, ice_locker *locker, ice_str table, size_t *published,
+                        ice_error *err) ICE_MUST;
 /* Compacts (or, else, expires history before a time) one table, or all. */
-ice_code ice__compact_all(ice_warehouse *wh, ice_locker *locker, ice_str table, bool compact, int64_t before, size_t *done, ice_error *err) ICE_MUST;
+ice_code ice__compact_all(ice_warehouse *wh, ice_locker *locker, ice_str table, bool compact, int64_t before,
+                          size_t *done, ice_error *err) ICE_MUST;
 bool ice__is_history_name(ice_str name);
 bool ice__wh_dropped(ice_warehouse *wh, ice_uuid id);
 /* Warehouse and locker of a session, on first need; not created. */
@@ -148,18 +156,18 @@ ice_code ice__session_need(ice_session *s, ice_error *err) ICE_MUST;
 /* A table in a transaction. Made when a statement first changes it or its definition. */
 typedef struct ice__txtable {
     ice_uuid uuid;
-    char *name;            /* in this transaction */
-    ice_tabstate *state;   /* private (referenced) where the definition changed: nobody else writes the table meanwhile, so it stays
-                              right; NULL: the registry's */
-    ice_tail *overlay;     /* NULL until a row changes */
+    char *name;          /* in this transaction */
+    ice_tabstate *state; /* private (referenced) where the definition changed: nobody else writes the table
+                            meanwhile, so it stays right; NULL: the registry's */
+    ice_tail *overlay;   /* NULL until a row changes */
     size_t nkept;
-    ice_tabstate **kept;   /* keep the definitions alive that the overlay's chunks were made with */
+    ice_tabstate **kept; /* keep the definitions alive that the overlay's chunks were made with */
     bool created, dropped, exclusive;
-    size_t rows;           /* changed so far, for lock escalation */
+    size_t rows; /* changed so far, for lock escalation */
 } ice__txtable;
 
-/* Where a savepoint or statement can go back to: operation number and locks; `tables` (copies, without overlays) where
- * definitions could have changed since, else NULL. */
+/* Where a savepoint or statement can go back to: operation number and locks; `tables` (copies, without
+ * overlays) where definitions could have changed since, else NULL. */
 typedef struct ice__savepoint {
     char *name;
     int64_t seq;
@@ -168,20 +176,23 @@ typedef struct ice__savepoint {
     size_t lock_mark, nseqs;
 } ice__savepoint;
 
-typedef struct ice__seqmark { uint64_t name; int64_t value; } ice__seqmark;
+typedef struct ice__seqmark {
+    uint64_t name;
+    int64_t value;
+} ice__seqmark;
 
 typedef struct ice__tx {
-    bool open;             /* BEGIN was said (explicitly or by the driver) */
-    bool aborted;          /* lost a deadlock or a serialization conflict: only rollback goes on */
-    int64_t seq;           /* operation number */
+    bool open;    /* BEGIN was said (explicitly or by the driver) */
+    bool aborted; /* lost a deadlock or a serialization conflict: only rollback goes on */
+    int64_t seq;  /* operation number */
     size_t ntables, cap;
     ice__txtable *tables;
     size_t nsaves, cap_saves;
     ice__savepoint *saves;
     size_t nseqs, cap_seqs;
     ice__seqmark *seqs;
-    bool immediate;        /* SET CONSTRAINTS ALL IMMEDIATE */
-    int64_t snapshot_at;   /* snapshot isolation: the transaction's time, 0 not yet */
+    bool immediate;      /* SET CONSTRAINTS ALL IMMEDIATE */
+    int64_t snapshot_at; /* snapshot isolation: the transaction's time, 0 not yet */
     ice__registry *snapshot_reg;
 } ice__tx;
 
@@ -193,19 +204,20 @@ typedef struct ice__sttable {
     ice_view view;
 } ice__sttable;
 
-/* Tables of one running statement, by name, so that all its references see one view. Reference counted: a streaming cursor keeps it. */
+/* Tables of one running statement, by name, so that all its references see one view. Reference counted: a
+ * streaming cursor keeps it. */
 typedef struct ice__stview {
     atomic_int refs;
-    ice_session *session;  /* for resolving; NULL once the statement is over */
+    ice_session *session; /* for resolving; NULL once the statement is over */
     ice__registry *reg;
     int64_t at;
     ice_view_mode mode;
-    bool with_start;       /* the tables show _row_start (statements of ours) */
+    bool with_start; /* the tables show _row_start (statements of ours) */
     unsigned next_tag;
     size_t n, cap;
     ice__sttable **tables;
-    ice_str only_table;    /* SKIP LOCKED: this table shows only rows with ... */
-    ice_str only_where;    /* ... this condition */
+    ice_str only_table; /* SKIP LOCKED: this table shows only rows with ... */
+    ice_str only_where; /* ... this condition */
 } ice__stview;
 
 struct ice_prepared {
@@ -214,7 +226,7 @@ struct ice_prepared {
     uint64_t hash;
     bool format;
     ice_arena *arena;
-    ice_str source;         /* text as given */
+    ice_str source; /* text as given */
     ice_sql_text text;
     ice_stmt stmt;
 };
@@ -225,7 +237,7 @@ typedef struct ice__econn {
     ice_engine_conn *conn;
     ice_session *session;
     bool busy;
-    ice__stview *view;      /* of the running statement */
+    ice__stview *view; /* of the running statement */
     char timezone[64];
 } ice__econn;
 
@@ -242,15 +254,15 @@ struct ice_session {
     ice_prepared *lru_head, *lru_tail;
     size_t nprepared;
     ice_prepared *buckets[512];
-    ice_prepared *current;  /* handed out by the last prepare */
+    ice_prepared *current; /* handed out by the last prepare */
     atomic_bool interrupted;
     _Atomic(ice_engine_conn *) running;
     size_t open_cursors;
-    size_t nfloors;         /* sequences whose lowest unused value this session has looked up */
+    size_t nfloors; /* sequences whose lowest unused value this session has looked up */
     ice__seqmark *floors;
-    size_t nzombies;        /* states that streaming cursors of ended transactions may still read through */
+    size_t nzombies; /* states that streaming cursors of ended transactions may still read through */
     ice_tabstate **zombies;
-    ice_arena *scratch;     /* of one statement */
+    ice_arena *scratch; /* of one statement */
 };
 
 /* A statement's result: rows kept here, or an engine result. */
@@ -263,7 +275,7 @@ struct ice_cursor {
     ice_result_column *cols;
     /* materialised */
     size_t nrows, cap_rows, next_row;
-    ice_value **rows;       /* arena */
+    ice_value **rows; /* arena */
     size_t batch_first;
     /* streaming */
     ice_result *result;
@@ -277,9 +289,12 @@ void ice__stview_unref(ice__stview *v);
 /* The view of a table by name; NULL view and ICE_OK where there is none. */
 ice_code ice__stview_table(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST;
 /* Makes an overlay, over a state without rows, a table of the view. */
-ice_code ice__stview_overlay(ice__stview *v, ice_str name, ice_tabstate *state, ice_tail *overlay, ice_error *err) ICE_MUST;
-ice_code ice__stview_need(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST; /* ICE_NO_TABLE */
-ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_source **source, ice_str *subquery, ice_error *err);
+ice_code ice__stview_overlay(ice__stview *v, ice_str name, ice_tabstate *state, ice_tail *overlay,
+                             ice_error *err) ICE_MUST;
+ice_code ice__stview_need(ice__stview *v, ice_str name, ice_view **out,
+                          ice_error *err) ICE_MUST; /* ICE_NO_TABLE */
+ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_source **source,
+                      ice_str *subquery, ice_error *err);
 /* An idle engine connection of the session, with the view bound. */
 ice_code ice__econn_get(ice_session *s, ice__stview *view, ice__econn **out, ice_error *err) ICE_MUST;
 void ice__econn_release(ice__econn *c);
@@ -287,14 +302,20 @@ void ice__econn_release(ice__econn *c);
 /* tx.c */
 ice__txtable *ice__tx_find(ice__tx *tx, ice_uuid id);
 ice__txtable *ice__tx_find_name(ice__tx *tx, ice_str name); /* not dropped ones */
-/* The transaction's record of a table, made if need be; takes the shared (or exclusive) table lock. Valid until the next call. */
-ice_code ice__tx_table(ice_session *s, ice_uuid id, ice_str name, bool exclusive, ice__txtable **out, ice_error *err) ICE_MUST;
-/* The table's state now: private, or the registry's. Borrowed from the table or from `reg`. ICE_NO_TABLE when it was dropped meanwhile. */
-ice_code ice__tx_state(ice_session *s, ice__txtable *t, ice__registry *reg, ice_tabstate **out, ice_error *err) ICE_MUST;
+/* The transaction's record of a table, made if need be; takes the shared (or exclusive) table lock. Valid
+ * until the next call. */
+ice_code ice__tx_table(ice_session *s, ice_uuid id, ice_str name, bool exclusive, ice__txtable **out,
+                       ice_error *err) ICE_MUST;
+/* The table's state now: private, or the registry's. Borrowed from the table or from `reg`. ICE_NO_TABLE when
+ * it was dropped meanwhile. */
+ice_code ice__tx_state(ice_session *s, ice__txtable *t, ice__registry *reg, ice_tabstate **out,
+                       ice_error *err) ICE_MUST;
 ice_code ice__tx_overlay(ice__txtable *t, ice_tabstate *state, ice_error *err) ICE_MUST;
 /* Gives the table a private definition (taken, also on failure). */
-ice_code ice__tx_set_def(ice_session *s, ice__txtable *t, ice_tabstate *now, ice_tabledef *def, ice_error *err) ICE_MUST;
-ice_code ice__tx_lock(ice_session *s, uint64_t name, ice_lock_mode mode, bool nowait, bool *waited, ice_error *err) ICE_MUST;
+ice_code ice__tx_set_def(ice_session *s, ice__txtable *t, ice_tabstate *now, ice_tabledef *def,
+                         ice_error *err) ICE_MUST;
+ice_code ice__tx_lock(ice_session *s, uint64_t name, ice_lock_mode mode, bool nowait, bool *waited,
+                      ice_error *err) ICE_MUST;
 ice_code ice__tx_mark(ice_session *s, bool with_tables, ice__savepoint *out, ice_error *err) ICE_MUST;
 void ice__tx_restore(ice_session *s, const ice__savepoint *mark, bool unlock);
 void ice__savepoint_free(ice__savepoint *m);
@@ -313,44 +334,63 @@ uint64_t ice__lock_name(ice_str name);
 uint64_t ice__lock_parent(ice_uuid table);
 uint64_t ice__lock_constraint(ice_uuid table, ice_str name);
 void ice__row_relation(const ice_tabledef *def, ice_buf *out);
-ice_code ice__check_row(ice_session *s, const ice_tabledef *def, const ice_value *row, ice_error *err) ICE_MUST;
+ice_code ice__check_row(ice_session *s, const ice_tabledef *def, const ice_value *row,
+                        ice_error *err) ICE_MUST;
 ice_code ice__check_foreign_keys(ice_session *s, ice_error *err) ICE_MUST;
 /* A newest view of one table, with the transaction's own changes. */
 ice_code ice__latest_view(ice_session *s, ice__txtable *t, ice_view *out, ice_error *err) ICE_MUST;
 void ice__view_release(ice_view *v);
 
-/* dml.c, ddl.c, fast.c, lock.c */
-ice_code ice__run_insert(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
-ice_code ice__run_update(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
-ice_code ice__run_truncate(ice_session *s, ice_prepared *p, ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
-ice_code ice__run_ddl(ice_session *s, ice_prepared *p, ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
+/* insert.c, update.c, ddl.c, fast.c, lock.c */
+ice_code ice__run_insert(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v,
+                         ice_cursor *c, ice_error *err) ICE_MUST;
+ice_code ice__run_update(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v,
+                         ice_cursor *c, ice_error *err) ICE_MUST;
+ice_code ice__run_truncate(ice_session *s, ice_prepared *p, ice__stview *v, ice_cursor *c,
+                           ice_error *err) ICE_MUST;
+ice_code ice__run_ddl(ice_session *s, ice_prepared *p, ice__stview *v, ice_cursor *c,
+                      ice_error *err) ICE_MUST;
 /* TRUNCATE ... RESTART IDENTITY: values of identity columns start at 1 again. */
 ice_code ice__restart_identity(ice_session *s, ice__stview *v, ice_str table, ice_error *err) ICE_MUST;
 /* The log's name of an identity column's sequence. */
 uint64_t ice__sequence_name(const ice_tabledef *def, const ice_column *col);
-ice_code ice__run_select_lock(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview **v, ice_cursor *c, ice_error *err) ICE_MUST;
-ice_code ice__run_select(ice_session *s, ice_prepared *p, ice_str sql, const ice_value *params, size_t n, ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
+ice_code ice__run_select_lock(ice_session *s, ice_prepared *p, const ice_value *params, size_t n,
+                              ice__stview **v, ice_cursor *c, ice_error *err) ICE_MUST;
+ice_code ice__run_select(ice_session *s, ice_prepared *p, ice_str sql, const ice_value *params, size_t n,
+                         ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
 /* *done false: the fast path does not take this statement. */
-ice_code ice__fast_select(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v, ice_cursor *c, bool *done, ice_error *err) ICE_MUST;
+ice_code ice__fast_select(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v,
+                          ice_cursor *c, bool *done, ice_error *err) ICE_MUST;
 
 /* A parameter or literal of a statement as it stands; false: the engine has to say. */
 bool ice__expr_value(const ice_expr *e, const ice_column *col, const ice_value *params, ice_value *out);
-/* Rows of a view that meet simple conditions, found by a key; all their values, in the session's scratch. *ok false: no key fits. */
+/* Rows of a view that meet simple conditions, found by a key; all their values, in the session's scratch. *ok
+ * false: no key fits. */
 typedef struct ice__rows {
     size_t n, cap;
     ice_row *rows;
     ice_value **values;
 } ice__rows;
-ice_code ice__fast_rows(ice_session *s, ice_view *view, const ice_cond *conds, size_t n, const ice_value *params, ice__rows *out, bool *ok, ice_error *err) ICE_MUST;
+ice_code ice__fast_rows(ice_session *s, ice_view *view, const ice_cond *conds, size_t n,
+                        const ice_value *params, ice__rows *out, bool *ok, ice_error *err) ICE_MUST;
 
 /* rows.c: collected results */
-typedef struct ice__rowset { ice_arena *arena; size_t ncols, n, cap; ice_value **rows; } ice__rowset;
+typedef struct ice__rowset {
+    ice_arena *arena;
+    size_t ncols, n, cap;
+    ice_value **rows;
+} ice__rowset;
 ice_code ice__rowset_add(ice__rowset *r, const ice_value *row, ice_error *err) ICE_MUST; /* deep copy */
 /* Runs a query under a view and collects its rows. */
-ice_code ice__collect(ice_session *s, ice__stview *v, ice_str sql, const ice_value *params, size_t n, ice__rowset *out, ice_error *err) ICE_MUST;
-ice_code ice__cursor_column(ice_cursor *c, ice_str name, ice_type type, ice_str duck_type, ice_error *err) ICE_MUST;
+ice_code ice__collect(ice_session *s, ice__stview *v, ice_str sql, const ice_value *params, size_t n,
+                      ice__rowset *out, ice_error *err) ICE_MUST;
+ice_code ice__cursor_column(ice_cursor *c, ice_str name, ice_type type, ice_str duck_type,
+                            ice_error *err) ICE_MUST;
 ice_code ice__cursor_row(ice_cursor *c, const ice_value *row, ice_error *err) ICE_MUST;
-/* Values of RETURNING for rows of a table, through plain columns or, where expressions ask for it, the engine. */
-ice_code ice__returning_open(ice_cursor *c, const ice_tabledef *def, bool star, size_t n, const ice_expr *exprs, const ice_str *names, ice_error *err) ICE_MUST;
-ice_code ice__returning_row(ice_session *s, ice_cursor *c, const ice_tabledef *def, bool star, size_t n, const ice_expr *exprs, const ice_value *row, ice_error *err) ICE_MUST;
+/* Values of RETURNING for rows of a table, through plain columns or, where expressions ask for it, the
+ * engine. */
+ice_code ice__returning_open(ice_cursor *c, const ice_tabledef *def, bool star, size_t n,
+                             const ice_expr *exprs, const ice_str *names, ice_error *err) ICE_MUST;
+ice_code ice__returning_row(ice_session *s, ice_cursor *c, const ice_tabledef *def, bool star, size_t n,
+                            const ice_expr *exprs, const ice_value *row, ice_error *err) ICE_MUST;
 #endif

@@ -12,7 +12,8 @@ static ice_code view_time(ice_session *s, ice__stview *v, int64_t as_of, ice_err
     ice_code rc;
     if (as_of) {
         uint64_t end;
-        if ((rc = ice_log_floor(wh->log, as_of, &end, err)) != ICE_OK || (rc = ice_log_sync(wh->log, end, err)) != ICE_OK)
+        if ((rc = ice_log_floor(wh->log, as_of, &end, err)) != ICE_OK ||
+            (rc = ice_log_sync(wh->log, end, err)) != ICE_OK)
             return rc;
     }
     if ((rc = ice__wh_catchup(wh, err)) != ICE_OK)
@@ -83,7 +84,8 @@ static bool versions_name(ice_str name, ice_str *table)
 }
 
 /* State and transaction's table of a name; both NULL where there is none. */
-static ice_code find_table(ice__stview *v, ice_str name, ice_tabstate **state, ice__txtable **tt, ice_error *err)
+static ice_code find_table(ice__stview *v, ice_str name, ice_tabstate **state, ice__txtable **tt,
+                           ice_error *err)
 {
     ice_session *s = v->session;
     *state = NULL;
@@ -102,14 +104,16 @@ static ice_code check_kept(const ice__stview *v, ice_str name, const ice_tabstat
     int64_t from = state->published ? ice_published_kept_from(state->published) : 0;
     if (v->at >= from)
         return ICE_OK;
-    ice_code rc = ice_fail(err, ICE_HISTORY_EXPIRED, "the history of table \"%.*s\" before %lld (microseconds since the epoch) has expired",
-                           ICE_PRI(name), (long long)from);
+    ice_code rc =
+        ice_fail(err, ICE_HISTORY_EXPIRED,
+                 "the history of table \"%.*s\" before %lld (microseconds since the epoch) has expired",
+                 ICE_PRI(name), (long long)from);
     ice_error_object(err, state->def->name.ptr, NULL);
     return rc;
 }
 
-static ice_code add_table(ice__stview *v, ice_str name, ice_view_mode mode, ice_tabstate *state, const ice__txtable *tt,
-                          ice_view **out, ice_error *err)
+static ice_code add_table(ice__stview *v, ice_str name, ice_view_mode mode, ice_tabstate *state,
+                          const ice__txtable *tt, ice_view **out, ice_error *err)
 {
     if (mode == ICE_VIEW_AS_OF) {
         ice_code rc = check_kept(v, name, state, err);
@@ -130,7 +134,8 @@ static ice_code add_table(ice__stview *v, ice_str name, ice_view_mode mode, ice_
         return ice_fail_nomem(err);
     }
     t->tag = ++v->next_tag;
-    t->view = (ice_view){.env = &v->session->wh->env, .state = ice_tabstate_ref(state), .at = v->at, .mode = mode};
+    t->view =
+        (ice_view){.env = &v->session->wh->env, .state = ice_tabstate_ref(state), .at = v->at, .mode = mode};
     if (tt && tt->overlay && mode == ICE_VIEW_CURRENT) {
         t->view.overlay = ice_tail_ref(tt->overlay);
         t->view.overlay_at = v->session->tx.seq;
@@ -160,7 +165,8 @@ ice_code ice__stview_table(ice__stview *v, ice_str name, ice_view **out, ice_err
     return rc == ICE_OK && state ? add_table(v, name, mode, state, tt, out, err) : rc;
 }
 
-ice_code ice__stview_overlay(ice__stview *v, ice_str name, ice_tabstate *state, ice_tail *overlay, ice_error *err)
+ice_code ice__stview_overlay(ice__stview *v, ice_str name, ice_tabstate *state, ice_tail *overlay,
+                             ice_error *err)
 {
     ice_view *view = NULL;
     ice_code rc = add_table(v, name, ICE_VIEW_CURRENT, state, NULL, &view, err);
@@ -194,7 +200,7 @@ static ice__sttable *by_tag(ice__stview *v, ice_str name)
     return NULL;
 }
 
-#define WHOLE "__ice_all "  /* before the name of a table: all of its rows and columns */
+#define WHOLE "__ice_all " /* before the name of a table: all of its rows and columns */
 
 static void put_whole(ice_buf *b, ice_str table)
 {
@@ -235,7 +241,8 @@ static ice_code without_key(ice_arena *a, ice_str table, ice_str *subquery, ice_
     return take_text(&b, a, subquery, err);
 }
 
-ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_source **source, ice_str *subquery, ice_error *err)
+ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_source **source,
+                      ice_str *subquery, ice_error *err)
 {
     ice__econn *c = arg;
     ice__stview *v = c->view;

@@ -1,4 +1,5 @@
-/* A process's warehouse: opening, the control object, the engine, views. Keeping up with the log is in follow.c. */
+/* A process's warehouse: opening, the control object, the engine, views. Keeping up with the log is in
+ * follow.c. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -14,10 +15,13 @@ static pthread_mutex_t list_mutex = PTHREAD_MUTEX_INITIALIZER;
 static ice_warehouse *list;
 static unsigned generation;
 
-unsigned ice__fork_generation(void) { return generation; }
+unsigned ice__fork_generation(void)
+{
+    return generation;
+}
 
-/* The child abandons what it inherited: descriptors are closed (an open-file-description lock lives as long as any
- * copy of its descriptor), nothing else is touched; sessions open warehouses anew. */
+/* The child abandons what it inherited: descriptors are closed (an open-file-description lock lives as long
+ * as any copy of its descriptor), nothing else is touched; sessions open warehouses anew. */
 static void after_fork_child(void)
 {
     generation++;
@@ -33,9 +37,18 @@ static void after_fork_child(void)
     pthread_mutex_init(&list_mutex, NULL);
 }
 
-static void before_fork(void) { pthread_mutex_lock(&list_mutex); }
-static void after_fork_parent(void) { pthread_mutex_unlock(&list_mutex); }
-static void install_atfork(void) { pthread_atfork(before_fork, after_fork_parent, after_fork_child); }
+static void before_fork(void)
+{
+    pthread_mutex_lock(&list_mutex);
+}
+static void after_fork_parent(void)
+{
+    pthread_mutex_unlock(&list_mutex);
+}
+static void install_atfork(void)
+{
+    pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
 
 void ice_config_defaults(ice_config *c)
 {
@@ -46,7 +59,7 @@ void ice_config_defaults(ice_config *c)
                       .flush_bytes = 64 << 20,
                       .max_skew_ms = 5 * 60 * 1000,
                       .bulk_rows = 100 * 1000,
-                          .fast_path = true,
+                      .fast_path = true,
                       .background_flush = true};
 }
 
@@ -114,7 +127,8 @@ static ice_warehouse *wh_new(const ice_config *c)
     pthread_mutex_init(&wh->flusher_mutex, NULL);
     pthread_cond_init(&wh->flusher_wake, NULL);
     wh->registry = ice__registry_copy(NULL);
-    if (!wh->config.warehouse || !wh->config.catalog || !wh->config.ns || !wh->config.duckdb_library || !wh->registry) {
+    if (!wh->config.warehouse || !wh->config.catalog || !wh->config.ns || !wh->config.duckdb_library ||
+        !wh->registry) {
         wh_free(wh);
         return NULL;
     }
@@ -166,8 +180,9 @@ static ice_code control_text(const ice_warehouse *wh, ice_uuid id, ice_buf *out,
 {
     char uuid[37];
     ice_uuid_text(id, uuid);
-    json_t *j = json_pack("{s:i, s:s, s:s, s:s, s:s}", "format-version", FORMAT_VERSION, "warehouse-uuid", uuid, "namespace",
-                          wh->config.ns, "log", "file", "durability", wh->config.sync ? "full" : "none");
+    json_t *j =
+        json_pack("{s:i, s:s, s:s, s:s, s:s}", "format-version", FORMAT_VERSION, "warehouse-uuid", uuid,
+                  "namespace", wh->config.ns, "log", "file", "durability", wh->config.sync ? "full" : "none");
     char *text = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
     json_decref(j);
     if (!text)
@@ -184,18 +199,20 @@ static ice_code control_check(ice_warehouse *wh, ice_str text, ice_error *err)
     int version = 0;
     const char *uuid = NULL, *ns = NULL, *durability = NULL;
     ice_code rc = ICE_OK;
-    if (!j || json_unpack(j, "{s:i, s:s, s:s, s:s}", "format-version", &version, "warehouse-uuid", &uuid, "namespace", &ns,
-                          "durability", &durability) != 0)
+    if (!j || json_unpack(j, "{s:i, s:s, s:s, s:s}", "format-version", &version, "warehouse-uuid", &uuid,
+                          "namespace", &ns, "durability", &durability) != 0)
         rc = ice_fail(err, ICE_CORRUPT, "%s/control.json is not a control object of django-iceberg", wh->dir);
     else if (version > FORMAT_VERSION)
         rc = ice_fail(err, ICE_UNSUPPORTED,
-                      "the warehouse has format version %d; this version of django-iceberg reads up to %d: install a newer one",
+                      "the warehouse has format version %d; this version of django-iceberg reads up to %d: "
+                      "install a newer one",
                       version, FORMAT_VERSION);
     else if (!ice_uuid_parse(ice_str_c(uuid), &wh->env.warehouse) || strcmp(ns, wh->config.ns) != 0)
         rc = ice_fail(err, ICE_CORRUPT, "%s/control.json is of another namespace or has no UUID", wh->dir);
     else if (strcmp(durability, wh->config.sync ? "full" : "none") != 0)
         rc = ice_fail(err, ICE_CONFIG,
-                      "the warehouse was created with durability '%s' but the settings say '%s': use the warehouse's, or create another",
+                      "the warehouse was created with durability '%s' but the settings say '%s': use the "
+                      "warehouse's, or create another",
                       durability, wh->config.sync ? "full" : "none");
     json_decref(j);
     return rc;
@@ -208,8 +225,8 @@ static ice_code control_open(ice_warehouse *wh, bool create, ice_error *err)
     snprintf(key, sizeof key, ".django-iceberg/%s/control.json", wh->config.ns);
     ice_code rc = wh->store->m->get(wh->store, ice_str_c(key), &buf, err);
     if (rc == ICE_NOT_FOUND && !create) {
-        rc = ice_fail(err, ICE_NOT_FOUND, "no warehouse at %s (namespace %s): run migrate to create it", wh->config.warehouse,
-                      wh->config.ns);
+        rc = ice_fail(err, ICE_NOT_FOUND, "no warehouse at %s (namespace %s): run migrate to create it",
+                      wh->config.warehouse, wh->config.ns);
     } else if (rc == ICE_NOT_FOUND) {
         if ((rc = control_text(wh, ice_uuid_random(), &mine, err)) == ICE_OK) {
             rc = wh->store->m->put_if_absent(wh->store, ice_str_c(key), ice_buf_str(&mine), err);

@@ -1,0 +1,404 @@
+/* INSERT, with ON CONFLICT and RETURNING. */
+#include <stdlib.h>
+
+#include "txn/write.h"
+
+typedef struct insert {
+    ice__batch b;
+    const ice_insert *st;
+    const ice_value *params;
+    size_t nparams;
+    size_t ntarget;
+    int *target;    /* definition positions of the statement's columns */
+    uint8_t *given; /* by definition position */
+    ice_cursor *c;
+    int64_t changed;
+} insert;
+
+static ice_code insert_targets(insert *in, ice_error *err)
+{
+    const ice_insert *st = in->st;
+    const ice_tabledef *def = in->b.def;
+    size_t hidden = ice_tabledef_find(def, ICE_STR("_row_key")) >= 0;
+    in->ntarget = st->ncols            ? st->ncols
+                  : st->default_values ? 0
+                  : st->select_sql.ptr ? def->ncols - hidden
+                                       : st->width;
+    in->target = ice_arena_array(in->b.s->scratch, in->ntarget + 1, sizeof *in->target);
+    in->given = ice_arena_array(in->b.s->scratch, def->ncols + 1, 1);
+    if (!in->target || !in->given)
+        return ice_fail_nomem(err);
+    if (in->ntarget > def->ncols - hidden)
+        return ice_fail(err, ICE_SYNTAX, "INSERT has more values than \"%.*s\" has columns",
+                        ICE_PRI(def->name));
+    for (size_t i = 0; i < in->ntarget; i++) {
+        int at = st->ncols ? ice_tabledef_find(def, st->cols[i]) : (int)i;
+        if (!st->ncols && hidden && at >= ice_tabledef_find(def, ICE_STR("_row_key")))
+            at++;
+        if (at < 0)
+            return ice_fail(err, ICE_NO_COLUMN, "column \"%.*s\" of table \"%.*s\" does not exist",
+                            ICE_PRI(st->cols[i]), ICE_PRI(def->name));
+        if (in->given[at]++)
+            return ice_fail(err, ICE_DUP_COLUMN, "column \"%.*s\" is given twice", ICE_PRI(st->cols[i]));
+        in->target[i] = at;
+    }
+    return ICE_OK;
+}
+
+static ice_code insert_value(insert *in, const ice_expr *e, int at, ice_value *out, bool *defaulted,
+                             ice_error *err)
+{
+    const ice_column *col = &in->b.def->cols[at];
+    ice_session *s = in->b.s;
+    ice_value v;
+    *defaulted = e->kind == ICE_E_DEFAULT;
+    if (*defaulted)
+        return ICE_OK;
+    if (col->generated_sql.ptr)
+        return ice_fail(err, ICE_SYNTAX, "column \"%.*s\" is generated: only DEFAULT can be given",
+                        ICE_PRI(col->name));
+    if (!ice__expr_value(e, col, in->params, &v)) {
+        ice_code rc = ice__eval_sql(s, in->b.v, e->text, in->params, in->nparams, &v, err);
+        if (rc != ICE_OK)
+            return rc;
+    }
+    return ice__coerce(s, col, &v, out, err);
+}
+
+/* Fills what a row leaves out: defaults, and marks for identity columns (resolved for all rows at once). */
+static ice_code insert_defaults(insert *in, ice_value *row, const uint8_t *given, ice_error *err)
+{
+    for (size_t i = 0; i < in->b.def->ncols; i++) {
+        const ice_column *col = &in->b.def->cols[i];
+        ice_value v;
+        if (given[i])
+            continue;
+        if (col->generated_sql.ptr) {
+            row[i] = ICE_NULL; /* to come */
+            continue;
+        }
+        if (col->identity) {
+            row[i] = (ice_value){.kind = ICE_T_NONE, .null = false}; /* to come */
+            continue;
+        }
+        ice_code rc = ice__default_value(in->b.s, col, &v, err);
+        if (rc == ICE_OK)
+            rc = ice__coerce(in->b.s, col, &v, &row[i], err);
+        if (rc != ICE_OK)
+            return rc;
+    }
+    return ICE_OK;
+}
+
+static ice_code insert_values(insert *in, ice_error *err)
+{
+    const ice_tabledef *def = in->b.def;
+    uint8_t *given = ice_arena_array(in->b.s->scratch, def->ncols + 1, 1);
+    if (!given)
+        return ice_fail_nomem(err);
+    for (size_t r = 0; r < in->st->nrows; r++) {
+        ice__write_row *w;
+        ice_code rc = ice__batch_add(&in->b, &w, err);
+        if (rc != ICE_OK)
+            return rc;
+        if (!(w->values = ice_arena_array(in->b.s->scratch, def->ncols, sizeof *w->values)))
+            return ice_fail_nomem(err);
+        memcpy(given, in->given, def->ncols);
+        for (size_t i = 0; i < in->ntarget; i++) {
+            bool defaulted = false;
+            int at = in->target[i];
+            rc = insert_value(in, &in->st->values[r * in->ntarget + i], at, &w->values[at], &defaulted, err);
+            if (rc != ICE_OK)
+                return rc;
+            given[at] = !defaulted;
+        }
+        if ((rc = insert_defaults(in, w->values, given, err)) != ICE_OK)
+            return rc;
+    }
+    return ICE_OK;
+}
+
+static ice_code insert_select(insert *in, ice_error *err)
+{
+    ice__rowset rows = {0};
+    const ice_tabledef *def = in->b.def;
+    ice_code rc;
+    ICE_TRY(ice__collect(in->b.s, in->b.v, in->st->select_sql, in->params, in->nparams, &rows, err));
+    if (rows.ncols != in->ntarget) {
+        rc = ice_fail(err, ICE_SYNTAX, "INSERT names %zu columns but its SELECT has %zu", in->ntarget,
+                      rows.ncols);
+        goto out;
+    }
+    for (size_t r = 0; r < rows.n; r++) {
+        ice__write_row *w;
+        ICE_TRY(ice__batch_add(&in->b, &w, err));
+        if (!(w->values = ice_arena_array(in->b.s->scratch, def->ncols, sizeof *w->values))) {
+            rc = ice_fail_nomem(err);
+            goto out;
+        }
+        for (size_t i = 0; i < in->ntarget; i++) {
+            ice_value v;
+            ICE_TRY(ice__coerce(in->b.s, &def->cols[in->target[i]], &rows.rows[r][i], &v, err));
+            ICE_TRY(ice_value_copy(in->b.s->scratch, &v, &w->values[in->target[i]], err));
+        }
+        ICE_TRY(insert_defaults(in, w->values, in->given, err));
+    }
+out:
+    ice_arena_free(rows.arena);
+    return rc;
+}
+
+static ice_code insert_identities(insert *in, ice_error *err)
+{
+    ice__batch *b = &in->b;
+    for (size_t i = 0; i < b->def->ncols; i++) {
+        const ice_column *col = &b->def->cols[i];
+        int64_t wanted = 0, next = 0, most = 0;
+        ice_code rc = ICE_OK;
+        if (!col->identity)
+            continue;
+        for (size_t r = 0; r < b->n; r++) {
+            const ice_value *v = &b->rows[r].values[i];
+            wanted += !v->null && v->kind == ICE_T_NONE;
+            if (!v->null && v->kind != ICE_T_NONE && v->i > most)
+                most = v->i;
+        }
+        if (most > 0 && most < INT64_MAX)
+            rc = ice__identity_used(b->s, b->view, col, most, err);
+        if (rc == ICE_OK && wanted)
+            rc = ice__next_identity(b->s, b->view, col, wanted, &next, err);
+        for (size_t r = 0; rc == ICE_OK && wanted && r < b->n; r++) {
+            ice_value *v = &b->rows[r].values[i];
+            if (v->null || v->kind != ICE_T_NONE)
+                continue;
+            ice_value id = {.kind = ICE_T_LONG, .i = next++};
+            rc = ice__coerce(b->s, col, &id, v, err);
+        }
+        if (rc != ICE_OK)
+            return rc;
+    }
+    return ICE_OK;
+}
+
+/* DO UPDATE: the conflicting row's new values; EXCLUDED is the row that was to be inserted. */
+static ice_code conflict_values(insert *in, const ice_value *old, const ice_value *excluded, ice_value *out,
+                                bool *wanted, ice_error *err)
+{
+    const ice_insert *st = in->st;
+    ice__batch *b = &in->b;
+    ice_buf sql = {0};
+    ice__rowset rows = {0};
+    ice_code rc = ICE_OK;
+    bool simple = !st->set_where.ptr;
+    *wanted = true;
+    memcpy(out, old, b->def->ncols * sizeof *out);
+    for (size_t i = 0; i < st->nset; i++)
+        simple &= st->set_exprs[i].kind == ICE_E_EXCLUDED || st->set_exprs[i].kind == ICE_E_CONST ||
+                  st->set_exprs[i].kind == ICE_E_PARAM;
+    for (size_t i = 0; i < st->nset && rc == ICE_OK; i++) {
+        int at = ice_tabledef_find(b->def, st->set_cols[i]);
+        const ice_expr *e = &st->set_exprs[i];
+        int from = e->kind == ICE_E_EXCLUDED ? ice_tabledef_find(b->def, e->column) : 0;
+        ice_value v;
+        if (at < 0 || from < 0)
+            return ice_fail(err, ICE_NO_COLUMN, "column \"%.*s\" does not exist",
+                            ICE_PRI(at < 0 ? st->set_cols[i] : e->column));
+        if (!simple)
+            continue;
+        if (e->kind == ICE_E_EXCLUDED)
+            v = excluded[from];
+        else if (!ice__expr_value(e, &b->def->cols[at], in->params, &v))
+            simple = false;
+        if (simple)
+            rc = ice__coerce(b->s, &b->def->cols[at], &v, &out[at], err);
+    }
+    if (simple || rc != ICE_OK)
+        return rc;
+    /* Parameters of the statement first, then the two rows. */
+    size_t n = b->def->ncols, np = in->nparams;
+    ice_value *params = ice_arena_array(b->s->scratch, np + 2 * n, sizeof *params);
+    if (!params)
+        return ice_fail_nomem(err);
+    if (np)
+        memcpy(params, in->params, np * sizeof *params);
+    memcpy(params + np, old, n * sizeof *params);
+    memcpy(params + np + n, excluded, n * sizeof *params);
+    ice_buf_printf(&sql, "SELECT (%.*s)", ICE_PRI(st->set_where.ptr ? st->set_where : ICE_STR("TRUE")));
+    for (size_t i = 0; i < st->nset; i++)
+        ice_buf_printf(&sql, ", %.*s", ICE_PRI(st->set_exprs[i].text));
+    for (int side = 0; side < 2; side++) {
+        ice_buf_puts(&sql, side ? ", (SELECT " : " FROM (SELECT ");
+        for (size_t i = 0; i < n; i++) {
+            ice_buf_printf(&sql, "%sCAST($%zu AS ", i ? ", " : "", np + (size_t)side * n + i + 1);
+            ice_duck_type(&b->def->cols[i], &sql);
+            ice_buf_puts(&sql, ") AS ");
+            ice_buf_put_ident(&sql, b->def->cols[i].name);
+        }
+        ice_buf_puts(&sql, ") AS ");
+        ice_buf_put_ident(&sql, side ? ICE_STR("excluded") : st->alias.ptr ? st->alias : b->def->name);
+    }
+    ICE_TRY(ice_buf_check(&sql, err));
+    ICE_TRY(ice__collect(b->s, b->v, ice_buf_str(&sql), params, np + 2 * n, &rows, err));
+    *wanted = rows.n == 1 && !rows.rows[0][0].null && rows.rows[0][0].b;
+    for (size_t i = 0; *wanted && i < st->nset; i++) {
+        int at = ice_tabledef_find(b->def, st->set_cols[i]);
+        ice_value v;
+        ICE_TRY(ice__coerce(b->s, &b->def->cols[at], &rows.rows[0][i + 1], &v, err));
+        ICE_TRY(ice_value_copy(b->s->scratch, &v, &out[at], err));
+    }
+out:
+    ice_buf_free(&sql);
+    ice_arena_free(rows.arena);
+    return rc;
+}
+
+static ice_code update_conflicting(insert *in, const ice__write_row *w, const ice_row *row,
+                                   const ice_value **result, ice_error *err)
+{
+    ice__batch *b = &in->b;
+    size_t n = b->def->ncols;
+    bool wanted, waited = false;
+    ice__write_row up = {0};
+    ice_value *old = ice_arena_array(b->s->scratch, n, sizeof *old);
+    up.values = ice_arena_array(b->s->scratch, n, sizeof *up.values);
+    if (!old || !up.values)
+        return ice_fail_nomem(err);
+    ice_code rc = ice_view_row(&b->latest, row, b->def->cols, n, b->s->scratch, old, err);
+    if (rc == ICE_OK)
+        rc = ice__key_of(b, old, &up.key, err);
+    if (rc == ICE_OK && !b->t->exclusive)
+        rc = ice__tx_lock(b->s, ice__lock_row(b->def->uuid, ice_key_hash(up.key, b->keys->keys[0].ncols)),
+                          ICE_LOCK_EXCLUSIVE, false, &waited, err);
+    if (rc == ICE_OK && waited)
+        return ice_fail(err, ICE_CONFLICT, "a row of \"%.*s\" changed meanwhile", ICE_PRI(b->def->name));
+    if (rc == ICE_OK)
+        rc = conflict_values(in, old, w->values, up.values, &wanted, err);
+    if (rc != ICE_OK || !wanted)
+        return rc;
+    up.before = old;
+    if ((rc = ice__finish_row(b, up.values, err)) == ICE_OK)
+        rc = ice__end_version(b, up.key, row->where == ICE_IN_OVERLAY ? 0 : row->start, ICE_OP_UPDATE, err);
+    if (rc == ICE_OK)
+        rc = ice__put_row(b, &up, ICE_OP_UPDATE, NULL, err);
+    *result = up.values;
+    return rc;
+}
+
+/* The conflict target must be a unique key; conflicts with others are errors still. */
+static ice_code conflict_key(insert *in, const ice_key **out, ice_error *err)
+{
+    const ice_insert *st = in->st;
+    const ice_tabledef *def = in->b.def;
+    *out = NULL;
+    if (st->conflict_target.ptr && !st->nconflict_cols && !st->conflict_constraint.ptr)
+        return ice_fail(err, ICE_UNSUPPORTED,
+                        "ON CONFLICT on an expression is not supported: name the constraint");
+    if (!st->nconflict_cols && !st->conflict_constraint.ptr)
+        return ICE_OK;
+    for (size_t k = 0; k < in->b.keys->n; k++) {
+        const ice_key *key = &in->b.keys->keys[k];
+        size_t same = 0;
+        if (!key->unique)
+            continue;
+        if (st->conflict_constraint.ptr && key->con && ice_str_eq(key->con->name, st->conflict_constraint))
+            *out = key;
+        for (size_t i = 0; i < st->nconflict_cols; i++)
+            for (size_t c = 0; c < key->ncols; c++)
+                same += ice_str_eq(def->cols[key->cols[c]].name, st->conflict_cols[i]);
+        if (st->nconflict_cols && key->ncols == st->nconflict_cols && same == key->ncols)
+            *out = key;
+    }
+    for (size_t i = 0; !*out && i < def->ncons; i++)
+        if (ice__engine_unique(&def->cons[i]))
+            return ICE_OK;
+    return *out ? ICE_OK
+                : ice_fail(err, ICE_SYNTAX,
+                           "there is no unique constraint on \"%.*s\" matching the ON CONFLICT specification",
+                           ICE_PRI(def->name));
+}
+
+/* The row that a DO UPDATE is about, of a new row that clashes: the one with the target's key, or any. */
+static ice_code conflicting_row(insert *in, const ice__write_row *w, const ice_key *target, ice__clash *clash,
+                                ice_error *err)
+{
+    ice__batch *b = &in->b;
+    const ice_key *key = NULL;
+    bool found = false;
+    ice_value values[32];
+    ice_row *rows;
+    size_t n = 0;
+    if (clash->con && target)
+        return ice__unique_fail(b->def, clash->con, NULL, w->values, err);
+    if (clash->con && in->st->nset)
+        return ice_fail(err, ICE_UNSUPPORTED,
+                        "ON CONFLICT DO UPDATE for \"%.*s\", a unique key of expressions or with a condition",
+                        ICE_PRI(clash->con->name));
+    if (!target)
+        return ICE_OK;
+    ice_code rc = ice__find_duplicate(b, w, &key, &clash->row, &found, err);
+    if (rc != ICE_OK || !found || key == target)
+        return rc;
+    for (size_t c = 0; c < target->ncols; c++)
+        values[c] = w->values[target->cols[c]];
+    rc = ice_view_find(&b->latest, (size_t)(target - b->keys->keys), values, b->s->scratch, &rows, &n, err);
+    if (rc == ICE_OK && n == 0)
+        rc = ice__unique_fail(b->def, ice__constraint_of(b->def, key), key, w->values, err);
+    if (rc == ICE_OK)
+        clash->row = rows[0];
+    return rc;
+}
+
+static ice_code insert_one(insert *in, ice__write_row *w, const ice_key *target, ice_error *err)
+{
+    ice__batch *b = &in->b;
+    const ice_insert *st = in->st;
+    const ice_value *result = w->values;
+    ice__clash clash = {0};
+    ice_code rc = ice__put_row(b, w, ICE_OP_INSERT, st->on_conflict ? &clash : NULL, err);
+    if (rc == ICE_OK && clash.any) {
+        result = NULL;
+        rc = conflicting_row(in, w, target, &clash, err);
+        if (rc == ICE_OK && st->nset)
+            rc = update_conflicting(in, w, &clash.row, &result, err);
+    }
+    if (rc != ICE_OK || !result)
+        return rc;
+    in->changed++;
+    return st->returning ? ice__returning_row(b->s, in->c, b->def, st->returning_star, st->nreturning,
+                                              st->returning_exprs, result, err)
+                         : ICE_OK;
+}
+
+ice_code ice__run_insert(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v,
+                         ice_cursor *c, ice_error *err)
+{
+    insert in = {.st = &p->stmt.insert, .params = params, .nparams = n, .c = c};
+    const ice_key *target = NULL;
+    ice__batch *b = &in.b;
+    ice_code rc;
+    ICE_TRY(ice__batch_open(b, s, v, in.st->table, err));
+    ICE_TRY(insert_targets(&in, err));
+    ICE_TRY(in.st->select_sql.ptr ? insert_select(&in, err) : insert_values(&in, err));
+    if (in.st->on_conflict)
+        ICE_TRY(conflict_key(&in, &target, err));
+    if (in.st->returning)
+        ICE_TRY(ice__returning_open(c, b->def, in.st->returning_star, in.st->nreturning,
+                                    in.st->returning_exprs, in.st->returning_names, err));
+    ICE_TRY(insert_identities(&in, err));
+    for (size_t i = 0; i < b->n; i++)
+        ICE_TRY(ice__finish_row(b, b->rows[i].values, err));
+    c->rowcount = 0;
+    c->path = "fast";
+    if (b->n > 0) {
+        ICE_TRY(ice__batch_lock_table(b, err));
+        ICE_TRY(ice__batch_lock_rows(b, err));
+        ICE_TRY(ice__batch_verify(b, err));
+        ICE_TRY(ice__batch_overlay(b, err));
+        for (size_t i = 0; i < b->n; i++)
+            ICE_TRY(insert_one(&in, &b->rows[i], target, err));
+    }
+    c->rowcount = in.changed;
+out:
+    ice__batch_close(b);
+    return rc;
+}

@@ -1,0 +1,264 @@
+/* UPDATE, DELETE, TRUNCATE: the rows to change are found by the fast path or the engine. */
+#include <stdlib.h>
+
+#include "txn/write.h"
+
+static ice_code plus(const ice_value *old, const ice_expr *e, const ice_value *params, const ice_column *col,
+                     ice_arena *a, ice_value *out, bool *ok, ice_error *err)
+{
+    ice_value by = e->param >= 0 ? params[e->param] : e->value;
+    *ok = old->null || by.null ||
+          ((old->kind == ICE_T_INT || old->kind == ICE_T_LONG) &&
+           (by.kind == ICE_T_INT || by.kind == ICE_T_LONG));
+    if (!*ok)
+        return ICE_OK;
+    ice_value sum = {.kind = ICE_T_LONG, .null = old->null || by.null};
+    if (!sum.null && (e->negate ? __builtin_sub_overflow(old->i, by.i, &sum.i)
+                                : __builtin_add_overflow(old->i, by.i, &sum.i)))
+        return ice_fail(err, ICE_RANGE, "%.*s out of range", ICE_PRI(col->sql_type));
+    return ice_column_coerce(col, a, &sum, out, err);
+}
+
+/* New values of a row by simple SET expressions. *ok false: the engine has to compute one. */
+static ice_code simple_set(ice__batch *b, const ice_update *st, const ice_value *params, const ice_value *old,
+                           ice_value *out, bool *ok, ice_error *err)
+{
+    memcpy(out, old, b->def->ncols * sizeof *out);
+    *ok = true;
+    for (size_t i = 0; i < st->nset; i++) {
+        int at = ice_tabledef_find(b->def, st->set_cols[i]);
+        const ice_expr *e = &st->set_exprs[i];
+        ice_code rc;
+        ice_value v;
+        const ice_column *col = at < 0 ? NULL : &b->def->cols[at];
+        if (!col || col->generated_sql.ptr ||
+            (e->kind == ICE_E_COLUMN_PLUS && !ice_str_eq(e->column, col->name))) {
+            *ok = false;
+            return ICE_OK;
+        }
+        if (e->kind == ICE_E_COLUMN_PLUS)
+            rc = plus(&old[at], e, params, col, b->s->scratch, &out[at], ok, err);
+        else if ((*ok = ice__expr_value(e, col, params, &v)))
+            rc = ice__coerce(b->s, col, &v, &out[at], err);
+        else
+            return ICE_OK;
+        if (rc != ICE_OK || !*ok)
+            return rc;
+    }
+    return ICE_OK;
+}
+
+static ice_code add_change(ice__batch *b, ice_value *old, ice_value *values, int64_t start_, ice_error *err)
+{
+    ice__write_row *w;
+    ice_code rc = ice__batch_add(b, &w, err);
+    if (rc != ICE_OK)
+        return rc;
+    w->before = old;
+    w->values = values;
+    w->start = start_;
+    return ice__key_of(b, old, &w->key, err);
+}
+
+/* Rows by key look-up, with values computed here. *done false: nothing was added, the engine does it all. */
+static ice_code fast_changes(ice__batch *b, const ice_update *st, const ice_value *params, bool *done,
+                             ice_error *err)
+{
+    ice__rows found = {0};
+    ice_code rc;
+    *done = false;
+    if (!b->s->fast_path || !st->simple_where || st->from_sql.ptr || !st->nconds)
+        return ICE_OK;
+    if ((rc = ice__fast_rows(b->s, b->view, st->conds, st->nconds, params, &found, done, err)) != ICE_OK ||
+        !*done)
+        return rc;
+    for (size_t i = 0; i < found.n; i++) {
+        ice_value *values = NULL;
+        int64_t start_ = found.rows[i].where == ICE_IN_OVERLAY ? 0 : found.rows[i].start;
+        if (st->nset) {
+            bool ok;
+            if (!(values = ice_arena_array(b->s->scratch, b->def->ncols, sizeof *values)))
+                return ice_fail_nomem(err);
+            rc = simple_set(b, st, params, found.values[i], values, &ok, err);
+            if (rc != ICE_OK)
+                return rc;
+            if (!ok) {
+                b->n = 0;
+                *done = false;
+                return ICE_OK;
+            }
+        }
+        if ((rc = add_change(b, found.values[i], values, start_, err)) != ICE_OK)
+            return rc;
+    }
+    return ICE_OK;
+}
+
+/* SELECT _row_start, old columns..., SET expressions... of the rows to change. */
+static ice_code changes_sql(ice__batch *b, const ice_update *st, ice_buf *sql, ice_error *err)
+{
+    ice_str name = st->alias.ptr ? st->alias : st->table;
+    ice_buf_puts(sql, "SELECT ");
+    ice_buf_put_ident(sql, name);
+    ice_buf_puts(sql, ".\"_row_start\"");
+    for (size_t i = 0; i < b->def->ncols; i++) {
+        ice_buf_puts(sql, ", ");
+        ice_buf_put_ident(sql, name);
+        ice_buf_puts(sql, ".");
+        ice_buf_put_ident(sql, b->def->cols[i].name);
+    }
+    for (size_t i = 0; i < st->nset; i++) {
+        int at = ice_tabledef_find(b->def, st->set_cols[i]);
+        if (at < 0)
+            return ice_fail(err, ICE_NO_COLUMN, "column \"%.*s\" of table \"%.*s\" does not exist",
+                            ICE_PRI(st->set_cols[i]), ICE_PRI(b->def->name));
+        if (b->def->cols[at].generated_sql.ptr && st->set_exprs[i].kind != ICE_E_DEFAULT)
+            return ice_fail(err, ICE_SYNTAX, "column \"%.*s\" is generated: it can't be set",
+                            ICE_PRI(st->set_cols[i]));
+        bool dflt = st->set_exprs[i].kind == ICE_E_DEFAULT;
+        ice_str d = b->def->cols[at].default_sql;
+        ice_buf_printf(sql, ", (%.*s)", ICE_PRI(!dflt ? st->set_exprs[i].text : d.ptr ? d : ICE_STR("NULL")));
+    }
+    ice_buf_puts(sql, " FROM ");
+    ice_buf_put_ident(sql, st->table);
+    if (st->alias.ptr) {
+        ice_buf_puts(sql, " AS ");
+        ice_buf_put_ident(sql, st->alias);
+    }
+    if (st->from_sql.ptr)
+        ice_buf_printf(sql, ", %.*s", ICE_PRI(st->from_sql));
+    if (st->where_sql.ptr)
+        ice_buf_printf(sql, " WHERE %.*s", ICE_PRI(st->where_sql));
+    return ice_buf_check(sql, err);
+}
+
+static ice_code copy_row(ice__batch *b, const ice_value *from, size_t n, ice_value **out, ice_error *err)
+{
+    if (!(*out = ice_arena_array(b->s->scratch, n + 1, sizeof **out)))
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < n; i++) {
+        ice_value v;
+        ice_code rc = ice_value_cast(b->s->scratch, &from[i], b->def->cols[i].type, &v, err);
+        if (rc == ICE_OK)
+            rc = ice_value_copy(b->s->scratch, &v, &(*out)[i], err);
+        if (rc != ICE_OK)
+            return rc;
+    }
+    return ICE_OK;
+}
+
+static ice_code engine_changes(ice__batch *b, const ice_update *st, const ice_value *params, size_t np,
+                               ice_error *err)
+{
+    ice_buf sql = {0};
+    ice__rowset rows = {0};
+    size_t n = b->def->ncols;
+    ice_code rc;
+    ICE_TRY(changes_sql(b, st, &sql, err));
+    b->v->with_start = true;
+    ICE_TRY(ice__collect(b->s, b->v, ice_buf_str(&sql), params, np, &rows, err));
+    for (size_t r = 0; r < rows.n; r++) {
+        ice_value *old = NULL, *values = NULL;
+        ICE_TRY(copy_row(b, rows.rows[r] + 1, n, &old, err));
+        for (size_t i = 0; i < st->nset; i++) {
+            int at = ice_tabledef_find(b->def, st->set_cols[i]);
+            ice_value v;
+            if (!values) {
+                if (!(values = ice_arena_array(b->s->scratch, n, sizeof *values))) {
+                    rc = ice_fail_nomem(err);
+                    goto out;
+                }
+                memcpy(values, old, n * sizeof *values);
+            }
+            ICE_TRY(ice__coerce(b->s, &b->def->cols[at], &rows.rows[r][1 + n + i], &v, err));
+            ICE_TRY(ice_value_copy(b->s->scratch, &v, &values[at], err));
+        }
+        ICE_TRY(add_change(b, old, values, rows.rows[r][0].null ? 0 : rows.rows[r][0].i, err));
+    }
+out:
+    ice_buf_free(&sql);
+    ice_arena_free(rows.arena);
+    return rc;
+}
+
+/* UPDATE ... FROM may meet a row twice: the first match counts. */
+static void drop_repeats(ice__batch *b)
+{
+    size_t kept = 0, nkey = b->keys->keys[0].ncols;
+    for (size_t i = 0; i < b->n; i++) {
+        bool again = false;
+        for (size_t k = 0; k < kept && !again; k++) {
+            again = true;
+            for (size_t c = 0; c < nkey && again; c++)
+                again = ice_value_eq(&b->rows[k].key[c], &b->rows[i].key[c]);
+        }
+        if (!again)
+            b->rows[kept++] = b->rows[i];
+    }
+    b->n = kept;
+}
+
+static ice_code apply_changes(ice__batch *b, bool update, ice_error *err)
+{
+    ice_code rc;
+    for (size_t i = 0; update && i < b->n; i++)
+        if ((rc = ice__finish_row(b, b->rows[i].values, err)) != ICE_OK)
+            return rc;
+    if ((rc = ice__batch_lock_table(b, err)) != ICE_OK || (rc = ice__batch_lock_rows(b, err)) != ICE_OK ||
+        (rc = ice__batch_verify(b, err)) != ICE_OK || (rc = ice__batch_overlay(b, err)) != ICE_OK)
+        return rc;
+    for (size_t i = 0; i < b->n; i++)
+        if ((rc = ice__end_version(b, b->rows[i].key, b->rows[i].start,
+                                   update ? ICE_OP_UPDATE : ICE_OP_DELETE, err)) != ICE_OK)
+            return rc;
+    for (size_t i = 0; update && i < b->n; i++)
+        if ((rc = ice__put_row(b, &b->rows[i], ICE_OP_UPDATE, NULL, err)) != ICE_OK)
+            return rc;
+    return ICE_OK;
+}
+
+ice_code ice__run_update(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v,
+                         ice_cursor *c, ice_error *err)
+{
+    const ice_update *st = &p->stmt.update;
+    ice__batch b;
+    bool done = false;
+    ice_code rc;
+    ICE_TRY(ice__batch_open(&b, s, v, st->table, err));
+    if (st->returning)
+        ICE_TRY(ice__returning_open(c, b.def, st->returning_star, st->nreturning, st->returning_exprs,
+                                    st->returning_names, err));
+    ICE_TRY(fast_changes(&b, st, params, &done, err));
+    if (!done)
+        ICE_TRY(engine_changes(&b, st, params, n, err));
+    if (st->from_sql.ptr)
+        drop_repeats(&b);
+    c->path = done ? "fast" : "engine";
+    if (b.n > 0)
+        ICE_TRY(apply_changes(&b, st->nset > 0, err));
+    for (size_t i = 0; st->returning && i < b.n; i++)
+        ICE_TRY(ice__returning_row(s, c, b.def, st->returning_star, st->nreturning, st->returning_exprs,
+                                   st->nset ? b.rows[i].values : b.rows[i].before, err));
+    c->rowcount = (int64_t)b.n;
+out:
+    ice__batch_close(&b);
+    return rc;
+}
+
+ice_code ice__run_truncate(ice_session *s, ice_prepared *p, ice__stview *v, ice_cursor *c, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    for (size_t i = 0; rc == ICE_OK && i < p->stmt.drop.n; i++) {
+        ice_update all = {.table = p->stmt.drop.names[i]};
+        ice__batch b;
+        if ((rc = ice__batch_open(&b, s, v, all.table, err)) == ICE_OK)
+            rc = engine_changes(&b, &all, NULL, 0, err);
+        if (rc == ICE_OK && b.n > 0)
+            rc = apply_changes(&b, false, err);
+        ice__batch_close(&b);
+        if (rc == ICE_OK && p->stmt.drop.restart_identity)
+            rc = ice__restart_identity(s, v, all.table, err);
+    }
+    c->path = "engine";
+    return rc;
+}

@@ -1,0 +1,352 @@
+/* A batch of new row versions: locks, unique keys, constraints, the overlay. */
+#include <stdlib.h>
+
+#include "txn/write.h"
+
+#define MANY_ROWS 512 /* of one table in a transaction: the whole table is locked instead of rows */
+
+bool ice__engine_unique(const ice_constraint *c)
+{
+    return c->kind == ICE_CON_UNIQUE && (c->where_sql.ptr || c->expr_sql.ptr);
+}
+
+ice_code ice__batch_open(ice__batch *b, ice_session *s, ice__stview *v, ice_str table, ice_error *err)
+{
+    *b = (ice__batch){.s = s, .v = v};
+    ice_code rc = ice__stview_need(v, table, &b->view, err);
+    if (rc != ICE_OK)
+        return rc;
+    if (b->view->mode != ICE_VIEW_CURRENT)
+        return ice_fail(err, ICE_UNSUPPORTED, "\"%.*s\" shows the past: it can't be changed", ICE_PRI(table));
+    b->def = b->view->state->def;
+    b->keys = &b->view->state->keys;
+    for (size_t i = 0; i < b->def->ncons; i++)
+        b->engine_uniques |= ice__engine_unique(&b->def->cons[i]);
+    return ICE_OK;
+}
+
+void ice__batch_close(ice__batch *b)
+{
+    ice__view_release(&b->latest);
+}
+
+ice_code ice__batch_add(ice__batch *b, ice__write_row **out, ice_error *err)
+{
+    if (b->n == b->cap) {
+        size_t cap = b->cap ? b->cap * 2 : 16;
+        ice__write_row *grown = ice_arena_array(b->s->scratch, cap, sizeof *grown);
+        if (!grown)
+            return ice_fail_nomem(err);
+        if (b->n)
+            memcpy(grown, b->rows, b->n * sizeof *grown);
+        b->rows = grown;
+        b->cap = cap;
+    }
+    *out = &b->rows[b->n++];
+    memset(*out, 0, sizeof **out);
+    return ICE_OK;
+}
+
+/* The shared lock of the table, or with many rows the exclusive one. The definition seen by the statement is
+ * the one in force after the lock: else the statement starts again. */
+ice_code ice__batch_lock_table(ice__batch *b, ice_error *err)
+{
+    ice__txtable *had = ice__tx_find(&b->s->tx, b->def->uuid);
+    bool many = b->n > MANY_ROWS || (had && had->rows + b->n > 4 * MANY_ROWS);
+    ice_code rc = ice__tx_table(b->s, b->def->uuid, b->def->name, many, &b->t, err);
+    if (rc != ICE_OK)
+        return rc;
+    b->t->rows += b->n;
+    if (had || b->t->state)
+        return ICE_OK;
+    ice__registry *reg = NULL;
+    ice_tabstate *now = NULL;
+    int64_t at;
+    if ((rc = ice__wh_catchup(b->s->wh, err)) != ICE_OK)
+        return rc;
+    ice__wh_view(b->s->wh, &reg, &at);
+    rc = ice__tx_state(b->s, b->t, reg, &now, err);
+    if (rc == ICE_OK && now->def->schema_id != b->def->schema_id)
+        rc = ice_fail(err, ICE_CONFLICT, "table \"%.*s\" was altered meanwhile", ICE_PRI(b->def->name));
+    ice__registry_unref(reg);
+    return rc;
+}
+
+static ice_code key_null(const ice_key *k, const ice_value *row, bool *skip)
+{
+    bool has_null = false;
+    (void)ice_key_hash_row(k, row, &has_null);
+    *skip = has_null && !k->nulls_not_distinct;
+    return ICE_OK;
+}
+
+static bool key_changed(const ice_key *k, const ice__write_row *w)
+{
+    if (!w->before)
+        return true;
+    for (size_t c = 0; c < k->ncols; c++)
+        if (!ice_value_eq(&w->before[k->cols[c]], &w->values[k->cols[c]]))
+            return true;
+    return false;
+}
+
+/* Locks what the rows set and what they replace. */
+ice_code ice__batch_lock_rows(ice__batch *b, ice_error *err)
+{
+    if (b->t->exclusive)
+        return ICE_OK;
+    ice_uuid id = b->def->uuid;
+    for (size_t i = 0; i < b->n; i++) {
+        ice__write_row *w = &b->rows[i];
+        ice_code rc = ICE_OK;
+        if (w->key)
+            rc = ice__tx_lock(b->s, ice__lock_row(id, ice_key_hash(w->key, b->keys->keys[0].ncols)),
+                              ICE_LOCK_EXCLUSIVE, false, NULL, err);
+        for (size_t k = 0; rc == ICE_OK && w->values && k < b->keys->n; k++) {
+            bool has_null = false;
+            const ice_key *key = &b->keys->keys[k];
+            if (!key->unique || !key_changed(key, w))
+                continue;
+            uint64_t hash = ice_key_hash_row(key, w->values, &has_null);
+            if (!has_null || key->nulls_not_distinct)
+                rc = ice__tx_lock(b->s, ice__lock_key(id, b->def, key, hash), ICE_LOCK_EXCLUSIVE, false, NULL,
+                                  err);
+        }
+        for (size_t k = 0; rc == ICE_OK && w->values && b->engine_uniques && k < b->def->ncons; k++)
+            if (ice__engine_unique(&b->def->cons[k]))
+                rc = ice__tx_lock(b->s, ice__lock_constraint(id, b->def->cons[k].name), ICE_LOCK_EXCLUSIVE,
+                                  false, NULL, err);
+        if (rc != ICE_OK)
+            return rc;
+    }
+    return ICE_OK;
+}
+
+/* With the locks held: are the versions to be replaced still the newest? */
+ice_code ice__batch_verify(ice__batch *b, ice_error *err)
+{
+    ice_code rc = ice__latest_view(b->s, b->t, &b->latest, err);
+    if (rc != ICE_OK || b->latest.at == b->view->at)
+        return rc;
+    for (size_t i = 0; i < b->n; i++) {
+        ice__write_row *w = &b->rows[i];
+        ice_row *rows;
+        size_t n = 0;
+        if (!w->key || w->start < ICE__OVERLAY_START)
+            continue;
+        rc = ice_view_find(&b->latest, 0, w->key, b->s->scratch, &rows, &n, err);
+        if (rc == ICE_OK && (n != 1 || rows[0].start != w->start))
+            rc = ice_fail(err, ICE_CONFLICT, "a row of \"%.*s\" changed meanwhile", ICE_PRI(b->def->name));
+        if (rc != ICE_OK)
+            return rc;
+    }
+    return ICE_OK;
+}
+
+/* The overlay exists from here on, and the latest view sees it grow. */
+ice_code ice__batch_overlay(ice__batch *b, ice_error *err)
+{
+    ice_code rc = ice__tx_overlay(b->t, b->latest.state, err);
+    if (rc == ICE_OK && !b->latest.overlay) {
+        b->latest.overlay = ice_tail_ref(b->t->overlay);
+        b->latest.overlay_at = ICE_TIME_MAX - 1;
+    }
+    return rc;
+}
+
+/* ---- unique keys ---- */
+
+const ice_constraint *ice__constraint_of(const ice_tabledef *def, const ice_key *k)
+{
+    return k->con ? k->con : ice_tabledef_primary(def);
+}
+
+ice_code ice__unique_fail(const ice_tabledef *def, const ice_constraint *con, const ice_key *k,
+                          const ice_value *row, ice_error *err)
+{
+    ice_buf text = {0};
+    for (size_t i = 0; k && i < k->ncols; i++)
+        ice_buf_printf(&text, "%s%.*s", i ? ", " : "Key (", ICE_PRI(def->cols[k->cols[i]].name));
+    for (size_t i = 0; k && i < k->ncols; i++) {
+        ice_buf_puts(&text, i ? ", " : ")=(");
+        ice_value_text(&row[k->cols[i]], &text);
+    }
+    if (k)
+        ice_buf_puts(&text, ") already exists.");
+    ice_fail(err, ICE_UNIQUE, "duplicate key value violates unique constraint \"%.*s\" %.*s",
+             ICE_PRI(con->name), (int)text.len, text.data ? text.data : "");
+    ice_error_object(err, def->name.ptr, con->name.ptr);
+    ice_buf_free(&text);
+    return ICE_UNIQUE;
+}
+
+/* A visible row with the same value of a unique key; *key is that key. */
+ice_code ice__find_duplicate(ice__batch *b, const ice__write_row *w, const ice_key **key, ice_row *row,
+                             bool *found, ice_error *err)
+{
+    *found = false;
+    for (size_t k = 0; k < b->keys->n; k++) {
+        const ice_key *uk = &b->keys->keys[k];
+        ice_value values[32];
+        ice_row *rows;
+        size_t n = 0;
+        bool skip = false;
+        if (!uk->unique || uk->ncols > 32 || !key_changed(uk, w) || (key_null(uk, w->values, &skip), skip))
+            continue;
+        for (size_t c = 0; c < uk->ncols; c++)
+            values[c] = w->values[uk->cols[c]];
+        ice_code rc = ice_view_find(&b->latest, k, values, b->s->scratch, &rows, &n, err);
+        if (rc != ICE_OK)
+            return rc;
+        if (n > 0) {
+            *key = uk;
+            *row = rows[0];
+            *found = true;
+            return ICE_OK;
+        }
+    }
+    return ICE_OK;
+}
+
+/* Conditional and functional unique constraints: how many rows agree with this one (which is in the overlay
+ * already)? */
+static ice_code engine_duplicate(ice__batch *b, const ice_constraint *con, const ice_value *row, bool *found,
+                                 ice_error *err)
+{
+    ice_buf sql = {0}, exprs = {0};
+    ice__rowset rows = {0};
+    ice__stview *v = NULL;
+    ice_code rc;
+    for (size_t i = 0; !con->expr_sql.ptr && i < con->ncols; i++) {
+        ice_buf_puts(&exprs, i ? ", " : "");
+        ice_buf_put_ident(&exprs, b->def->cols[ice_tabledef_find_id(b->def, con->field_ids[i])].name);
+    }
+    if (con->expr_sql.ptr)
+        ice_buf_put_str(&exprs, con->expr_sql);
+    ice_str where = con->where_sql.ptr ? con->where_sql : ICE_STR("TRUE");
+    ice_buf_printf(&sql, "SELECT count(*) FROM (SELECT ROW(%.*s) AS __k FROM ", (int)exprs.len, exprs.data);
+    ice_buf_put_ident(&sql, b->def->name);
+    ice_buf_printf(&sql, " WHERE %.*s) AS a, (SELECT ROW(%.*s) AS __k FROM (", ICE_PRI(where), (int)exprs.len,
+                   exprs.data);
+    ice__row_relation(b->def, &sql);
+    ice_buf_printf(&sql, ") AS r WHERE %.*s) AS b WHERE a.__k = b.__k", ICE_PRI(where));
+    /* ROW(..) = ROW(..) is true for equal NULLs in DuckDB: a key with a NULL in it equals none. */
+    if (!con->nulls_not_distinct) {
+        ice_buf_printf(&sql, " AND EXISTS (SELECT 1 FROM (SELECT %.*s FROM (", (int)exprs.len, exprs.data);
+        ice__row_relation(b->def, &sql);
+        ice_buf_puts(&sql, ") AS r) WHERE COLUMNS(*) IS NOT NULL)");
+    }
+    ICE_TRY(ice_buf_check(&sql, err));
+    ICE_TRY(ice__stview_open(b->s, 0, &v, err));
+    ICE_TRY(ice__collect(b->s, v, ice_buf_str(&sql), row, b->def->ncols, &rows, err));
+    *found = rows.n == 1 && rows.rows[0][0].i > 1;
+out:
+    ice__stview_unref(v);
+    ice_buf_free(&sql);
+    ice_buf_free(&exprs);
+    ice_arena_free(rows.arena);
+    return rc;
+}
+
+static ice_code check_engine_uniques(ice__batch *b, const ice_value *row, const ice_constraint **which,
+                                     ice_error *err)
+{
+    *which = NULL;
+    for (size_t i = 0; b->engine_uniques && i < b->def->ncons; i++) {
+        bool found = false;
+        if (!ice__engine_unique(&b->def->cons[i]))
+            continue;
+        ice_code rc = engine_duplicate(b, &b->def->cons[i], row, &found, err);
+        if (rc != ICE_OK)
+            return rc;
+        if (found) {
+            *which = &b->def->cons[i];
+            return ICE_OK;
+        }
+    }
+    return ICE_OK;
+}
+
+/* Puts a new version into the overlay after its unique keys. *clash (may be NULL: then it is an error) tells
+ * of a conflict, and nothing is put. */
+ice_code ice__put_row(ice__batch *b, ice__write_row *w, ice_row_op op, ice__clash *clash, ice_error *err)
+{
+    const ice_key *key = NULL;
+    const ice_constraint *con = NULL;
+    ice_row row;
+    bool found = false;
+    ice_code rc = ice__find_duplicate(b, w, &key, &row, &found, err);
+    if (rc != ICE_OK)
+        return rc;
+    if (found) {
+        if (!clash)
+            return ice__unique_fail(b->def, ice__constraint_of(b->def, key), key, w->values, err);
+        clash->any = true;
+        clash->row = row;
+        return ICE_OK;
+    }
+    int64_t mark = b->s->tx.seq;
+    if ((rc = ice_tail_insert(b->t->overlay, w->values, ++b->s->tx.seq, op, NULL, err)) != ICE_OK ||
+        !b->engine_uniques)
+        return rc;
+    if ((rc = check_engine_uniques(b, w->values, &con, err)) != ICE_OK || !con)
+        return rc;
+    if (!clash)
+        return ice__unique_fail(b->def, con, NULL, w->values, err);
+    ice_tail_undo(b->t->overlay, mark);
+    clash->any = true;
+    clash->con = con;
+    return ICE_OK;
+}
+
+/* ---- columns of a row ---- */
+
+static ice_code generated_columns(ice__batch *b, ice_value *row, ice_error *err)
+{
+    for (size_t i = 0; i < b->def->ncols; i++) {
+        const ice_column *col = &b->def->cols[i];
+        ice_buf sql = {0};
+        ice__rowset rows = {0};
+        ice_code rc;
+        if (!col->generated_sql.ptr)
+            continue;
+        row[i] = ICE_NULL;
+        ice_buf_printf(&sql, "SELECT %.*s FROM (", ICE_PRI(col->generated_sql));
+        ice__row_relation(b->def, &sql);
+        ice_buf_puts(&sql, ") AS ");
+        ice_buf_put_ident(&sql, b->def->name);
+        if ((rc = ice_buf_check(&sql, err)) == ICE_OK)
+            rc = ice__collect(b->s, NULL, ice_buf_str(&sql), row, b->def->ncols, &rows, err);
+        if (rc == ICE_OK && rows.n == 1)
+            rc = ice__coerce(b->s, col, &rows.rows[0][0], &row[i], err);
+        if (rc == ICE_OK && !row[i].null)
+            rc = ice_value_copy(b->s->scratch, &row[i], &row[i], err);
+        ice_buf_free(&sql);
+        ice_arena_free(rows.arena);
+        if (rc != ICE_OK)
+            return rc;
+    }
+    return ICE_OK;
+}
+
+ice_code ice__finish_row(ice__batch *b, ice_value *row, ice_error *err)
+{
+    ice_code rc = generated_columns(b, row, err);
+    return rc == ICE_OK ? ice__check_row(b->s, b->def, row, err) : rc;
+}
+
+ice_code ice__end_version(ice__batch *b, const ice_value *key, int64_t start, ice_row_op op, ice_error *err)
+{
+    return ice_tail_end(b->t->overlay, key, start < ICE__OVERLAY_START ? 0 : start, ++b->s->tx.seq, op, NULL,
+                        err);
+}
+
+ice_code ice__key_of(ice__batch *b, const ice_value *row, ice_value **out, ice_error *err)
+{
+    const ice_key *pk = &b->keys->keys[0];
+    if (!(*out = ice_arena_array(b->s->scratch, pk->ncols, sizeof **out)))
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < pk->ncols; i++)
+        (*out)[i] = row[pk->cols[i]];
+    return ICE_OK;
+}

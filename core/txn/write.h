@@ -1,0 +1,83 @@
+/* What the statements that write share: values, identities, and a batch of new row versions of one table on
+ * its way into the transaction's overlay: locked, verified, checked, put. */
+#ifndef ICE_TXN_WRITE_H
+#define ICE_TXN_WRITE_H
+
+#include "txn/txn_int.h"
+
+#define ICE__OVERLAY_START                                                                                   \
+    ((int64_t)1 << 47) /* a _row_start below it is an operation number: the row is the transaction's own */
+
+/* Rows to be written by one statement. */
+typedef struct ice__write_row {
+    ice_value *values; /* new version, in the definition's order; NULL for DELETE */
+    ice_value *key;    /* primary key of the version it replaces */
+    ice_value *
+        before; /* its values, where they are wanted (RETURNING of DELETE, unchanged keys); NULL: not known */
+    int64_t start; /* its _row_start */
+} ice__write_row;
+
+typedef struct ice__batch {
+    ice_session *s;
+    ice__stview *v;
+    ice_view *view; /* of the statement */
+    const ice_tabledef *def;
+    const ice_keys *keys;
+    ice__txtable *t;
+    ice_view latest; /* after the locks were taken */
+    size_t n, cap;
+    ice__write_row *rows;
+    bool engine_uniques; /* the definition has unique constraints that only the engine can check */
+} ice__batch;
+
+/* What a new version clashes with: a row, by a key; or, where only the engine can tell, no more than the
+ * constraint. */
+typedef struct ice__clash {
+    bool any;
+    ice_row row;
+    const ice_constraint *con;
+} ice__clash;
+
+/* values.c: an expression's value by the engine; a value as a column takes it, in the session's scratch; a
+ * column's default. */
+ice_code ice__eval_sql(ice_session *s, ice__stview *v, ice_str expr, const ice_value *params, size_t n,
+                       ice_value *out, ice_error *err) ICE_MUST;
+ice_code ice__coerce(ice_session *s, const ice_column *col, const ice_value *v, ice_value *out,
+                     ice_error *err) ICE_MUST;
+ice_code ice__default_value(ice_session *s, const ice_column *col, ice_value *out, ice_error *err) ICE_MUST;
+
+/* sequence.c: `count` fresh values from *first on; a value that was given by hand. */
+ice_code ice__next_identity(ice_session *s, ice_view *view, const ice_column *col, int64_t count,
+                            int64_t *first, ice_error *err) ICE_MUST;
+ice_code ice__identity_used(ice_session *s, const ice_view *view, const ice_column *col, int64_t value,
+                            ice_error *err) ICE_MUST;
+
+/* write.c, in the order a statement calls them: open, add rows, finish each row (generated columns, NOT NULL,
+ * CHECK), lock table and rows, verify that what is replaced is still the newest (ICE_CONFLICT: the statement
+ * runs again), make the overlay, end old versions, put new ones. */
+ice_code ice__batch_open(ice__batch *b, ice_session *s, ice__stview *v, ice_str table,
+                         ice_error *err) ICE_MUST;
+void ice__batch_close(ice__batch *b);
+ice_code ice__batch_add(ice__batch *b, ice__write_row **out, ice_error *err) ICE_MUST;
+ice_code ice__key_of(ice__batch *b, const ice_value *row, ice_value **out, ice_error *err) ICE_MUST;
+ice_code ice__finish_row(ice__batch *b, ice_value *row, ice_error *err) ICE_MUST;
+ice_code ice__batch_lock_table(ice__batch *b, ice_error *err) ICE_MUST;
+ice_code ice__batch_lock_rows(ice__batch *b, ice_error *err) ICE_MUST;
+ice_code ice__batch_verify(ice__batch *b, ice_error *err) ICE_MUST;
+ice_code ice__batch_overlay(ice__batch *b, ice_error *err) ICE_MUST;
+ice_code ice__end_version(ice__batch *b, const ice_value *key, int64_t start, ice_row_op op,
+                          ice_error *err) ICE_MUST;
+/* *clash NULL: a clash is an error; else it is told, and nothing is put. */
+ice_code ice__put_row(ice__batch *b, ice__write_row *w, ice_row_op op, ice__clash *clash,
+                      ice_error *err) ICE_MUST;
+
+/* A visible row with the same value of a unique key, and the error that says so. */
+ice_code ice__find_duplicate(ice__batch *b, const ice__write_row *w, const ice_key **key, ice_row *row,
+                             bool *found, ice_error *err) ICE_MUST;
+ice_code ice__unique_fail(const ice_tabledef *def, const ice_constraint *con, const ice_key *k,
+                          const ice_value *row, ice_error *err) ICE_MUST;
+const ice_constraint *ice__constraint_of(const ice_tabledef *def, const ice_key *k);
+/* Conditional and functional keys: only the engine can check them. */
+bool ice__engine_unique(const ice_constraint *c);
+
+#endif
