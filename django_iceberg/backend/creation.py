@@ -40,6 +40,17 @@ class DatabaseCreation(BaseDatabaseCreation):
         warehouse = os.path.join(temporary_root(), "django-iceberg-tests", name)
         return {"WAREHOUSE": warehouse, "CATALOG_URI": "", "NAMESPACE": "default"}
 
+    def _test_options(self):
+        """TEST["OPTIONS"], or the database's own: a temporary warehouse need not outlive a power failure, and a flush while it is
+        cloned would tie its files to the first directory."""
+        settings_dict = self.connection.settings_dict
+        options = settings_dict["TEST"].get("OPTIONS")
+        if options is not None:
+            return dict(options)
+        if settings_dict["TEST"].get("WAREHOUSE"):
+            return settings_dict["OPTIONS"]
+        return {**settings_dict["OPTIONS"], "durability": "os", "flush.background": False}
+
     def _get_test_db_name(self):
         return str(self._test_settings()["WAREHOUSE"])
 
@@ -58,10 +69,8 @@ class DatabaseCreation(BaseDatabaseCreation):
         self.connection.close()
         if self._original is None:
             self._original = {key: self.connection.settings_dict.get(key, "") for key in IDENTITY}
-            test_options = self.connection.settings_dict["TEST"].get("OPTIONS")
-            if test_options is not None:
-                self._original["OPTIONS"] = self.connection.settings_dict["OPTIONS"]
-                keys["OPTIONS"] = dict(test_options)
+            self._original["OPTIONS"] = self.connection.settings_dict["OPTIONS"]
+            keys["OPTIONS"] = self._test_options()
         warehouse = str(keys["WAREHOUSE"])
         if not keepdb and os.path.exists(warehouse):
             # A directory of ours is left over from a run that was killed.
