@@ -349,6 +349,10 @@ ice_code ice__econn_get(ice_session *s, ice__stview *view, ice__econn **out, ice
     if (view)
         atomic_fetch_add(&view->refs, 1);
     atomic_store(&s->running, c->conn);
+    if (atomic_load(&s->interrupted)) { /* it came while the engine was not running yet */
+        ice__econn_release(c);
+        return ice_fail(err, ICE_CANCELED, "canceling statement due to user request");
+    }
     *out = c;
     return ICE_OK;
 }

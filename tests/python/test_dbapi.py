@@ -712,10 +712,15 @@ class TestThreads:
 
     def test_ctrl_c(self, connection, books):
         assert threading.current_thread() is threading.main_thread()
-        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
-            books.execute(ENDLESS).fetchall()
+        # A shell starts background jobs with SIGINT ignored, and Python then leaves it so.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+            timer.start()
+            with pytest.raises(KeyboardInterrupt):
+                books.execute(ENDLESS).fetchall()
+        finally:
+            signal.signal(signal.SIGINT, before)
         assert books.execute("SELECT 1").fetchone() == (1,)
 
     def test_others_run_meanwhile(self, connection, books):
