@@ -110,28 +110,93 @@ static ice_code lock_rows(locking *l, const ice_tabledef *def, const ice_key *pk
     return ICE_OK;
 }
 
+/* ---- which rows: found by a key, or by the engine ---- */
+
+typedef struct row_sort {
+    size_t n;
+    int cols[8];
+    const bool *desc;
+} row_sort;
+
+static int row_order(const void *a, const void *b, void *arg)
+{
+    const row_sort *o = arg;
+    const ice_value *x = *(ice_value *const *)a, *y = *(ice_value *const *)b;
+    for (size_t i = 0; i < o->n; i++) {
+        const ice_value *u = &x[o->cols[i]], *v = &y[o->cols[i]];
+        int cmp = u->null || v->null ? u->null - v->null : ice_value_cmp(u, v);
+        if (cmp)
+            return o->desc[i] ? -cmp : cmp;
+    }
+    return 0;
+}
+
+/* Primary keys of the rows of a simple select, in its order. *ok false: no key fits. */
+static ice_code keys_by_look_up(locking *l, ice_view *view, const ice_value *params, ice__rowset *out,
+                                bool *ok, ice_error *err)
+{
+    const ice_select *sel = &l->st->select;
+    const ice_tabledef *def = view->state->def;
+    const ice_key *pk = &view->state->keys.keys[0];
+    row_sort order = {.n = sel->norder, .desc = sel->order_desc};
+    ice__rows found = {0};
+    ice_value key[32];
+    *ok = false;
+    if (!l->s->fast_path || !sel->simple || sel->norder > 8 || pk->ncols > 32)
+        return ICE_OK;
+    for (size_t i = 0; i < sel->norder; i++)
+        if ((order.cols[i] = ice_tabledef_find(def, sel->order_cols[i])) < 0)
+            return ICE_OK;
+    ice_code rc = ice__fast_rows(l->s, view, sel->conds, sel->nconds, params, &found, ok, err);
+    if (rc != ICE_OK || !*ok)
+        return rc;
+    if (order.n && found.n > 1)
+        qsort_r(found.values, found.n, sizeof *found.values, row_order, &order);
+    *out = (ice__rowset){.arena = ice_arena_create(), .ncols = pk->ncols};
+    if (!out->arena)
+        return ice_fail_nomem(err);
+    for (size_t r = 0; rc == ICE_OK && r < found.n; r++) {
+        for (size_t i = 0; i < pk->ncols; i++)
+            key[i] = found.values[r][pk->cols[i]];
+        rc = ice__rowset_add(out, key, err);
+    }
+    return rc;
+}
+
+static ice_code keys_by_engine(locking *l, ice__stview *v, ice_view *view, ice_str alias,
+                               const ice_value *params, size_t n, ice__rowset *out, ice_error *err)
+{
+    ice_buf sql = {0};
+    ice_code rc = keys_sql(l->st, view->state->def, &view->state->keys, alias, &sql, err);
+    v->with_start = true;
+    if (rc == ICE_OK)
+        rc = ice__collect(l->s, v, ice_buf_str(&sql), params, n, out, err);
+    v->with_start = false;
+    ice_buf_free(&sql);
+    return rc;
+}
+
 /* Locks the rows of one table that the query reads. */
 static ice_code lock_table(locking *l, ice__stview *v, ice_str name, ice_str alias, const ice_value *params,
                            size_t n, ice_str *only, ice_error *err)
 {
     ice_view *view = NULL;
-    ice_buf sql = {0};
     ice__rowset rows = {0};
     ice__txtable *t;
+    bool found = false;
     ice_code rc;
     ICE_TRY(ice__stview_need(v, name, &view, err));
     const ice_tabledef *def = view->state->def;
     const ice_key *pk = &view->state->keys.keys[0];
     ICE_TRY(ice__tx_table(l->s, def->uuid, def->name, false, &t, err));
-    ICE_TRY(keys_sql(l->st, def, &view->state->keys, alias, &sql, err));
-    v->with_start = true;
-    ICE_TRY(ice__collect(l->s, v, ice_buf_str(&sql), params, n, &rows, err));
+    ICE_TRY(keys_by_look_up(l, view, params, &rows, &found, err));
+    if (!found)
+        ICE_TRY(keys_by_engine(l, v, view, alias, params, n, &rows, err));
     l->nkept = 0;
     ICE_TRY(lock_rows(l, def, pk, &rows, err));
     if (l->st->select.skip_locked)
         ICE_TRY(only_rows(l->s->scratch, def, pk, l->kept, l->nkept, only, err));
 out:
-    ice_buf_free(&sql);
     ice_arena_free(rows.arena);
     return rc;
 }
@@ -170,8 +235,11 @@ ice_code ice__run_select_lock(ice_session *s, ice_prepared *p, const ice_value *
         (*v)->only_table = locked;
         (*v)->only_where = only;
     }
-    (*v)->with_start = false;
-    rc = ice__run_select(s, p, st->select.text, params, n, *v, c, err);
+    bool done = false;
+    if (s->fast_path && !only.ptr)
+        ICE_TRY(ice__fast_select(s, p, params, n, *v, c, &done, err));
+    if (!done)
+        rc = ice__run_select(s, p, sel->text, params, n, *v, c, err);
 out:
     return rc;
 }

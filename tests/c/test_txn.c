@@ -465,6 +465,9 @@ static void locks(void **state)
     assert_int_equal(run(e, e->other, "BEGIN"), ICE_OK);
     assert_int_equal(run(e, e->other, "SELECT id FROM p WHERE id = 1 FOR UPDATE NOWAIT"), ICE_LOCK_TIMEOUT);
     is_other(e, "SELECT id FROM p ORDER BY id FOR UPDATE SKIP LOCKED", "2\n");
+    is_other(e, "SELECT id FROM p WHERE id IN (2, 1) ORDER BY id DESC LIMIT 1 FOR UPDATE SKIP LOCKED", "2\n");
+    is_other(e, "SELECT name FROM p WHERE id = 2 FOR UPDATE", "b\n");
+    assert_string_equal(e->path, "fast");
     assert_int_equal(run(e, e->other, "ROLLBACK"), ICE_OK);
     ok(e, "UPDATE p SET name = 'z' WHERE id = 1");
     ok(e, "COMMIT");
