@@ -5,16 +5,15 @@ set -eu
 missing=
 need() { missing="$missing $1"; }
 
-command -v gcc >/dev/null 2>&1 || need gcc
+command -v gcc >/dev/null 2>&1 || need "gcc libc6-dev"
 if command -v pkg-config >/dev/null 2>&1; then
     pkg-config --exists sqlite3 || need libsqlite3-dev
     pkg-config --exists zlib || need zlib1g-dev
-    pkg-config --exists libzstd || need libzstd-dev
     pkg-config --exists jansson || need libjansson-dev
     pkg-config --exists libxxhash || need libxxhash-dev
     pkg-config --exists cmocka || need libcmocka-dev
 else
-    missing="$missing pkg-config libsqlite3-dev zlib1g-dev libzstd-dev libjansson-dev libxxhash-dev libcmocka-dev"
+    missing="$missing pkg-config libsqlite3-dev zlib1g-dev libjansson-dev libxxhash-dev libcmocka-dev"
 fi
 if ! echo '#include <roaring/roaring.h>' | gcc -E - >/dev/null 2>&1; then
     need libroaring-dev
