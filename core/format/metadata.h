@@ -63,12 +63,12 @@ typedef struct ice_snapshot {
     ice_str key_id;       /* absent: not encrypted */
 } ice_snapshot;
 
-typedef struct ice_ref {
+typedef struct ice_meta_ref {
     ice_str name; /* "main", ... */
     int64_t snapshot_id;
     bool tag;                                                           /* else a branch */
     int64_t min_snapshots_to_keep, max_snapshot_age_ms, max_ref_age_ms; /* ICE_UNSET: the table's default */
-} ice_ref;
+} ice_meta_ref;
 
 typedef struct ice_log_entry {
     int64_t timestamp_ms;
@@ -102,7 +102,7 @@ typedef struct ice_metadata {
     ice_sort_order *orders;
     ice_kv *properties;
     ice_snapshot *snapshots; /* oldest first, as in the file */
-    ice_ref *refs;
+    ice_meta_ref *refs;
     ice_log_entry *snapshot_log, *metadata_log; /* oldest first */
     ice_statistics *statistics, *partition_statistics;
     ice_str encryption_keys_json; /* absent: none */

@@ -358,10 +358,10 @@ static ice_code set_main(ice_metadata *m, int64_t snapshot_id, ice_error *err)
             m->refs[i].snapshot_id = snapshot_id;
             return ICE_OK;
         }
-    ice_ref *grown = ice__array_add(m->arena, m->refs, m->nrefs, sizeof *grown);
+    ice_meta_ref *grown = ice__array_add(m->arena, m->refs, m->nrefs, sizeof *grown);
     if (!grown)
         return ice_fail_nomem(err);
-    grown[m->nrefs] = (ice_ref){ICE_STR("main"), snapshot_id, false, ICE_UNSET, ICE_UNSET, ICE_UNSET};
+    grown[m->nrefs] = (ice_meta_ref){ICE_STR("main"), snapshot_id, false, ICE_UNSET, ICE_UNSET, ICE_UNSET};
     m->refs = grown;
     m->nrefs++;
     return ICE_OK;
@@ -472,7 +472,7 @@ ice_code ice_metadata_expire(ice_metadata *m, size_t keep, int64_t since_ms, ice
     if (!kept || !left || !*removed)
         return ice_fail_nomem(err);
     for (size_t i = 0; i < m->nrefs; i++) {
-        const ice_ref *r = &m->refs[i];
+        const ice_meta_ref *r = &m->refs[i];
         bool is_main = ice_str_eqc(r->name, "main");
         /* Other branches and tags are other people's: a branch keeps its whole line. */
         size_t n = is_main ? keep : r->tag ? 1 : m->nsnapshots;

@@ -250,11 +250,11 @@ out:
     return rc;
 }
 
-static ice_code ref_from(ice__json *j, const json_t *o, const char *name, ice_ref *r)
+static ice_code ref_from(ice__json *j, const json_t *o, const char *name, ice_meta_ref *r)
 {
     ice_str type = {0};
     ice_code rc;
-    *r = (ice_ref){
+    *r = (ice_meta_ref){
         .min_snapshots_to_keep = ICE_UNSET, .max_snapshot_age_ms = ICE_UNSET, .max_ref_age_ms = ICE_UNSET};
     r->name = ice_arena_str(j->arena, ice_str_c(name));
     if (!r->name.ptr)
@@ -278,7 +278,7 @@ static ice_code refs_from(ice__json *j, const json_t *o, ice_metadata *m)
     const char *name;
     ice_code rc;
     ICE_TRY(ice__json_object(j, o, "refs", false, &refs));
-    NEW_ARRAY(j, m->refs, ice_ref, json_object_size(refs) + 1);
+    NEW_ARRAY(j, m->refs, ice_meta_ref, json_object_size(refs) + 1);
     size_t at = ice__json_push_key(j, "refs");
     bool main_seen = false;
     json_object_foreach(refs, name, v)
@@ -296,7 +296,7 @@ static ice_code refs_from(ice__json *j, const json_t *o, ice_metadata *m)
     ice__json_pop(j, at);
     if (!main_seen && m->current_snapshot_id >= 0)
         m->refs[m->nrefs++] =
-            (ice_ref){ICE_STR("main"), m->current_snapshot_id, false, ICE_UNSET, ICE_UNSET, ICE_UNSET};
+            (ice_meta_ref){ICE_STR("main"), m->current_snapshot_id, false, ICE_UNSET, ICE_UNSET, ICE_UNSET};
     return ICE_OK;
 out:
     return rc;

@@ -127,7 +127,7 @@ static void put_refs(ice_buf *b, const ice_metadata *m)
     ice__put_json_key(b, "refs", false);
     ice_buf_put_u8(b, '{');
     for (size_t i = 0; i < m->nrefs; i++) {
-        const ice_ref *r = &m->refs[i];
+        const ice_meta_ref *r = &m->refs[i];
         if (i)
             ice_buf_put_u8(b, ',');
         ice__put_json_str(b, r->name);

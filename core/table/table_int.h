@@ -5,13 +5,8 @@
 
 #include <pthread.h>
 
-/* A named reference of the metadata file: store/ calls a row's place by the same name. Include this header,
- * not the ones of format/, in table/. */
-#define ice_ref ice_meta_ref
 #include "format/manifest.h"
 #include "format/puffin.h"
-#undef ice_ref
-
 #include "table/table.h"
 
 /* ---- table properties; the ones marked + are in the snapshot's summary too ---- */

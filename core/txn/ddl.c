@@ -496,7 +496,7 @@ out:
 
 /* The value that rows older than the column have: a constant default at once; another expression is written
  * into the rows. */
-static ice_code add_column(ddl *d, const ice_alter *al, bool *rewritten, ice_error *err)
+static ice_code add_column(ddl *d, const ice_alter *al, ice_error *err)
 {
     ice_column col = al->col.column;
     ice_error ignored;
@@ -540,7 +540,6 @@ static ice_code add_column(ddl *d, const ice_alter *al, bool *rewritten, ice_err
                      err);
         int at = ice_tabledef_find(d->def, col.name);
         d->def->cols[at].not_null = not_null;
-        *rewritten = true;
     }
     if (rc == ICE_OK && any && al->ncons) /* they are checked by queries, which must see the column */
         rc = ddl_put(d, true, err);
@@ -761,7 +760,7 @@ static ice_code rename_constraint(ddl *d, const ice_alter *al, ice_error *err)
                     ICE_PRI(al->name), ICE_PRI(d->def->name));
 }
 
-static ice_code alter_one(ddl *d, const ice_alter *al, bool *rewritten, ice_error *err)
+static ice_code alter_one(ddl *d, const ice_alter *al, ice_error *err)
 {
     bool any = false;
     ice_code rc;
@@ -771,7 +770,7 @@ static ice_code alter_one(ddl *d, const ice_alter *al, bool *rewritten, ice_erro
     case ICE_A_RENAME_COLUMN:
         return ice_tabledef_rename_column(d->def, al->name, al->new_name, err);
     case ICE_A_ADD_COLUMN:
-        return add_column(d, al, rewritten, err);
+        return add_column(d, al, err);
     case ICE_A_DROP_COLUMN:
         if (al->if_exists && ice_tabledef_find(d->def, al->name) < 0)
             return ICE_OK;
@@ -796,14 +795,13 @@ static ice_code alter_one(ddl *d, const ice_alter *al, bool *rewritten, ice_erro
 static ice_code alter_table(ice_session *s, const ice_stmt *st, ice__stview *v, ice_error *err)
 {
     ddl d;
-    bool rewritten = false;
     ice_view *there = NULL;
     ice_code rc = ice__stview_table(v, st->alter.table, &there, err);
     if (rc != ICE_OK || (!there && st->alter.if_exists))
         return rc;
     rc = ddl_open(&d, s, v, st->alter.table, err);
     for (size_t i = 0; rc == ICE_OK && i < st->alter.n; i++) {
-        rc = alter_one(&d, &st->alter.actions[i], &rewritten, err);
+        rc = alter_one(&d, &st->alter.actions[i], err);
         if (rc == ICE_OK)
             rc = ddl_put(&d, i + 1 < st->alter.n, err);
     }

@@ -767,14 +767,13 @@ static ice_code run_either(fast_plan *f, int found, int order, const cond *conds
     return rc;
 }
 
-/* PostgreSQL's order: NULLs after everything ascending, before everything descending. */
 static int tuple_order(const void *a, const void *b, void *arg)
 {
     const fast_plan *f = arg;
     ice_value *const *x = *(ice_value * *const *)a, *const *y = *(ice_value * *const *)b;
     for (size_t i = 0; i < f->norder; i++) {
         const ice_value *u = &x[f->order[i].rel][f->order[i].col], *v = &y[f->order[i].rel][f->order[i].col];
-        int cmp = u->null || v->null ? u->null - v->null : ice_value_cmp(u, v);
+        int cmp = ice__order_cmp(u, v);
         if (cmp)
             return f->desc[i] ? -cmp : cmp;
     }

@@ -14,10 +14,9 @@
 #define LEASE ((uint64_t)0x666c757368657273) /* name of the flusher's lease */
 #define COMPACT_FILES 8 /* data files of a table that make the background flusher compact it */
 
-static ice_code take_lease(ice_warehouse *wh, ice_locker *locker, bool wait, bool *taken, ice_error *err)
+static ice_code take_lease(ice_locker *locker, bool wait, bool *taken, ice_error *err)
 {
     uint64_t epoch;
-    (void)wh;
     for (;;) {
         ice_code rc = ice_lease_try(locker, LEASE, taken, &epoch, err);
         if (rc != ICE_OK || *taken || !wait)
@@ -105,12 +104,6 @@ static ice_code plan_drops(ice_warehouse *wh, plan *p, ice_arena *a, ice_error *
     return rc;
 }
 
-/* The first log position that some table still needs: P when everything was published, else where it was. */
-static ice_code trim_log(ice_warehouse *wh, uint64_t position, ice_error *err)
-{
-    return ice_log_trim(wh->log, position, err);
-}
-
 static ice_code flush_once(ice_warehouse *wh, ice_str only, size_t *published, ice_error *err)
 {
     ice__registry *reg = NULL;
@@ -133,7 +126,7 @@ static ice_code flush_once(ice_warehouse *wh, ice_str only, size_t *published, i
         ICE_TRY(ice__wh_catchup(wh, err));
     }
     if (!only.ptr)
-        ICE_TRY(trim_log(wh, o.position, err));
+        ICE_TRY(ice_log_trim(wh->log, o.position, err));
     *published = p.n;
     pthread_mutex_lock(&wh->flusher_mutex);
     wh->flushes += p.n > 0;
@@ -148,7 +141,7 @@ ice_code ice__flush_all(ice_warehouse *wh, ice_locker *locker, ice_str table, si
                         ice_error *err)
 {
     bool taken = false;
-    ice_code rc = take_lease(wh, locker, true, &taken, err);
+    ice_code rc = take_lease(locker, true, &taken, err);
     if (rc != ICE_OK)
         return rc;
     for (int round = 0; round < 5; round++)
@@ -193,7 +186,7 @@ ice_code ice__compact_all(ice_warehouse *wh, ice_locker *locker, ice_str table, 
     ice__registry *reg = NULL;
     bool taken = false;
     int64_t at;
-    ice_code rc = take_lease(wh, locker, true, &taken, err);
+    ice_code rc = take_lease(locker, true, &taken, err);
     if (rc != ICE_OK)
         return rc;
     if ((rc = ice__wh_catchup(wh, err)) == ICE_OK) {
@@ -246,7 +239,7 @@ static void background_round(ice_warehouse *wh, ice_locker *locker)
     ice_error err = {0};
     bool taken = false;
     size_t published;
-    if (take_lease(wh, locker, false, &taken, &err) != ICE_OK || !taken)
+    if (take_lease(locker, false, &taken, &err) != ICE_OK || !taken)
         return;
     ice_code rc = flush_once(wh, ICE_STR_NONE, &published, &err);
     if (rc == ICE_OK)

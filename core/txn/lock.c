@@ -124,7 +124,7 @@ static int row_order(const void *a, const void *b, void *arg)
     const ice_value *x = *(ice_value *const *)a, *y = *(ice_value *const *)b;
     for (size_t i = 0; i < o->n; i++) {
         const ice_value *u = &x[o->cols[i]], *v = &y[o->cols[i]];
-        int cmp = u->null || v->null ? u->null - v->null : ice_value_cmp(u, v);
+        int cmp = ice__order_cmp(u, v);
         if (cmp)
             return o->desc[i] ? -cmp : cmp;
     }

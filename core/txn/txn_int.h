@@ -364,6 +364,11 @@ ice_code ice__fast_select(ice_session *s, ice_prepared *p, const ice_value *para
 
 /* A parameter or literal of a statement as it stands; false: the engine has to say. */
 bool ice__expr_value(const ice_expr *e, const ice_column *col, const ice_value *params, ice_value *out);
+/* PostgreSQL's order of ORDER BY: NULLs after everything ascending, before everything descending. */
+static inline int ice__order_cmp(const ice_value *a, const ice_value *b)
+{
+    return a->null || b->null ? a->null - b->null : ice_value_cmp(a, b);
+}
 /* Rows of a view that meet simple conditions, found by a key; all their values, in the session's scratch. *ok
  * false: no key fits. */
 typedef struct ice__rows {

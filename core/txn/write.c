@@ -72,12 +72,12 @@ ice_code ice__batch_lock_table(ice__batch *b, ice_error *err)
     return rc;
 }
 
-static ice_code key_null(const ice_key *k, const ice_value *row, bool *skip)
+/* A row that is in no index of the key: NULLs differ from each other. */
+static bool unindexed(const ice_key *k, const ice_value *row)
 {
     bool has_null = false;
     (void)ice_key_hash_row(k, row, &has_null);
-    *skip = has_null && !k->nulls_not_distinct;
-    return ICE_OK;
+    return has_null && !k->nulls_not_distinct;
 }
 
 static bool key_changed(const ice_key *k, const ice__write_row *w)
@@ -190,8 +190,7 @@ ice_code ice__find_duplicate(ice__batch *b, const ice__write_row *w, const ice_k
         ice_value values[32];
         ice_row *rows;
         size_t n = 0;
-        bool skip = false;
-        if (!uk->unique || uk->ncols > 32 || !key_changed(uk, w) || (key_null(uk, w->values, &skip), skip))
+        if (!uk->unique || uk->ncols > 32 || !key_changed(uk, w) || unindexed(uk, w->values))
             continue;
         for (size_t c = 0; c < uk->ncols; c++)
             values[c] = w->values[uk->cols[c]];

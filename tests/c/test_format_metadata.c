@@ -117,8 +117,8 @@ static void test_expire(void **state)
     int64_t ids[6];
     for (int i = 0; i < 6; i++)
         ids[i] = add_snapshot(m, 1000 * (i + 1), 1);
-    m->refs = memcpy(ICE_NEW_N(arena, ice_ref, 2), m->refs, sizeof *m->refs);
-    m->refs[m->nrefs++] = (ice_ref){ICE_STR("v1"), ids[1], true, ICE_UNSET, ICE_UNSET, ICE_UNSET};
+    m->refs = memcpy(ICE_NEW_N(arena, ice_meta_ref, 2), m->refs, sizeof *m->refs);
+    m->refs[m->nrefs++] = (ice_meta_ref){ICE_STR("v1"), ids[1], true, ICE_UNSET, ICE_UNSET, ICE_UNSET};
     assert_int_equal(ice_metadata_expire(m, 2, 4000, &removed, &n, &err), ICE_OK);
     assert_int_equal(n, 2); /* 1 and 3: 2 is tagged, 4 is since, 5 and 6 are newest */
     assert_int_equal(removed[0].id, ids[0]);
