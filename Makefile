@@ -36,12 +36,14 @@ test-c: venv
 
 test-python: export ICE_C_TESTS := $(CURDIR)/$(BUILD_C)/tests/c
 test-python: venv
+	@tools/setup.sh postgresql chromium
 	pytest $(PYTEST_ARGS)
 
 test-django: venv
 	$(PYTHON) tests/django/run.py $(APPS)
 
 bench: venv
+	@tools/setup.sh postgresql
 	$(PYTHON) bench/run.py
 
 lint: venv

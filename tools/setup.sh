@@ -1,9 +1,26 @@
 #!/bin/sh
 # System packages that the build needs: installs what is missing where that is allowed, else prints the line to run.
+#
+#   tools/setup.sh [postgresql] [chromium]     also a PostgreSQL server (tests, benchmarks), a browser and its driver (tests)
 set -eu
 
 missing=
 need() { missing="$missing $1"; }
+
+for extra in "$@"; do
+    case $extra in
+    postgresql)
+        ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1 || need postgresql
+        ;;
+    chromium)
+        command -v chromedriver >/dev/null 2>&1 || need "chromium chromium-driver"
+        ;;
+    *)
+        echo "$0: unknown: $extra" >&2
+        exit 2
+        ;;
+    esac
+done
 
 command -v gcc >/dev/null 2>&1 || need "gcc libc6-dev"
 if command -v pkg-config >/dev/null 2>&1; then
