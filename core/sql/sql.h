@@ -312,7 +312,4 @@ ice_code ice_pred_compile(ice_arena *a, ice_str expr, const ice_tabledef *def, i
 int ice_pred_eval(const ice_pred *p, const ice_value *row);
 /* A DEFAULT expression that is a constant (with optional cast): its value; ICE_UNSUPPORTED otherwise. */
 ice_code ice_sql_constant(ice_arena *a, ice_str expr, ice_value *out, ice_error *err) ICE_MUST;
-/* Rewrites column names in an expression (for RENAME COLUMN): quoted or bare identifiers equal to `from`. */
-ice_code ice_sql_rename_in_expr(ice_arena *a, ice_str expr, ice_str from, ice_str to, ice_str *out,
-                                ice_error *err) ICE_MUST;
 #endif

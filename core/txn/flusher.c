@@ -61,10 +61,8 @@ static bool needs_flush(const ice__entry *e, const ice_tabstate *st)
            ice_published_def(st->published)->schema_id != st->def->schema_id;
 }
 
-static ice_code plan_tables(ice_warehouse *wh, ice__registry *reg, ice_str only, plan *p, ice_arena *a,
-                            ice_error *err)
+static ice_code plan_tables(ice__registry *reg, ice_str only, plan *p, ice_arena *a, ice_error *err)
 {
-    (void)wh;
     for (size_t i = 0; i < reg->n; i++) {
         ice__entry *e = reg->entries[i];
         ice_tabstate *st = atomic_load(&e->state);
@@ -117,7 +115,7 @@ static ice_code flush_once(ice_warehouse *wh, ice_str only, size_t *published, i
     ice__wh_view(wh, &reg, &o.upto);
     o.position = atomic_load(&wh->applied_position);
     pthread_mutex_unlock(&wh->apply);
-    ICE_TRY(plan_tables(wh, reg, only, &p, a, err));
+    ICE_TRY(plan_tables(reg, only, &p, a, err));
     if (!only.ptr)
         ICE_TRY(plan_drops(wh, &p, a, err));
     if (p.n > 0) {

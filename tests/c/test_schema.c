@@ -151,6 +151,32 @@ static void test_renaming_follows_into_expressions(void **state)
     ice_tabledef_free(d);
 }
 
+/* CHECK (expr) after RENAME COLUMN a TO b"c. */
+static void renamed(const char *expr, const char *want)
+{
+    ice_tabledef *d = ice_tabledef_create(ICE_STR("t"));
+    ice_constraint c = {.kind = ICE_CON_CHECK, .name = ICE_STR("k"), .check_sql = ice_str_c(expr)};
+
+    add(d, column("a", "integer"));
+    assert_int_equal(ice_tabledef_add_constraint(d, &c, &err), ICE_OK);
+    assert_int_equal(ice_tabledef_rename_column(d, ICE_STR("a"), ICE_STR("b\"c"), &err), ICE_OK);
+    if (!ice_str_eqc(d->cons[0].check_sql, want))
+        fail_msg("%s became %.*s", expr, ICE_PRI(d->cons[0].check_sql));
+    ice_tabledef_free(d);
+}
+
+static void test_renaming_within_an_expression(void **state)
+{
+    renamed("\"a\" > 0 AND A < 5", "\"b\"\"c\" > 0 AND \"b\"\"c\" < 5");
+    renamed("\"A\" = 'a' AND a.x = t.a", "\"A\" = 'a' AND a.x = t.\"b\"\"c\"");
+    renamed("a(a) + x::a + CAST(x AS a)", "a(\"b\"\"c\") + x::a + CAST(x AS a)");
+    renamed("a 'x' /* a /* a */ a */ || $$a$$ || $q$a$q$ -- a", "a 'x' /* a /* a */ a */ || $$a$$ || $q$a$q$ -- a");
+    renamed("E'a\\' a' || a || 'it''s a'", "E'a\\' a' || \"b\"\"c\" || 'it''s a'");
+    renamed("extract(a FROM a)", "extract(a FROM \"b\"\"c\")");
+    renamed("aa + a + $1", "aa + \"b\"\"c\" + $1");
+    renamed("'a", "'a");
+}
+
 static void test_constraints_and_indexes_by_name(void **state)
 {
     ice_tabledef *d = book();
@@ -346,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_field_ids_are_never_reused),
         cmocka_unit_test(test_dropping_a_column_drops_what_uses_it),
         cmocka_unit_test(test_renaming_follows_into_expressions),
+        cmocka_unit_test(test_renaming_within_an_expression),
         cmocka_unit_test(test_constraints_and_indexes_by_name),
         cmocka_unit_test(test_hostile_json_is_refused),
         cmocka_unit_test(test_allocation_failures_are_reported),

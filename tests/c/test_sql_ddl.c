@@ -493,25 +493,6 @@ static void test_constants(void **state)
             fail_msg("%s", others[i]);
 }
 
-static void renamed(const char *expr, const char *want)
-{
-    ice_str out;
-
-    assert_int_equal(
-        ice_sql_rename_in_expr(arena, ice_str_c(expr), ICE_STR("a"), ICE_STR("b\"c"), &out, &err), ICE_OK);
-    is(out, want);
-}
-
-static void test_rename_in_expr(void **state)
-{
-    renamed("\"a\" > 0 AND A < 5", "\"b\"\"c\" > 0 AND \"b\"\"c\" < 5");
-    renamed("\"A\" = 'a' AND a.x = t.a", "\"A\" = 'a' AND a.x = t.\"b\"\"c\"");
-    renamed("a(a) + x::a + CAST(x AS a)", "a(\"b\"\"c\") + x::a + CAST(x AS a)");
-    renamed("a 'x' /* a */ || $$a$$ -- a", "a 'x' /* a */ || $$a$$ -- a");
-    renamed("", "");
-    renamed("aa + a", "aa + \"b\"\"c\"");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -525,7 +506,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_predicates, setup, teardown),
         cmocka_unit_test_setup_teardown(test_not_predicates, setup, teardown),
         cmocka_unit_test_setup_teardown(test_constants, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_rename_in_expr, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
