@@ -1,6 +1,7 @@
 # make demo    the flights demo
 # make test    folder order, C tests under sanitizers, Python tests
-# make test-django   Django's own test suite (APPS="basic queries" for some apps)
+# make test-django   Django's own test suite, with Django 5.2 and 6: DJANGO=6 for one of them, MODE="normal cold engine" for other modes,
+#                    APPS="basic queries" for some apps, APPS=--core for those about databases
 # make bench   benchmarks
 # make lint    ruff
 # make venv    only the environment: .venv with the package built and installed
@@ -9,6 +10,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BUILD_C := build/c
 PYTEST_ARGS :=
+DJANGO := 5.2 6
+MODE := normal
 
 .PHONY: demo test test-c test-python test-django check-layers bench lint clean venv
 .NOTPARALLEL:
@@ -39,8 +42,12 @@ test-python: venv
 	@tools/setup.sh postgresql chromium
 	pytest $(PYTEST_ARGS)
 
-test-django: venv
-	$(PYTHON) tests/django/run.py $(APPS)
+# Each Django in an environment of its own; all of them run, whatever one of them gives.
+test-django:
+	@for django in $(DJANGO); do tools/venv.sh $$django || exit 1; done
+	@status=0; for django in $(DJANGO); do for mode in $(MODE); do \
+	  build/django-$$django/venv/bin/python tests/django/run.py --mode $$mode $(APPS) || status=1; \
+	done; done; exit $$status
 
 bench: venv
 	@tools/setup.sh postgresql

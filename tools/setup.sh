@@ -1,7 +1,8 @@
 #!/bin/sh
 # System packages that the build needs: installs what is missing where that is allowed, else prints the line to run.
 #
-#   tools/setup.sh [postgresql] [chromium]     also a PostgreSQL server (tests, benchmarks), a browser and its driver (tests)
+#   tools/setup.sh [postgresql] [chromium] [gettext]     also a PostgreSQL server (tests, benchmarks), a browser and its driver
+#                                                        (tests), what Django's own test suite compiles messages with
 set -eu
 
 missing=
@@ -14,6 +15,9 @@ for extra in "$@"; do
         ;;
     chromium)
         command -v chromedriver >/dev/null 2>&1 || need "chromium chromium-driver"
+        ;;
+    gettext)
+        command -v msgfmt >/dev/null 2>&1 || need gettext
         ;;
     *)
         echo "$0: unknown: $extra" >&2

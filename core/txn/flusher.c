@@ -232,12 +232,14 @@ static bool due(ice_warehouse *wh)
     return wh->config.flush_interval_ms > 0 && ice_clock_us() - oldest >= wh->config.flush_interval_ms * 1000;
 }
 
-static void background_round(ice_warehouse *wh, ice_locker *locker)
+/* A flush nobody waits for the result of: what goes wrong is for the status to say. wait: for another
+ * flusher's end. */
+static void flush_round(ice_warehouse *wh, ice_locker *locker, bool wait)
 {
     ice_error err = {0};
     bool taken = false;
     size_t published;
-    if (take_lease(locker, false, &taken, &err) != ICE_OK || !taken)
+    if (take_lease(locker, wait, &taken, &err) != ICE_OK || !taken)
         return;
     ice_code rc = flush_once(wh, ICE_STR_NONE, &published, &err);
     if (rc == ICE_OK)
@@ -247,6 +249,12 @@ static void background_round(ice_warehouse *wh, ice_locker *locker)
     snprintf(wh->flusher_error, sizeof wh->flusher_error, "%s",
              rc == ICE_OK || rc == ICE_CONFLICT ? "" : err.message);
     pthread_mutex_unlock(&wh->flusher_mutex);
+}
+
+void ice__flush_committed(ice_warehouse *wh, ice_locker *locker)
+{
+    if (wh->config.flush_interval_ms == 0)
+        flush_round(wh, locker, true);
 }
 
 static void *flusher_main(void *arg)
@@ -267,7 +275,7 @@ static void *flusher_main(void *arg)
         if (wh->flusher_stop || !due(wh))
             continue;
         pthread_mutex_unlock(&wh->flusher_mutex);
-        background_round(wh, locker);
+        flush_round(wh, locker, false);
         pthread_mutex_lock(&wh->flusher_mutex);
     }
     pthread_mutex_unlock(&wh->flusher_mutex);

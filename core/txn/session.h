@@ -27,8 +27,8 @@ typedef struct ice_config {
     bool sync;                 /* durability "full" (true) or "none" */
     bool snapshot_isolation;   /* isolation-level "snapshot"; false: read committed */
     int threads;               /* of the engine; 0: as many as cores */
-    uint64_t memory_budget;    /* bytes; 0: a quarter of the machine's memory, at most 4 GiB */
-    int64_t flush_interval_ms; /* age at which the tail is flushed in the background; 0: never by age */
+    uint64_t memory_budget;    /* bytes; at first a quarter of the machine's memory, at most 4 GiB */
+    int64_t flush_interval_ms; /* age at which the tail is flushed in the background; 0: by each commit itself */
     uint64_t flush_bytes;      /* size at which it is; 0: 64 MiB */
     int64_t lock_timeout_ms;   /* < 0: for ever */
     int64_t max_skew_ms;

@@ -141,6 +141,8 @@ ice_code ice__state_with_def(ice_tabstate *old, ice_tabledef *def, bool committe
                              ice_error *err) ICE_MUST;
 void ice__flusher_start(ice_warehouse *wh);
 void ice__flusher_stop(ice_warehouse *wh);
+/* After a commit: publishes it at once if the warehouse's interval is 0. */
+void ice__flush_committed(ice_warehouse *wh, ice_locker *locker);
 ice_code ice__flush_all(ice_warehouse *wh, ice_locker *locker, ice_str table, size_t *published,
                         ice_error *err) ICE_MUST;
 /* Compacts (or, else, expires history before a time) one table, or all. */

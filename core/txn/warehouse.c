@@ -50,24 +50,25 @@ static void install_atfork(void)
     pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
 
+static uint64_t default_budget(void)
+{
+    uint64_t quarter = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 4;
+    uint64_t most = (uint64_t)4 << 30;
+    return quarter < most ? quarter : most;
+}
+
 void ice_config_defaults(ice_config *c)
 {
     *c = (ice_config){.ns = "default",
                       .sync = true,
                       .lock_timeout_ms = -1,
+                      .memory_budget = default_budget(),
                       .flush_interval_ms = 60 * 1000,
                       .flush_bytes = 64 << 20,
                       .max_skew_ms = 5 * 60 * 1000,
                       .bulk_rows = 100 * 1000,
                       .fast_path = true,
                       .background_flush = true};
-}
-
-static uint64_t default_budget(void)
-{
-    uint64_t quarter = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 4;
-    uint64_t most = (uint64_t)4 << 30;
-    return quarter < most ? quarter : most;
 }
 
 /* ---- the process's list ---- */
@@ -115,8 +116,6 @@ static ice_warehouse *wh_new(const ice_config *c)
     wh->config.catalog = strdup(c->catalog);
     wh->config.ns = strdup(c->ns);
     wh->config.duckdb_library = strdup(c->duckdb_library ? c->duckdb_library : "");
-    if (!wh->config.memory_budget)
-        wh->config.memory_budget = default_budget();
     wh->fork_generation = generation;
     pthread_mutex_init(&wh->open_mutex, NULL);
     pthread_mutex_init(&wh->engine_mutex, NULL);

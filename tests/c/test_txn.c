@@ -572,6 +572,28 @@ static void restart_step(env *e)
     assert_int_equal(ice_session_open(&e->config, &e->other, &e->err), ICE_OK);
 }
 
+/* With an interval of 0 each commit publishes what it wrote; without memory for decoded columns every scan
+ * reads files. */
+static void published_by_commit(void **state)
+{
+    env *e = *state;
+    ice_buf status = {0};
+    ice_session_close(e->s);
+    ice_session_close(e->other);
+    e->config.flush_interval_ms = 0;
+    e->config.memory_budget = 0;
+    assert_int_equal(ice_session_open(&e->config, &e->s, &e->err), ICE_OK);
+    assert_int_equal(ice_session_open(&e->config, &e->other, &e->err), ICE_OK);
+    same_after(e, no_step);
+    assert_int_equal(ice_session_status_json(e->s, &status, &e->err), ICE_OK);
+    ice_buf_put_u8(&status, 0);
+    assert_non_null(strstr(status.data, "\"unflushed_bytes\":0,"));
+    assert_non_null(strstr(status.data, "\"flusher_error\":\"\""));
+    assert_non_null(strstr(status.data, "\"resident\":false"));
+    assert_null(strstr(status.data, "\"resident\":true"));
+    ice_buf_free(&status);
+}
+
 static void stays_without_flush(void **state)
 {
     same_after(*state, no_step);
@@ -699,6 +721,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(keys_again, setup, teardown),
         cmocka_unit_test_setup_teardown(stays_without_flush, setup, teardown),
         cmocka_unit_test_setup_teardown(stays_with_flush, setup, teardown),
+        cmocka_unit_test_setup_teardown(published_by_commit, setup, teardown),
         cmocka_unit_test_setup_teardown(stays_with_compaction, setup, teardown),
         cmocka_unit_test_setup_teardown(stays_with_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(drop_and_rename_published, setup, teardown),

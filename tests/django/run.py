@@ -1,194 +1,314 @@
 #!/usr/bin/env python3
 """Runs Django's own test suite on the Iceberg backend, each app in a process of its own.
 
-    run.py                      all apps with database tests
+    run.py                      the whole suite
     run.py basic queries        some apps (or labels, as basic.tests.ModelTest)
-    run.py --sqlite --counts    on SQLite, and write the counts to compare with
+    run.py --core               the apps about databases
+    run.py --mode cold          a flush after every commit and no memory for decoded columns: every read is cold
+    run.py --mode engine        the fast path off: every statement goes to the engine
+    run.py --backend sqlite     on another database; also postgresql, in a cluster of its own
+    run.py --accept             and write down what this run gave as what is known (see results.py)
 
-The tests are those of the installed Django's source distribution, which pip downloads once. Writes
-OUT/report.tsv, OUT/report.md and, for each app, OUT/<app>.tsv (one line for each test) and OUT/<app>.log.
-Ends with 1 if more tests of an app failed than on SQLite (those that count on not being root, say), or an app
-did not finish.
+The tests are those of the running Django's source distribution, which pip downloads once. Each test is held
+against what is known of it: it passes, or known-<Django>.txt has it with its reason. Ends with 1 if one fails,
+skips or is missing that should pass. Writes OUT/<label>.tsv (a line for each test) and OUT/<label>.log.
 """
 
 import argparse
 import collections
 import concurrent.futures
+import contextlib
+import json
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from pathlib import Path
 
 import django
+from results import (
+    BAD,
+    OTHERS,
+    app_of,
+    read_apps,
+    read_known,
+    read_others,
+    read_run,
+    series_of,
+    write_apps,
+    write_known,
+    write_others,
+    write_run,
+)
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-SQLITE = "django.db.backends.sqlite3"
-ICEBERG = "django_iceberg.backend"
-COUNTS = HERE / "sqlite.tsv"
-OUTCOMES = ("ok", "skip", "xfail", "xpass", "fail", "error")
+MODES = ("normal", "cold", "engine")
+# GeoDjango is refused by a system check; its tests need its libraries.
+LEFT_OUT = {"gis_tests", "import_error_package", "test_runner_apps"}
 
 
 def fetch_source(directory):
-    """The unpacked source distribution of the Django that is installed."""
+    """The unpacked source distribution of the Django that is running."""
     version = django.__version__
     source = directory / f"django-{version}"
     if not (source / "tests" / "runtests.py").exists():
         directory.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
-        subprocess.run([*command, "--dest", str(directory), f"Django=={version}"], check=True)
-        with tarfile.open(next(directory.glob(f"[dD]jango-{version}.tar.gz"))) as archive:
-            archive.extractall(directory, filter="data")
+        with tempfile.TemporaryDirectory(dir=directory) as scratch:  # only a whole one gets its name
+            subprocess.run([*command, "--dest", scratch, f"Django=={version}"], check=True)
+            with tarfile.open(next(Path(scratch).glob("*.tar.gz"))) as archive:
+                archive.extractall(scratch, filter="data")
+            next(Path(scratch).glob("[dD]jango-*/")).rename(source)
     return source
 
 
-def read_counts():
-    """SQLite's figures: {app: {"tests": …, "ok": …, "seconds": …}}."""
-    if not COUNTS.exists():
-        return {}
-    head, *lines = COUNTS.read_text().splitlines()
-    names = head.split("\t")[1:]
-    rows = (line.split("\t") for line in lines)
-    return {app: dict(zip(names, map(float, values), strict=True)) for app, *values in rows}
+def all_apps(source):
+    """The apps of the suite that have tests."""
+    for path in sorted((source / "tests").iterdir()):
+        if path.name not in LEFT_OUT and (path / "__init__.py").exists() and any(path.rglob("test*.py")):
+            yield path.name
 
 
-def run_app(label, source, out, options):
-    """Runs one app; its row of the report."""
-    app = label.split(".")[0]
-    env = dict(
-        os.environ,
-        DJANGO_SUITE_ENGINE=SQLITE if options.sqlite else ICEBERG,
-        DJANGO_SUITE_OPTIONS=options.options,
-        DJANGO_SUITE_TSV=str(out / f"{app}.tsv"),
-        PYTHONPATH=os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
-        PYTHONFAULTHANDLER="1",
-    )
-    (out / f"{app}.tsv").unlink(missing_ok=True)
-    command = [sys.executable, "runtests.py", "--settings=suite_settings", "--parallel=1", "--noinput", label]
+def unprivileged():
+    """A prefix that makes root obey file permissions, as some tests expect of whoever runs them."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        return []
+    prefix = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    return prefix if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0 else []
+
+
+# ---- a run ----
+
+running = set()  # processes
+
+
+def run_label(label, source, options, environment):
+    """Runs an app or a label in a process of its own: (label, its tests, how it ended, seconds)."""
+    path = options.out / f"{label}.tsv"
+    path.unlink(missing_ok=True)
+    command = [*unprivileged(), sys.executable, "runtests.py", "--settings=suite_settings", "--parallel=1", "--noinput"]
     start = time.monotonic()
-    with open(out / f"{app}.log", "wb") as log:
+    with open(options.out / f"{label}.log", "wb") as log:
         process = subprocess.Popen(
-            command, cwd=source / "tests", env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            [*command, label],
+            cwd=source / "tests",
+            env={**os.environ, **environment, "DJANGO_SUITE_TSV": str(path)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
+        running.add(process)
         try:
             code = process.wait(options.timeout)
         except subprocess.TimeoutExpired:
-            # SIGABRT first: the log then has the stack of every thread.
-            process.send_signal(signal.SIGABRT)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
             code = None
-    return summary(app, code, time.monotonic() - start, out)
-
-
-def summary(app, code, seconds, out):
-    counts = collections.Counter()
-    bad = []
-    path = out / f"{app}.tsv"
-    for line in path.read_text().splitlines() if path.exists() else ():
-        test, outcome, _ = line.split("\t")
-        counts[outcome] += 1
-        if outcome in ("fail", "error", "xpass"):
-            bad.append((outcome, test))
+            stop(process)
+        running.discard(process)
+    rows = read_run(path)
     if code is None:
-        end = "timeout"
+        end = f"no end within {options.timeout} s"
     elif code < 0:
         end = signal.Signals(-code).name
     else:
-        end = "done" if counts else f"exit {code}"
-    return {"app": app, "end": end, "seconds": seconds, "tests": counts.total(), "bad": bad, **counts}
+        failed = any(row.outcome in BAD for row in rows.values())
+        end = "" if code == failed else f"exit {code}"
+    return label, rows, end, time.monotonic() - start
 
 
-def write_report(rows, counts, out):
-    lines = ["\t".join(("app", "end", "tests", *OUTCOMES, "seconds"))]
-    table = [
-        "| app | tests | passed | SQLite | skipped | SQLite | failed | seconds | SQLite | |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    total = collections.Counter()
-    for row in sorted(rows, key=lambda r: r["app"]):
-        base = counts.get(row["app"], {})
-        values = [row.get(name, 0) for name in OUTCOMES]
-        lines.append("\t".join(map(str, (row["app"], row["end"], row["tests"], *values, f"{row['seconds']:.1f}"))))
-        cells = collections.Counter(
-            {name: row.get(name, 0) for name in ("tests", "ok", "skip", "seconds")},
-            failed=len(row["bad"]),
-            base_ok=base.get("ok", 0),
-            base_skip=base.get("skip", 0),
-            base_seconds=base.get("seconds", 0),
+def stop(process):
+    # SIGABRT first: the log then has the stack of every thread.
+    process.send_signal(signal.SIGABRT)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextlib.contextmanager
+def environment_of(options):
+    env = {
+        "DJANGO_SUITE_BACKEND": options.backend,
+        "DJANGO_SUITE_MODE": options.mode,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
+        "PYTHONFAULTHANDLER": "1",
+    }
+    if options.backend != "postgresql":
+        yield env
+        return
+    sys.path.append(str(ROOT / "bench"))
+    import peers
+
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as directory:
+        os.chmod(directory, 0o755)  # the cluster belongs to another user
+        with peers.cluster(Path(directory)) as cluster:
+            yield {**env, "DJANGO_SUITE_POSTGRES": json.dumps(peers.postgres_settings(cluster))}
+
+
+def run_all(labels, source, options):
+    """All tests, what went wrong besides, and the seconds of each label."""
+    rows, ends, seconds = {}, {}, {}
+    with environment_of(options) as environment, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        futures = [pool.submit(run_label, label, source, options, environment) for label in labels]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                label, found, end, took = future.result()
+                rows.update(found)
+                seconds[label] = took
+                if end:
+                    ends[label] = end
+                print_label(label, found, end, took)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(running):
+                os.killpg(process.pid, signal.SIGTERM)
+            raise
+    return rows, ends, seconds
+
+
+def print_label(label, rows, end, took):
+    counts = collections.Counter(row.outcome for row in rows.values())
+    shown = " ".join(f"{name}={n}" for name, n in counts.items())
+    print(f"{label:32} {shown} {took:.1f} s {end}", flush=True)
+    for test, row in rows.items():
+        if row.outcome in BAD:
+            print(f"    {row.outcome}: {test}: {row.reason}", flush=True)
+
+
+# ---- what it means ----
+
+
+def in_labels(test, labels):
+    return any(test == label or test.startswith(label + ".") for label in labels)
+
+
+def differences(rows, labels, known, expected):
+    """(regressions, improvements) as lines: what did not pass though it should; what passed though nobody expected it."""
+    worse, better = [], []
+    for test in sorted(expected | rows.keys()):
+        if not in_labels(test, labels):
+            continue
+        row = rows.get(test)
+        outcome = row.outcome if row else "missing"
+        should, _ = known.get(test, ("ok", ""))
+        if outcome in ("ok", should):
+            if outcome != should:
+                better.append(f"{test}: passes, known as {should}")
+        else:
+            worse.append(f"{outcome}: {test}" + (f": {row.reason}" if row and row.reason else ""))
+    return worse, better
+
+
+def print_list(title, lines, limit):
+    if not lines:
+        return
+    print(f"\n{title}")
+    for line in lines[:limit]:
+        print(f"  {line}")
+    if len(lines) > limit:
+        print(f"  and {len(lines) - limit} more")
+
+
+def print_summary(rows, seconds, failed):
+    """As unittest prints it."""
+    counts = collections.Counter(row.outcome for row in rows.values())
+    names = (("fail", "failures"), ("error", "errors"), ("skip", "skipped"), ("xfail", "expected failures"))
+    names += (("xpass", "unexpected successes"),)
+    shown = ", ".join(f"{name}={counts[outcome]}" for outcome, name in names if counts[outcome])
+    print("-" * 70)
+    print(f"Ran {len(rows)} tests in {seconds:.1f}s\n")
+    print(("FAILED" if failed else "OK") + (f" ({shown})" if shown else ""))
+
+
+def keep(options, rows, seconds, wall, whole):
+    """Files of a run of the whole suite: what report.py reads, and with --accept what later runs are held against."""
+    series = series_of(django.__version__)
+    if whole:
+        write_run(options.out / "all.tsv", rows)
+        about = {
+            "django": django.__version__,
+            "python": platform.python_version(),
+            "date": time.strftime("%Y-%m-%d"),
+            "cores": os.cpu_count(),
+            "wall": round(wall),
+            "seconds": {app: round(took, 1) for app, took in sorted(seconds.items())},
+        }
+        (options.out / "about.json").write_text(json.dumps(about, indent=1) + "\n")
+    if not options.accept:
+        return
+    labels = list(seconds)
+    if options.backend == "iceberg":
+        known = {test: head for test, head in read_known(series).items() if not in_labels(test, labels)}
+        known.update(
+            {test: (row.outcome, row.reason) for test, row in rows.items() if row.outcome in ("skip", "xfail")}
         )
-        total.update(cells)
-        table.append(markdown_row(row["app"], cells, "" if row["end"] == "done" else row["end"]))
-    table.append(markdown_row("all", total, ""))
-    bad = [f"- {outcome}: `{test}`" for row in rows for outcome, test in sorted(row["bad"])]
-    (out / "report.tsv").write_text("\n".join(lines) + "\n")
-    title = f"Django {django.__version__}'s own test suite\n"
-    (out / "report.md").write_text("\n".join([title, *table, *(["", "Failed:", "", *bad] if bad else [])]) + "\n")
-    return total
-
-
-def worse_than(base, row):
-    return len(row["bad"]) > base.get("fail", 0) + base.get("error", 0)
-
-
-def markdown_row(app, cells, note):
-    names = ("tests", "ok", "base_ok", "skip", "base_skip", "failed")
-    figures = [f"{int(cells[name])}" for name in names]
-    return f"| {app} | {' | '.join(figures)} | {cells['seconds']:.1f} | {cells['base_seconds']:.1f} | {note} |"
-
-
-def write_counts(rows):
-    names = ("tests", "ok", "skip", "xfail", "fail", "error")
-    lines = ["\t".join(("app", *names, "seconds"))]
-    for row in sorted(rows, key=lambda r: r["app"]):
-        lines.append("\t".join([row["app"], *(str(row.get(n, 0)) for n in names), f"{row['seconds']:.1f}"]))
-    COUNTS.write_text("\n".join(lines) + "\n")
+        write_known(series, known)
+    else:
+        others = read_others(series)
+        kept = {test: outcome for test, outcome in others[options.backend].items() if not in_labels(test, labels)}
+        others[options.backend] = kept | {test: row.outcome for test, row in rows.items()}
+        write_others(series, others)
+    if options.backend == "sqlite" and whole:
+        apps = read_apps()
+        write_apps({app: (apps.get(app, (False, 0))[0], seconds[app]) for app in sorted(apps.keys() | seconds.keys())})
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("labels", nargs="*", help="apps or labels; none: every app with database tests")
-    parser.add_argument("--sqlite", action="store_true", help="run on SQLite instead")
-    parser.add_argument("--counts", action="store_true", help="write the figures to sqlite.tsv")
-    parser.add_argument("--options", default="", help='OPTIONS of the databases as JSON: {"flush.interval-ms": 20}')
+    parser.add_argument("labels", nargs="*", help="apps or labels; none: the whole suite")
+    parser.add_argument("--core", action="store_true", help="the apps about databases")
+    parser.add_argument("--mode", choices=MODES, default="normal")
+    parser.add_argument("--backend", choices=("iceberg", *OTHERS), default="iceberg")
+    parser.add_argument("--accept", action="store_true", help="what this run gives is what is known from now on")
     parser.add_argument("--source", type=Path, help="unpacked source distribution of Django")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "django-suite", help="directory of the report")
-    parser.add_argument("--jobs", type=int, default=2, help="apps at a time")
-    parser.add_argument("--timeout", type=int, default=600, help="seconds an app may take")
-    return parser.parse_args()
+    parser.add_argument("--out", type=Path, help="directory for what is written")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="apps at a time")
+    parser.add_argument("--timeout", type=int, default=1200, help="seconds an app may take")
+    parser.add_argument("--limit", type=int, default=100, help="lines of a list that are printed")
+    options = parser.parse_args()
+    run = options.mode if options.backend == "iceberg" else options.backend
+    series = series_of(django.__version__)
+    options.out = (options.out or ROOT / "build" / f"django-{series}" / run).resolve()
+    options.out.mkdir(parents=True, exist_ok=True)
+    return options
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no process behind
     options = parse_args()
-    counts = read_counts()
-    source = (options.source or fetch_source(options.out.parent / "django-source")).resolve()
-    options.out.mkdir(parents=True, exist_ok=True)
-    out = options.out.resolve()
+    series = series_of(django.__version__)
+    source = (options.source or fetch_source(ROOT / "build" / "django-source")).resolve()
+    apps = read_apps()
+    every = list(all_apps(source))
+    whole = not options.labels and not options.core
+    labels = options.labels or [app for app in every if not options.core or apps.get(app, (False, 0))[0]]
     # The longest first, so that the last ones do not run alone.
-    labels = options.labels or sorted(counts, key=lambda app: -counts[app]["seconds"])
-    rows = []
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for future in concurrent.futures.as_completed(
-            [pool.submit(run_app, label, source, out, options) for label in labels]
-        ):
-            row = future.result()
-            rows.append(row)
-            shown = " ".join(f"{name}={row[name]}" for name in OUTCOMES if row.get(name))
-            print(f"{row['app']:32} {row['end']:8} {shown} {row['seconds']:.1f} s", flush=True)
-    total = write_report(rows, counts, out)
-    if options.counts:
-        write_counts(rows)
-    unfinished = [row["app"] for row in rows if row["end"] != "done"]
-    print(f"{total['tests']} tests, {total['ok']} passed, {total['skip']} skipped, {total['failed']} failed")
-    if unfinished:
-        print(f"did not finish: {', '.join(sorted(unfinished))}")
-    return 1 if unfinished or any(worse_than(counts.get(row["app"], {}), row) for row in rows) else 0
+    labels.sort(key=lambda label: -apps.get(app_of(label), (False, 0))[1])
+    print(
+        f"Django {django.__version__}, Python {platform.python_version()}, {options.backend}, {options.mode}",
+        flush=True,
+    )
+    start = time.monotonic()
+    rows, ends, seconds = run_all(labels, source, options)
+    wall = time.monotonic() - start
+    keep(options, rows, seconds, wall, whole)
+    if options.backend == "iceberg":
+        expected = set(read_others(series)["sqlite"])
+        worse, better = differences(rows, labels, read_known(series), expected)
+    else:
+        worse, better = [f"{row.outcome}: {test}" for test, row in rows.items() if row.outcome in BAD], []
+    worse += [f"{label}: {end}" for label, end in sorted(ends.items())]
+    print_list("Better than known (run again with --accept):", better, options.limit)
+    print_list("Worse than known:", worse, options.limit)
+    print_summary(rows, wall, worse)
+    return 1 if worse else 0
 
 
 if __name__ == "__main__":
