@@ -53,6 +53,10 @@ MEANINGS = {
     "RANGE": ("A number does not fit its column.", ""),
     "TOO_LONG": ("A text does not fit its column, or a transaction one log record (1 GiB).", ""),
     "BAD_VALUE": ("A value cannot be read as the type wanted.", ""),
+    "BAD_PATTERN": (
+        "A text is no regular expression, or there are too many ways to match it.",
+        "Have no repeated group inside a repeated group.",
+    ),
     "DIV_ZERO": ("Division by zero.", ""),
     "DATETIME": ("A date or time is out of range.", ""),
     "SERIALIZATION": (

@@ -32,9 +32,11 @@ if command -v pkg-config >/dev/null 2>&1; then
     pkg-config --exists zlib || need zlib1g-dev
     pkg-config --exists jansson || need libjansson-dev
     pkg-config --exists libxxhash || need libxxhash-dev
+    pkg-config --exists nettle || need nettle-dev
+    pkg-config --exists libpcre2-8 || need libpcre2-dev
     pkg-config --exists cmocka || need libcmocka-dev
 else
-    missing="$missing pkg-config libsqlite3-dev zlib1g-dev libjansson-dev libxxhash-dev libcmocka-dev"
+    missing="$missing pkg-config libsqlite3-dev zlib1g-dev libjansson-dev libxxhash-dev nettle-dev libpcre2-dev libcmocka-dev"
 fi
 if ! echo '#include <roaring/roaring.h>' | gcc -E - >/dev/null 2>&1; then
     need libroaring-dev

@@ -37,6 +37,7 @@
     X(RANGE, "22003", "DataError")                                                                \
     X(TOO_LONG, "22001", "DataError")                                                             \
     X(BAD_VALUE, "22P02", "DataError")                                                            \
+    X(BAD_PATTERN, "2201B", "DataError")        /* a regular expression, or what it costs */      \
     X(DIV_ZERO, "22012", "DataError")                                                             \
     X(DATETIME, "22008", "DataError")                                                             \
     X(SERIALIZATION, "40001", "OperationalError")                                                 \

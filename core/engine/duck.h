@@ -39,6 +39,7 @@ typedef struct duck_exec_ *duck_exec;
 typedef struct duck_offer_ *duck_offer;
 typedef struct duck_partition_ *duck_partition;
 typedef struct duck_lookup_ *duck_lookup;
+typedef struct duck_arena_ *duck_arena;
 
 /* Text with a length; also SQL identifiers. Same layout as ice_str. */
 typedef struct duck_str {
@@ -161,7 +162,7 @@ enum duck_expression_kind {
     DUCK_E_COLUMN = 228,
 };
 
-enum { DUCK_NAMED_ONLY = 3 };          /* a parameter passed by name only */
+enum { DUCK_BY_POSITION = 0, DUCK_NAMED_ONLY = 3 }; /* how a parameter is passed */
 enum { DUCK_SCOPE_GLOBAL = 1 };        /* of a setting */
 enum { DUCK_RESULT_ROWS = 0 };         /* shape of a result: it has rows */
 enum { DUCK_VECTOR_OTHER = 0 };        /* a representation that must be flattened first */
@@ -285,6 +286,7 @@ typedef void (*duck_partition_fn)(duck_partition, duck_context, duck_error *);
     X(table_function_set_name, (duck_function, const duck_str *, duck_error *))                                        \
     X(table_function_get_signature, (duck_function, duck_signature *, duck_error *))                                   \
     X(function_signature_add_parameter, (duck_signature, const duck_str *, duck_type, duck_value, int, duck_error *))  \
+    X(function_signature_set_return_type, (duck_signature, duck_type, duck_error *))                                   \
     X(table_function_set_user_data, (duck_function, duck_opaque *, duck_error *))                                      \
     X(table_function_set_bind_callback, (duck_function, duck_bind_fn, duck_error *))                                   \
     X(table_function_set_init_global_callback, (duck_function, duck_init_fn, duck_error *))                            \
@@ -295,6 +297,22 @@ typedef void (*duck_partition_fn)(duck_partition, duck_context, duck_error *);
     X(table_function_set_projection_pushdown, (duck_function, bool, duck_error *))                                     \
     X(connection_register_table_function, (duck_connection, duck_function, duck_error *))                              \
     X(table_function_destroy, (duck_function *))                                                                       \
+    X(scalar_function_create, (duck_factory, duck_function *, duck_error *))                                           \
+    X(scalar_function_set_name, (duck_function, const duck_str *, duck_error *))                                       \
+    X(scalar_function_get_signature, (duck_function, duck_signature *, duck_error *))                                  \
+    X(scalar_function_set_user_data, (duck_function, duck_opaque *, duck_error *))                                     \
+    X(scalar_function_set_exec_callback, (duck_function, duck_exec_fn, duck_error *))                                  \
+    X(scalar_function_set_init_callback, (duck_function, duck_init_fn, duck_error *))                                  \
+    X(scalar_function_init_set_init_data, (duck_init, duck_opaque *, duck_error *))                                    \
+    X(scalar_function_exec_get_init_data, (duck_exec, void **, duck_error *))                                          \
+    X(connection_register_scalar_function, (duck_connection, duck_function, duck_error *))                             \
+    X(scalar_function_destroy, (duck_function *))                                                                      \
+    X(scalar_function_exec_get_user_data, (duck_exec, void **, duck_error *))                                          \
+    X(scalar_function_exec_get_row_count, (duck_exec, uint64_t *, duck_error *))                                       \
+    X(scalar_function_exec_get_arg, (duck_exec, uint64_t, duck_vector *, duck_error *))                                \
+    X(scalar_function_exec_get_result, (duck_exec, duck_vector *, duck_error *))                                       \
+    X(vector_get_arena, (duck_vector, duck_arena *, duck_error *))                                                     \
+    X(arena_allocate, (duck_arena, uint64_t, uint8_t **, duck_error *))                                                \
     X(function_bind_get_user_data, (duck_call, void **, duck_error *))                                                 \
     X(function_bind_set_bind_data, (duck_call, duck_opaque *, duck_error *))                                           \
     X(function_bind_get_arg_value, (duck_call, uint64_t, duck_value *, duck_error *))                                  \

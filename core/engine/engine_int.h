@@ -102,6 +102,9 @@ ICE_MUST ice_code ice__scan_register(ice_engine *e, ice_error *err);
 ICE_MUST ice_code ice__scan_connect(ice_engine_conn *c, ice_error *err);
 void ice__scan_end(ice_engine_conn *c); /* the statement's hold on its sources */
 
+/* function.c */
+ICE_MUST ice_code ice__functions_register(ice_engine *e, ice_error *err);
+
 /* engine.c */
 ICE_MUST ice_code ice__statement_begin(ice_engine_conn *c, ice_error *err);
 void ice__statement_end(ice_engine_conn *c);

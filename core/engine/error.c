@@ -22,6 +22,14 @@ static ice_code code_of_conversion(ice_str text)
     return has(text, "out of range") ? ICE_RANGE : ICE_BAD_VALUE;
 }
 
+static ice_code code_of_input(ice_str text)
+{
+    if (has(text, "ivision by zero"))
+        return ICE_DIV_ZERO;
+    return has(text, "nvalid regular expression: ") || has(text, "regular expression failed: ") ? ICE_BAD_PATTERN
+                                                                                                : ICE_BAD_VALUE;
+}
+
 static ice_code code_of(int code, ice_str text)
 {
     if (code >= DUCK_IO_FIRST && code <= DUCK_IO_LAST)
@@ -37,7 +45,7 @@ static ice_code code_of(int code, ice_str text)
     case DUCK_BINDER:
     case DUCK_CATALOG: return code_of_name(text);
     case DUCK_CONVERSION: return code_of_conversion(text);
-    case DUCK_INVALID: return has(text, "ivision by zero") ? ICE_DIV_ZERO : ICE_BAD_VALUE;
+    case DUCK_INVALID: return code_of_input(text);
     case DUCK_TYPE_MISMATCH: return ICE_BAD_VALUE;
     case DUCK_OUT_OF_RANGE:
     case DUCK_DECIMAL_RANGE: return ICE_RANGE;

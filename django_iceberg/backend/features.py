@@ -58,8 +58,6 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     # Its row comparison treats NULL as a value; Django writes the comparison out instead.
     supports_tuple_lookups = False
     supports_tuple_comparison_against_subquery = False
-    # Its regular expressions (RE2) have no backreferences.
-    supports_regex_backreferencing = False
     # A unique key is checked by each statement.
     supports_deferrable_unique_constraints = False
     supports_tablespaces = False
@@ -123,14 +121,6 @@ class DatabaseFeatures(BaseDatabaseFeatures):
             "There are no views.": {
                 "inspectdb.tests.InspectDBTransactionalTests.test_include_views",
                 "introspection.tests.IntrospectionTests.test_table_names_with_views",
-            },
-            "The engine has MD5, SHA-1 and SHA-256 only.": {
-                "db_functions.text.test_sha224.SHA224Tests.test_basic",
-                "db_functions.text.test_sha224.SHA224Tests.test_transform",
-                "db_functions.text.test_sha384.SHA384Tests.test_basic",
-                "db_functions.text.test_sha384.SHA384Tests.test_transform",
-                "db_functions.text.test_sha512.SHA512Tests.test_basic",
-                "db_functions.text.test_sha512.SHA512Tests.test_transform",
             },
         }
         if django.VERSION >= (6, 0):

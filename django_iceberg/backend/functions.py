@@ -1,7 +1,7 @@
 """Database functions and expressions as the query engine spells them: as_iceberg() of Django's classes."""
 
 from django.core.exceptions import FieldError
-from django.db import DatabaseError, NotSupportedError
+from django.db import DatabaseError
 from django.db.models import fields
 from django.db.models.expressions import (
     Combinable,
@@ -13,9 +13,6 @@ from django.db.models.expressions import (
 )
 from django.db.models.fields.json import JSONField, KeyTransform
 from django.db.models.functions import (
-    SHA224,
-    SHA384,
-    SHA512,
     Cast,
     Chr,
     ConcatPair,
@@ -117,11 +114,6 @@ def duration_expression(self, compiler, connection):
             raise DatabaseError(f"Invalid arguments for operator {self.connector}.")
         return CombinedExpression.as_sql(self, compiler, connection)
     return self.as_sql(compiler, connection)
-
-
-@iceberg(SHA224, SHA384, SHA512)
-def sha(self, compiler, connection, **extra_context):
-    raise NotSupportedError(f"{self.function} is not supported by this database: it has MD5, SHA1 and SHA256.")
 
 
 @iceberg(JSONObject, JSONArray)

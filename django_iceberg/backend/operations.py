@@ -181,8 +181,8 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     def regex_lookup(self, lookup_type):
         if lookup_type == "regex":
-            return "regexp_matches(%s, CAST(%s AS VARCHAR))"
-        return "regexp_matches(%s, CAST(%s AS VARCHAR), 'i')"
+            return "regexp_like(%s, CAST(%s AS VARCHAR))"
+        return "regexp_like(%s, CAST(%s AS VARCHAR), 'i')"
 
     def prep_for_iexact_query(self, x):
         return x
