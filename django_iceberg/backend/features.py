@@ -55,9 +55,6 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     rounds_to_even = False
     # The engine groups by every selected column and knows no functional dependence on a key.
     allows_group_by_selected_pks = False
-    # Its row comparison treats NULL as a value; Django writes the comparison out instead.
-    supports_tuple_lookups = False
-    supports_tuple_comparison_against_subquery = False
     # A unique key is checked by each statement.
     supports_deferrable_unique_constraints = False
     supports_tablespaces = False

@@ -6,6 +6,7 @@ JSON is a string to the engine, so keys are JSON pointers (RFC 6901), which take
 import copy
 import json
 
+from django.db.models.expressions import RawSQL
 from django.db.models.fields import json as json_fields
 from django.db.models.fields.json import (
     ContainedBy,
@@ -19,7 +20,14 @@ from django.db.models.fields.json import (
     KeyTransformIn,
     KeyTransformIsNull,
 )
-from django.db.models.fields.tuple_lookups import TupleExact
+from django.db.models.fields.tuple_lookups import (
+    TupleExact,
+    TupleGreaterThan,
+    TupleGreaterThanOrEqual,
+    TupleIn,
+    TupleLessThan,
+    TupleLessThanOrEqual,
+)
 from django.db.models.sql import Query
 
 from .functions import iceberg
@@ -53,15 +61,32 @@ def _extract(lhs, params, keys, function):
     return f"{function}({lhs}, %s)", (*params, path)
 
 
-@iceberg(TupleExact)
-def tuple_exact(self, compiler, connection):
+# A row is a struct to the engine, whose NULLs are equal to each other: comparisons of rows are written out column by column.
+
+
+@iceberg(TupleExact, TupleGreaterThan, TupleGreaterThanOrEqual, TupleLessThan, TupleLessThanOrEqual)
+def tuple_comparison(self, compiler, connection):
     if not isinstance(self.rhs, Query):
+        return self.get_fallback_sql(compiler, connection)
+    names = [f"c{i}" for i in range(len(self.lhs))]
+    by_column = copy.copy(self)
+    by_column.rhs = tuple(RawSQL(f"ice_q.{name}", ()) for name in names)
+    sql, params = by_column.get_fallback_sql(compiler, connection)
+    query, query_params = self.process_rhs(compiler, connection)
+    return f"(SELECT {sql} FROM {query} AS ice_q({', '.join(names)}))", (*params, *query_params)
+
+
+@iceberg(TupleIn)
+def tuple_in(self, compiler, connection):
+    if not self.rhs_is_direct_value():
         return self.as_sql(compiler, connection)
-    # A scalar subquery has one column to the engine: a row.
+    rows = [row for row in self.rhs if None not in row]
+    if len(rows) < 2 or any(hasattr(value, "as_sql") for row in rows for value in row):
+        return self.get_fallback_sql(compiler, connection)
     lhs, lhs_params = self.process_lhs(compiler, connection)
-    rhs, rhs_params = self.process_rhs(compiler, connection)
-    columns = ", ".join(f"c{i}" for i in range(len(self.lhs)))
-    return f"ROW{lhs} = (SELECT ROW({columns}) FROM {rhs} AS ice_q({columns}))", (*lhs_params, *rhs_params)
+    # The engine joins them; a disjunction takes it time in the square of its length.
+    sql, params = self.process_rhs(compiler, connection)
+    return f"{lhs} IN (VALUES {sql[1:-1]})", (*lhs_params, *params)
 
 
 @iceberg(KeyTransform)

@@ -57,7 +57,7 @@ def listening(project):
     """The address of a runserver, and its log at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:{}".format(probe.getsockname()[1])
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
     log = project / "server.log"
     with open(log, "wb") as out:
         server = subprocess.Popen(

@@ -1,11 +1,21 @@
 """Queries whose answers are PostgreSQL's where the engine's own differ."""
 
+import datetime
 import hashlib
 
 import pytest
 from django.db import DataError, connection
+from django.db.models import F, Q
+from django.db.models.fields.tuple_lookups import (
+    TupleExact,
+    TupleGreaterThan,
+    TupleGreaterThanOrEqual,
+    TupleIn,
+    TupleLessThan,
+    TupleLessThanOrEqual,
+)
 from django.db.models.functions import SHA224, SHA384, SHA512
-from iceapp.models import Author
+from iceapp.models import Author, Book
 
 pytestmark = pytest.mark.usefixtures("db")
 
@@ -53,3 +63,63 @@ def test_sha2(function):
     assert dict(Author.objects.values_list("name", function("name"))) == {
         name: digest(name.encode()).hexdigest() for name in ("", "Émile", "x" * 99)
     }
+
+
+@pytest.fixture
+def pairs(db):
+    """Books as pairs of numbers and NULLs: (read_in, author)."""
+    authors = [Author.objects.create(name=name) for name in "ab"]
+    for days in (1, 2, None):
+        for author in (*authors, None):
+            Book.objects.create(title="x", read_in=days and datetime.timedelta(days), author=author)
+    return authors
+
+
+def compared(sign, left, right):
+    """PostgreSQL's comparison of rows: from the left, up to the first pair that differs or has a NULL."""
+    for a, b in zip(left, right, strict=True):
+        if a is None or b is None:
+            # Equality goes on: a later pair may still differ.
+            if sign == "=" and any(None not in pair and pair[0] != pair[1] for pair in zip(left, right, strict=True)):
+                return False
+            return None
+        if a != b:
+            return {"=": False, "<": a < b, "<=": a < b, ">": a > b, ">=": a > b}[sign]
+    return sign in ("=", "<=", ">=")
+
+
+@pytest.mark.parametrize(
+    ("sign", "lookup"),
+    [
+        ("=", TupleExact),
+        ("<", TupleLessThan),
+        ("<=", TupleLessThanOrEqual),
+        (">", TupleGreaterThan),
+        (">=", TupleGreaterThanOrEqual),
+    ],
+)
+def test_rows_compare_as_in_postgresql(pairs, sign, lookup):
+    columns = F("read_in"), F("author_id")
+    for other in Book.objects.all():
+        right = other.read_in, other.author_id
+        one = Book.objects.filter(pk=other.pk).values("read_in", "author_id")[:1].query
+        for condition in (lookup(columns, one), *([] if None in right else [lookup(columns, right)])):
+            for wanted, query in ((True, Q(condition)), (False, ~Q(condition))):
+                found = set(Book.objects.filter(query).values_list("read_in", "author_id"))
+                assert found == {
+                    left
+                    for left in Book.objects.values_list("read_in", "author_id")
+                    if compared(sign, left, right) is wanted
+                }, (sign, right, wanted)
+
+
+def test_many_rows_are_looked_for_at_once(pairs):
+    day = datetime.timedelta(1)
+    rows = [(day * i, pairs[0].pk) for i in range(2, 3000)]
+    found = Book.objects.filter(TupleIn((F("read_in"), F("author_id")), rows)).values_list("read_in", "author_id")
+    assert list(found) == [(day * 2, pairs[0].pk)]
+    # With a NULL on either side a row is neither in nor out.
+    others = Book.objects.exclude(TupleIn((F("read_in"), F("author_id")), rows[:2])).values_list("read_in", "author_id")
+    assert sorted(others, key=str) == sorted(
+        [(day, pairs[0].pk), (day, pairs[1].pk), (day * 2, pairs[1].pk), (day, None), (None, pairs[1].pk)], key=str
+    )
