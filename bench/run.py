@@ -19,9 +19,9 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-SECTIONS = ["orm", "dbapi", "add_field", "durable", "fresh", "growth", "cold"]
+SECTIONS = ["orm", "dbapi", "groups", "add_field", "durable", "fresh", "growth", "cold"]
 # Sections that need the 200,000 rows on both databases.
-LOADED = {"orm", "dbapi", "durable", "fresh"}
+LOADED = {"orm", "dbapi", "groups", "durable", "fresh"}
 
 
 def parse():
@@ -78,6 +78,7 @@ def run(options, directory):
         steps = {
             "orm": lambda: side_by_side.through_the_orm(report, options),
             "dbapi": lambda: side_by_side.through_the_dbapi(report, options),
+            "groups": lambda: side_by_side.group_by_ratios(report, options),
             "add_field": lambda: single.add_field_by_size(report, options),
             "durable": lambda: single.durability(report, options, directory, postgres),
             "fresh": lambda: single.fresh_process(report, options, directory),

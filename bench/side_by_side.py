@@ -3,6 +3,7 @@
 import datetime
 import itertools
 import random
+import statistics
 from decimal import Decimal
 
 from measure import interleaved
@@ -132,6 +133,25 @@ def orm_works(alias, numbers):
         ),
         "add_field with a default": add_field,
     }
+
+
+def group_by_ratios(report, options):
+    """One ratio may be luck: a run of both databases in turn, again and again, and the spread of its ratios."""
+    runs = 3 if options.quick else 10
+    report.section("groups", f"how many times faster than PostgreSQL, through the ORM: {runs} runs of 8 calls each")
+    works = {alias: orm_works(alias, Numbers(1, 1)) for alias in (OURS, PEER)}
+    for name in ("group-by on all rows", "group-by over a join"):
+        factors = []
+        for _ in range(runs):
+            times = interleaved({alias: works[alias][name] for alias in (OURS, PEER)}, 4, 2)
+            factors.append(times[PEER] / times[OURS])
+        report.note(f"{name}, median", statistics.median(factors), show=times_faster)
+        report.note(f"{name}, best", max(factors), show=times_faster)
+        report.at_least(f"{name}, worst", min(factors), 5, show=times_faster)
+
+
+def times_faster(factor):
+    return f"{factor:.1f}x"
 
 
 COLUMNS = '"id", "customer_id", "number", "status", "quantity", "total", "created_at", "note"'

@@ -33,6 +33,9 @@ static ice_code load(const char *library, duck_api *api, ice_error *err)
 #define DUCK_X(name, params) "duckdb_v2_" #name,
         DUCK_FUNCTIONS(DUCK_X)
 #undef DUCK_X
+#define DUCK_X(type, name, params) "duckdb_" #name,
+        DUCK_FUNCTIONS_V1(DUCK_X)
+#undef DUCK_X
     };
     _Static_assert(sizeof(duck_api) == sizeof names / sizeof *names * sizeof(void *), "one pointer for each name");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

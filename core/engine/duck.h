@@ -25,6 +25,7 @@ typedef struct duck_arrow_result_ *duck_arrow_result;
 typedef struct duck_schema_ *duck_schema;
 typedef struct duck_chunk_ *duck_chunk;
 typedef struct duck_vector_ *duck_vector;
+typedef struct duck_selection_ *duck_selection;
 typedef struct duck_qname_ *duck_qname;
 typedef struct duck_signature_ *duck_signature;
 typedef struct duck_function_ *duck_function;
@@ -341,9 +342,19 @@ typedef void (*duck_partition_fn)(duck_partition, duck_context, duck_error *);
     X(expression_constant_get_value, (duck_expression, duck_value *, duck_error *))                                    \
     X(expression_column_ref_get_index, (duck_expression, uint64_t *, duck_error *))
 
+/* The stable C API: v2 has no call that makes a vector of a dictionary. A vector is the same object in both. */
+#define DUCK_FUNCTIONS_V1(X)                                                                                           \
+    X(duck_selection, create_selection_vector, (uint64_t))                                                             \
+    X(uint32_t *, selection_vector_get_data_ptr, (duck_selection))                                                     \
+    X(void, slice_vector, (duck_vector, duck_selection, uint64_t))                                                     \
+    X(void, destroy_selection_vector, (duck_selection))
+
 typedef struct duck_api {
 #define DUCK_X(name, params) int(*name) params;
     DUCK_FUNCTIONS(DUCK_X)
+#undef DUCK_X
+#define DUCK_X(type, name, params) type(*name) params;
+    DUCK_FUNCTIONS_V1(DUCK_X)
 #undef DUCK_X
 } duck_api;
 

@@ -85,6 +85,12 @@ static inline void put_string(duck_string *dst, const char *p, size_t n)
     }
 }
 
+static inline void put_heap_string(duck_string *dst, const ice_vec *v, size_t row)
+{
+    ice_str s = ice_vec_heap_str(v, row);
+    put_string(dst, s.ptr, s.len);
+}
+
 /* Entries of NULL rows may be anything in the source, so they are written as empty strings. */
 static void fill_strings(duck_string *dst, const ice_vec *v, const ice_batch *b)
 {
@@ -96,7 +102,7 @@ static void fill_strings(duck_string *dst, const ice_vec *v, const ice_batch *b)
         else if (v->strs)
             put_string(&dst[i], v->strs[row].ptr, v->strs[row].len);
         else
-            put_string(&dst[i], v->heap + v->offsets[row], v->offsets[row + 1] - v->offsets[row]);
+            put_heap_string(&dst[i], v, row);
     }
 }
 
@@ -166,11 +172,40 @@ out:
     return rc;
 }
 
+/* A vector of the words, seen through the rows' codes: DuckDB groups by hashing the words of a batch. */
+static ice_code fill_dictionary(duck_vector out, const ice_vec *v, const ice_batch *b, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    void *data = NULL;
+    uint64_t *mask = NULL;
+    ice_vec words = *v;
+    words.codes = NULL;
+    ICE_DUCK(NULL, vector_set_size(out, v->words, &de_));
+    ICE_DUCK(NULL, vector_get_data_mutable(out, &data, &de_));
+    for (uint32_t i = 0; i < v->words; i++)
+        put_heap_string((duck_string *)data + i, &words, i);
+    if (v->validity) {
+        ICE_DUCK(NULL, vector_flat_get_validity_mutable(out, &mask, &de_));
+        memset(mask, 0xff, ICE_WORDS_MAX / 8);
+        mask[(v->words - 1) / 64] &= ~(UINT64_C(1) << (v->words - 1) % 64);
+    }
+    duck_selection sel = ice__duck.create_selection_vector(b->count);
+    uint32_t *at = ice__duck.selection_vector_get_data_ptr(sel);
+    for (size_t i = 0; i < b->count; i++)
+        at[i] = v->codes[row_of(b, i)];
+    ice__duck.slice_vector(out, sel, b->count);
+    ice__duck.destroy_selection_vector(sel);
+out:
+    return rc;
+}
+
 ice_code ice__vector_fill(ice_engine *e, duck_vector out, const ice_vec *v, const ice_batch *b, ice_error *err)
 {
     ice_code rc = ICE_OK;
     if (v->constant)
         return fill_constant(e, out, v, b, err);
+    if (v->codes && v->words < b->count / 2)
+        return fill_dictionary(out, v, b, err);
     void *data = NULL;
     uint64_t *mask = NULL;
     ICE_DUCK(NULL, vector_set_size(out, b->count, &de_));

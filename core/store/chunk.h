@@ -14,8 +14,10 @@ typedef struct ice_strval {
 
 /* n values of one column. `data`: fixed-width values (ice_type_width; DECIMAL(<=18) int64, wider __int128;
  * BOOL one byte; UUID 16 bytes big-endian); for STRING/BINARY/FIXED either `strs` (heap chunks) or `offsets`
- * (n + 1 of them) into `heap` (chunk files). `validity`: bit i set = not null; NULL = all valid. `constant`:
- * every row has the value of row 0 (a column missing from an old chunk: its initial default or NULL). */
+ * (n + 1 of them) into `heap` (chunk files). With `codes`, a dictionary: row i's string is number codes[i] of
+ * the `words` ones that offsets and heap hold; where the column has NULLs, theirs is the last, an empty one.
+ * `validity`: bit i set = not null; NULL = all valid. `constant`: every row has the value of row 0 (a column
+ * missing from an old chunk: its initial default or NULL). */
 typedef struct ice_vec {
     ice_type type;
     bool constant;
@@ -24,7 +26,12 @@ typedef struct ice_vec {
     const ice_strval *strs;
     const uint32_t *offsets;
     const char *heap;
+    const uint16_t *codes;
+    uint32_t words;
 } ice_vec;
+
+/* Words of a dictionary at most: more than a quarter of a batch are no gain for whoever groups by them. */
+#define ICE_WORDS_MAX 512
 
 static inline bool ice_vec_valid(const ice_vec *v, size_t i)
 {
@@ -33,6 +40,12 @@ static inline bool ice_vec_valid(const ice_vec *v, size_t i)
     return !v->validity || (v->validity[i >> 3] >> (i & 7) & 1);
 }
 void ice_vec_get(const ice_vec *v, size_t i, ice_value *out); /* views into the vector */
+/* Bytes of a string in `offsets` and `heap`, with or without a dictionary. */
+static inline ice_str ice_vec_heap_str(const ice_vec *v, size_t i)
+{
+    size_t at = v->codes ? v->codes[i] : i;
+    return (ice_str){v->heap + v->offsets[at], v->offsets[at + 1] - v->offsets[at]};
+}
 
 /* Memory of one constant. */
 typedef struct ice_vec_const {
@@ -63,7 +76,8 @@ typedef struct ice_chunkfile ice_chunkfile;
 /* Writes columns to `path` (temporary name, then rename; a crash leaves nothing). The batches come from
  * `next`, all with the same columns; ends at count 0. Layout: header (magic, version, rows, ncols, directory
  * of {field id, type, offsets}), then each column's validity, data/offsets, heap, 64-byte aligned, and a CRC
- * of the header. Strings over 4 GiB in one column: ICE_UNSUPPORTED (callers split files at far less). */
+ * of the header. A text column of few different values is kept as a dictionary. Strings over 4 GiB in one
+ * column: ICE_UNSUPPORTED (callers split files at far less). */
 ice_code ice_chunkfile_write(const char *path, const ice_column *cols, size_t ncols,
                              ice_code (*next)(void *arg, ice_batch *out, ice_error *err), void *arg,
                              ice_error *err) ICE_MUST;

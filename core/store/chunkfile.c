@@ -2,9 +2,11 @@
  *
  *   0 "ICECHUNK" | 8 version u32 | 12 ncols u32 | 16 rows u64 | 24 file size u64 | 32 CRC u32 | zeros to 64
  *   64 one entry of 64 bytes for each column:
- *      0 field id i32 | 4 kind u8 | 5 precision u8 | 6 scale u8 | 7 0 | 8 length u32 | 12 0
+ *      0 field id i32 | 4 kind u8 | 5 precision u8 | 6 scale u8 | 7 0 | 8 length u32 | 12 words u32
  *      16 validity offset (0: no nulls) | 24 data offset | 32 offsets offset | 40 heap offset | 48 heap
- * length | 56 0 then for each column its validity bitmap, its data or (rows + 1) u32 offsets, its string heap
+ * length | 56 codes offset (0: no dictionary)
+ *   then for each column its validity bitmap, its data or (rows + 1) u32 offsets, its string heap; with a
+ *   dictionary (words + 1) offsets, the words' heap, and rows u16 codes
  *
  * The CRC is of the header and directory with the CRC field 0. */
 #include "store/chunk_int.h"
@@ -12,7 +14,7 @@
 #include <stdlib.h>
 
 #define MAGIC "ICECHUNK"
-#define VERSION 1u
+#define VERSION 2u
 
 typedef struct header {
     char magic[8];
@@ -24,8 +26,8 @@ typedef struct header {
 typedef struct entry {
     int32_t field_id;
     uint8_t kind, precision, scale, zero1;
-    uint32_t length, zero2;
-    uint64_t validity, data, offsets, heap, heap_len, zero3;
+    uint32_t length, words;
+    uint64_t validity, data, offsets, heap, heap_len, codes;
 } entry;
 _Static_assert(sizeof(header) == 64 && sizeof(entry) == 64,
                "header and directory entries are aligned blocks");
@@ -40,8 +42,9 @@ struct ice_chunkfile {
 
 /* A column's sections as they grow: a file's rows are few enough to hold once. */
 typedef struct colbuf {
-    ice_buf validity, data, offsets, heap;
+    ice_buf validity, data, offsets, heap, codes;
     bool nulls;
+    uint32_t words; /* 0: no dictionary */
 } colbuf;
 
 typedef struct writer {
@@ -145,6 +148,95 @@ static ice_code add_batch(writer *w, const ice_batch *b, ice_error *err)
     return ICE_OK;
 }
 
+/* ---- dictionaries ---- */
+
+enum { SLOTS = 4 * ICE_WORDS_MAX };
+_Static_assert((SLOTS & (SLOTS - 1)) == 0 && ICE_WORDS_MAX < UINT16_MAX, "slots are masked, codes are u16");
+
+typedef struct wordlist {
+    ice_buf offsets, heap;
+    uint32_t n;
+    uint16_t slots[SLOTS]; /* word + 1 */
+} wordlist;
+
+/* Number of a word, new or known; ICE_WORDS_MAX: there are too many, or no memory. */
+static uint32_t word_of(wordlist *l, ice_str s)
+{
+    const char *heap = l->heap.data;
+    const uint32_t *o = (const uint32_t *)l->offsets.data;
+    size_t at = (size_t)ice_hash64(s.ptr, s.len, 0) & (SLOTS - 1);
+    if (l->heap.failed || l->offsets.failed)
+        return ICE_WORDS_MAX;
+    for (; l->slots[at]; at = (at + 1) & (SLOTS - 1)) {
+        uint32_t w = l->slots[at] - 1u;
+        if (ice_str_eq((ice_str){heap + o[w], o[w + 1] - o[w]}, s))
+            return w;
+    }
+    if (l->n + 1 >= ICE_WORDS_MAX) /* one place is kept for NULL's */
+        return ICE_WORDS_MAX;
+    ice_buf_put_str(&l->heap, s);
+    ice_buf_put_u32(&l->offsets, (uint32_t)l->heap.len);
+    l->slots[at] = (uint16_t)(l->n + 1);
+    return l->n++;
+}
+
+static bool row_valid(const colbuf *c, uint64_t row)
+{
+    return !c->nulls || ((const uint8_t *)c->validity.data)[row >> 3] >> (row & 7) & 1;
+}
+
+/* Codes of all rows; false: too many words, or no memory. */
+static bool make_codes(const colbuf *c, uint64_t rows, wordlist *l, uint16_t *codes)
+{
+    const uint32_t *o = (const uint32_t *)c->offsets.data;
+    ice_buf_put_u32(&l->offsets, 0);
+    for (uint64_t i = 0; i < rows; i++) {
+        uint32_t word = UINT16_MAX;
+        if (row_valid(c, i) &&
+            (word = word_of(l, (ice_str){c->heap.data + o[i], o[i + 1] - o[i]})) == ICE_WORDS_MAX)
+            return false;
+        codes[i] = (uint16_t)word;
+    }
+    if (c->nulls) {
+        ice_buf_put_u32(&l->offsets, (uint32_t)l->heap.len);
+        for (uint64_t i = 0; i < rows; i++)
+            codes[i] = codes[i] == UINT16_MAX ? (uint16_t)l->n : codes[i];
+        l->n++;
+    }
+    return !l->offsets.failed && !l->heap.failed && l->n * UINT64_C(4) <= rows;
+}
+
+static void swap(ice_buf *a, ice_buf *b)
+{
+    ice_buf t = *a;
+    *a = *b;
+    *b = t;
+}
+
+/* Turns a column of few different strings into a dictionary: whoever groups by it hashes words, not rows. */
+static ice_code find_words(colbuf *c, uint64_t rows, ice_error *err)
+{
+    wordlist *l = ice__chunk_alloc(sizeof *l);
+    uint16_t *codes = l ? (uint16_t *)(void *)ice_buf_reserve(&c->codes, rows * sizeof *codes + 1) : NULL;
+    ice_code rc = codes ? ICE_OK : ice_fail_nomem(err);
+    if (codes && make_codes(c, rows, l, codes)) {
+        c->codes.len = rows * sizeof *codes;
+        c->words = l->n;
+        swap(&c->offsets, &l->offsets);
+        swap(&c->heap, &l->heap);
+    }
+    if (l) {
+        if (l->offsets.failed || l->heap.failed)
+            rc = ice_fail_nomem(err);
+        ice_buf_free(&l->offsets);
+        ice_buf_free(&l->heap);
+    }
+    free(l);
+    return rc;
+}
+
+/* ---- the file ---- */
+
 /* Places one section behind the others; returns its offset. */
 static uint64_t place(writer *w, size_t *nparts, uint64_t *size, const ice_buf *b)
 {
@@ -158,7 +250,7 @@ static ice_code layout(writer *w, size_t *nparts, ice_error *err)
 {
     size_t head_len = sizeof(header) + w->ncols * sizeof(entry);
     w->head = ice__chunk_alloc(head_len);
-    w->parts = ice__chunk_alloc((1 + 3 * w->ncols) * sizeof *w->parts);
+    w->parts = ice__chunk_alloc((1 + 4 * w->ncols) * sizeof *w->parts);
     if (!w->head || !w->parts)
         return ice_fail_nomem(err);
     uint64_t size = head_len;
@@ -182,6 +274,12 @@ static ice_code layout(writer *w, size_t *nparts, ice_error *err)
             ice_buf_put_u32(&c->offsets, 0);
         if (c->offsets.failed)
             return ice_fail_nomem(err);
+        ice_code rc = find_words(c, w->rows, err);
+        if (rc)
+            return rc;
+        e->words = c->words;
+        if (c->words)
+            e->codes = place(w, nparts, &size, &c->codes);
         e->offsets = place(w, nparts, &size, &c->offsets);
         e->heap = place(w, nparts, &size, &c->heap);
         e->heap_len = c->heap.len;
@@ -200,6 +298,7 @@ static void writer_free(writer *w)
         ice_buf_free(&w->bufs[i].data);
         ice_buf_free(&w->bufs[i].offsets);
         ice_buf_free(&w->bufs[i].heap);
+        ice_buf_free(&w->bufs[i].codes);
     }
     free(w->bufs);
     free(w->head);
@@ -251,16 +350,28 @@ static bool type_ok(ice_type t)
     return t.kind > ICE_T_NONE && t.kind <= ICE_T_BINARY;
 }
 
-/* Offsets are followed without a look later, so all of them are looked at now. */
+static bool codes_ok(const ice__map *m, const entry *e, uint64_t rows)
+{
+    if (e->words > ICE_WORDS_MAX || !inside(m, e->codes, rows * 2))
+        return false;
+    const uint16_t *c = (const uint16_t *)(m->ptr + e->codes);
+    uint16_t most = 0;
+    for (uint64_t i = 0; i < rows; i++)
+        most = c[i] > most ? c[i] : most;
+    return most < e->words;
+}
+
+/* Offsets and codes are followed without a look later, so all of them are looked at now. */
 static bool strings_ok(const ice__map *m, const entry *e, uint64_t rows)
 {
-    if (!inside(m, e->offsets, (rows + 1) * 4) || !inside(m, e->heap, e->heap_len))
+    uint64_t n = e->codes ? e->words : rows;
+    if (!inside(m, e->offsets, (n + 1) * 4) || !inside(m, e->heap, e->heap_len))
         return false;
     const uint32_t *o = (const uint32_t *)(m->ptr + e->offsets);
     bool falls = false;
-    for (uint64_t i = 0; i < rows; i++)
+    for (uint64_t i = 0; i < n; i++)
         falls |= o[i] > o[i + 1];
-    return !falls && o[rows] <= e->heap_len;
+    return !falls && o[n] <= e->heap_len && (!e->codes || codes_ok(m, e, rows));
 }
 
 /* A bool of another byte is undefined behaviour for whoever loads it as one. */
@@ -358,6 +469,10 @@ bool ice_chunkfile_column(const ice_chunkfile *f, int32_t field_id, ice_vec *out
         if (ice__is_string(out->type)) {
             out->offsets = (const uint32_t *)(base + e->offsets);
             out->heap = (const char *)base + e->heap;
+            if (e->codes) {
+                out->codes = (const uint16_t *)(base + e->codes);
+                out->words = e->words;
+            }
         } else {
             out->data = base + e->data;
         }

@@ -98,7 +98,7 @@ void ice_vec_get(const ice_vec *v, size_t i, ice_value *out)
     if (v->strs)
         out->s = (ice_str){v->strs[i].ptr, v->strs[i].len};
     else
-        out->s = (ice_str){v->heap + v->offsets[i], v->offsets[i + 1] - v->offsets[i]};
+        out->s = ice_vec_heap_str(v, i);
 }
 
 void ice_vec_constant(ice_type t, const ice_value *v, ice_vec_const *mem, ice_vec *out)

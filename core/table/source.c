@@ -368,7 +368,9 @@ static ice_vec from_row(const ice_vec *v, size_t first)
         out.data = (const uint8_t *)v->data + first * ice_type_width(v->type);
     if (v->strs)
         out.strs = v->strs + first;
-    if (v->offsets)
+    if (v->codes)
+        out.codes = v->codes + first;
+    else if (v->offsets)
         out.offsets = v->offsets + first;
     return out;
 }
@@ -395,6 +397,7 @@ static ice_code run_column(hot_scan *scan, hot_worker *w, const hot_file *f, siz
         out->data = w->fills[at].data;
         out->strs = NULL;
         out->offsets = NULL;
+        out->codes = NULL;
     }
     out->type = c->type;
     return ICE_OK;

@@ -20,13 +20,15 @@ static mem_source kinds;   /* one column of each kind */
 
 static void make_numbers(void)
 {
-    static ice_column cols[4];
-    static ice_vec vecs[4];
+    static ice_column cols[5];
+    static ice_vec vecs[5];
     static int64_t ids[ROWS];
     static int32_t grps[ROWS];
     static ice_strval names[ROWS];
     static char text[ROWS][32];
     static uint8_t valid[ROWS / 8];
+    static uint16_t codes[ROWS];
+    static const uint32_t offsets[] = {0, 1, 27, 29, 29}; /* three words, and NULL's */
     for (int i = 0; i < ROWS; i++) {
         ids[i] = i;
         grps[i] = i % 10;
@@ -34,6 +36,7 @@ static void make_numbers(void)
         names[i] = (ice_strval){text[i], (uint32_t)n};
         if (i % 3)
             valid[i / 8] |= (uint8_t)(1 << i % 8);
+        codes[i] = (uint16_t)(i % 3 ? i % 3 + (i % 2 - 1) : 3);
     }
     cols[0] = mem_column(1, "id", (ice_type){.kind = ICE_T_LONG});
     cols[1] = mem_column(2, "grp", (ice_type){.kind = ICE_T_INT});
@@ -43,7 +46,10 @@ static void make_numbers(void)
     vecs[1] = (ice_vec){.type = cols[1].type, .data = grps};
     vecs[2] = (ice_vec){.type = cols[2].type, .strs = names};
     vecs[3] = (ice_vec){.type = cols[3].type, .data = ids, .validity = valid};
-    numbers = (mem_source){.base = {&mem_methods}, .cols = cols, .ncols = 4, .vecs = vecs, .rows = ROWS, .take_eq = true};
+    cols[4] = mem_column(5, "word", (ice_type){.kind = ICE_T_STRING});
+    vecs[4] = (ice_vec){.type = cols[4].type, .validity = valid, .codes = codes, .words = 4, .offsets = offsets,
+                        .heap = "xa word longer than twelve.yz"};
+    numbers = (mem_source){.base = {&mem_methods}, .cols = cols, .ncols = 5, .vecs = vecs, .rows = ROWS, .take_eq = true};
 }
 
 static const ice_type all_types[] = {
@@ -294,6 +300,21 @@ static void counts_and_groups(void **s)
                         "5|a name longer than twelve 4");
     assert_int_equal(numbers.opened, numbers.closed);
     assert_int_equal(numbers.workers, 0);
+}
+
+/* Codes 0 to 2 are words, of the rows whose number is no multiple of three; the others are NULL. */
+static void dictionaries(void **s)
+{
+    (void)s;
+    for (int sel = 0; sel < 2; sel++) {
+        numbers.use_sel = sel;
+        assert_string_equal(TEXT("SELECT word, count(*), sum(id) FROM numbers GROUP BY word ORDER BY word"),
+                            "a word longer than twelve.|3334|16668333\nx|1666|8328334\nyz|1666|8330000\nNULL|3334|16668333");
+        assert_string_equal(TEXT("SELECT count(*) FROM numbers WHERE word = 'yz' AND id > 9000"), "166");
+        assert_string_equal(TEXT("SELECT id, word FROM numbers WHERE id < 6"), "0|NULL\n1|a word longer than twelve.\n2|a word longer than twelve.\n3|NULL\n4|x\n5|yz");
+        assert_string_equal(TEXT("SELECT count(*) FROM numbers a JOIN (SELECT DISTINCT word AS w FROM numbers) b ON a.word = b.w"), "6666");
+    }
+    numbers.use_sel = false;
 }
 
 static void order_is_kept(void **s)
@@ -698,7 +719,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(select_constants),         cmocka_unit_test(scan_values),
         cmocka_unit_test(scan_constants),           cmocka_unit_test(counts_and_groups),
-        cmocka_unit_test(order_is_kept),            cmocka_unit_test(parameters),
+        cmocka_unit_test(dictionaries),             cmocka_unit_test(order_is_kept),
+        cmocka_unit_test(parameters),
         cmocka_unit_test(filters_reach_the_source), cmocka_unit_test(copies_keep_their_filters),
         cmocka_unit_test(other_types),              cmocka_unit_test(errors_have_codes),
         cmocka_unit_test(one_statement_at_a_time),  cmocka_unit_test(many_statements),

@@ -190,6 +190,9 @@ static void check_table(uint64_t rows)
         assert_true(ice_chunkfile_column(f, 10 + c, &v));
         assert_true(ice_type_eq(v.type, columns[c].type));
         assert_int_equal((uintptr_t)v.data % 64, 0);
+        /* "abc" or NULL; the other texts differ from row to row. */
+        assert_int_equal(v.words, columns[c].type.kind == ICE_T_FIXED && rows >= 8 ? 2 : 0);
+        assert_int_equal(v.codes != NULL, v.words > 0);
         for (uint64_t r = 0; r < rows; r++) {
             char text[32];
             ice_value want = cell(c, r, text), got;
@@ -212,6 +215,76 @@ static void chunk_file_round_trip(void **state)
         check_table(sizes[i][0]);
         assert_int_equal(files_in_dir(), 1);
     }
+}
+
+/* A text column of `words` different values, the shortest an empty one, every `null_step`th row NULL. */
+typedef struct wordy {
+    uint32_t at, rows, words, null_step;
+    char texts[ICE_BATCH_ROWS][16];
+    ice_strval strs[ICE_BATCH_ROWS];
+    uint8_t validity[ICE_BATCH_ROWS / 8];
+    ice_vec vec;
+} wordy;
+
+static ice_str word(const wordy *f, uint32_t row, char text[16])
+{
+    uint32_t w = row * 7919 % f->words;
+    return (ice_str){text, w ? (size_t)snprintf(text, 16, "word %u", w) : 0};
+}
+
+static bool is_null(const wordy *f, uint32_t row)
+{
+    return f->null_step && row % f->null_step == 0;
+}
+
+static ice_code next_words(void *arg, ice_batch *out, ice_error *err)
+{
+    wordy *f = arg;
+    uint32_t n = f->rows - f->at < ICE_BATCH_ROWS ? f->rows - f->at : ICE_BATCH_ROWS;
+    memset(f->validity, 0, sizeof f->validity);
+    for (uint32_t i = 0; i < n; i++) {
+        ice_str s = word(f, f->at + i, f->texts[i]);
+        f->strs[i] = (ice_strval){s.ptr, (uint32_t)s.len};
+        f->validity[i / 8] |= (uint8_t)(!is_null(f, f->at + i) << i % 8);
+    }
+    f->vec = (ice_vec){.type = {.kind = ICE_T_STRING}, .strs = f->strs, .validity = f->validity};
+    *out = (ice_batch){.count = n, .vecs = &f->vec, .nvecs = 1};
+    f->at += n;
+    return ICE_OK;
+}
+
+static void check_words(uint32_t rows, uint32_t words, uint32_t null_step, uint32_t expected)
+{
+    ice_column col = {.field_id = 1, .name = ICE_STR("w"), .type = {.kind = ICE_T_STRING}};
+    wordy *w = calloc(1, sizeof *w);
+    ice_chunkfile *f;
+    ice_vec v;
+    *w = (wordy){.rows = rows, .words = words, .null_step = null_step};
+    assert_int_equal(ice_chunkfile_write(path, &col, 1, next_words, w, NULL), ICE_OK);
+    assert_int_equal(ice_chunkfile_open(path, &f, NULL), ICE_OK);
+    assert_true(ice_chunkfile_column(f, 1, &v));
+    assert_int_equal(v.words, expected);
+    for (uint32_t i = 0; i < rows; i++) {
+        char text[16];
+        ice_value got;
+        ice_vec_get(&v, i, &got);
+        assert_int_equal(got.null, is_null(w, i));
+        assert_true(got.null || ice_str_eq(got.s, word(w, i, text)));
+    }
+    ice_chunkfile_close(f);
+    free(w);
+}
+
+static void few_words_are_a_dictionary(void **state)
+{
+    check_words(4096, 5, 0, 5);
+    check_words(4096, 5, 3, 6); /* NULL's is the last */
+    check_words(5000, 1, 1, 1); /* nothing but NULL */
+    check_words(5000, ICE_WORDS_MAX - 1, 0, ICE_WORDS_MAX - 1);
+    check_words(5000, ICE_WORDS_MAX - 1, 5, ICE_WORDS_MAX);
+    check_words(5000, ICE_WORDS_MAX, 0, 0);
+    check_words(19, 5, 0, 0); /* not worth it */
+    check_words(20, 5, 0, 5);
 }
 
 static void vector_constants(void **state)
@@ -499,8 +572,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunk_file_round_trip),    cmocka_unit_test(vector_constants),
         cmocka_unit_test(chunk_file_writer_errors), cmocka_unit_test(chunk_file_faults),
-        cmocka_unit_test(hostile_chunk_files),      cmocka_unit_test(key_index_round_trip),
-        cmocka_unit_test(key_index_skewed),         cmocka_unit_test(hostile_key_indexes),
+        cmocka_unit_test(hostile_chunk_files),      cmocka_unit_test(few_words_are_a_dictionary),
+        cmocka_unit_test(key_index_round_trip),     cmocka_unit_test(key_index_skewed),
+        cmocka_unit_test(hostile_key_indexes),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
