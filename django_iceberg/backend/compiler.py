@@ -62,6 +62,34 @@ class SQLCompiler(PastMixin, compiler.SQLCompiler):
         self._group_by_has_params = any(params for _, params in expressions)
         return expressions
 
+    def pre_sql_setup(self, *args, **kwargs):
+        extra_select, order_by, group_by = super().pre_sql_setup(*args, **kwargs)
+        if self.query.distinct_fields:
+            order_by = [*(order_by or self._distinct_order()), *self._key_order()]
+        elif self.query.combinator == "union" and not (self.query.combinator_all or order_by or self.query.subquery):
+            order_by = [self._order(str(i + 1)) for i in range(len(self.select))]
+        return extra_select, order_by, group_by
+
+    # PostgreSQL sorts for DISTINCT ON, and mostly for UNION, and takes the first row stored. The engine hashes: without an order the
+    # rows, and which of several equals is taken, change from run to run.
+
+    @staticmethod
+    def _order(sql, params=()):
+        return None, (sql, params, False)
+
+    def _distinct_order(self):
+        expressions, params = self.get_distinct()
+        # Names of annotations have no entry among the parameters.
+        names = {self.connection.ops.quote_name(name) for name in self.query.annotation_select}
+        params = iter(params)
+        return [self._order(sql, () if sql in names else next(params)) for sql in expressions]
+
+    def _key_order(self):
+        alias = self.query.get_initial_alias()
+        meta = self.query.get_meta()
+        fields = getattr(meta, "pk_fields", [meta.pk])
+        return [self._order(*self.compile(field.get_col(alias))) for field in fields]
+
     def as_sql(self, *args, **kwargs):
         sql, params = super().as_sql(*args, **kwargs)
         if self._group_by_has_params and params:

@@ -102,13 +102,6 @@ class DatabaseFeatures(BaseDatabaseFeatures):
                 "schema.tests.SchemaTests.test_func_index_collate_f_ordered",
                 "schema.tests.SchemaTests.test_func_unique_constraint_collate",
             },
-            "DISTINCT ON does not sort.": {
-                "distinct_on_fields.tests.DistinctOnTests.test_basic_distinct_on",
-                "model_fields.test_jsonfield.TestQuerying.test_deep_distinct",
-            },
-            "UNION comes in no order unless one is asked for.": {
-                "filtered_relation.tests.FilteredRelationTests.test_union",
-            },
             "There is no server to give a password to.": {
                 "backends.tests.BackendTestCase.test_unicode_password",
             },

@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 from django.db import DataError, connection
-from django.db.models import F, Q
+from django.db.models import F, Q, Value
 from django.db.models.fields.tuple_lookups import (
     TupleExact,
     TupleGreaterThan,
@@ -14,7 +14,7 @@ from django.db.models.fields.tuple_lookups import (
     TupleLessThan,
     TupleLessThanOrEqual,
 )
-from django.db.models.functions import SHA224, SHA384, SHA512
+from django.db.models.functions import SHA224, SHA384, SHA512, Upper
 from iceapp.models import Author, Book
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -123,3 +123,30 @@ def test_many_rows_are_looked_for_at_once(pairs):
     assert sorted(others, key=str) == sorted(
         [(day, pairs[0].pk), (day, pairs[1].pk), (day * 2, pairs[1].pk), (day, None), (None, pairs[1].pk)], key=str
     )
+
+
+def test_distinct_on_comes_in_order_and_takes_the_first_stored():
+    for name in "cab":
+        author = Author.objects.create(name=name)
+        for pages in (3, 1, 2):
+            Book.objects.create(title=name * pages, author=author, pages=pages)
+    one_each = Book.objects.distinct("author__name")
+    assert list(one_each.values_list("title", flat=True)) == ["aaa", "bbb", "ccc"]
+    assert one_each.count() == 3
+    first = one_each.order_by("author__name", "pages")
+    assert list(first.values_list("title", flat=True)) == ["a", "b", "c"]
+    assert list(Book.objects.distinct("pages").order_by("-pages").values_list("title")) == [("ccc",), ("cc",), ("c",)]
+    upper = Book.objects.annotate(upper=Upper("author__name"), two=Value(2)).distinct("upper", "two", "pages")
+    assert [b.title for b in upper] == ["a", "aa", "aaa", "b", "bb", "bbb", "c", "cc", "ccc"]
+    assert Author.objects.filter(books__in=one_each).count() == 3
+
+
+def test_a_union_comes_in_order():
+    for i in range(50):
+        Author.objects.create(name=f"{i * 37 % 50:02}")
+    low, high = Author.objects.filter(name__lt="30"), Author.objects.filter(name__gte="20")
+    union = low.values_list("name", flat=True).union(high.values_list("name", flat=True))
+    assert list(union) == [f"{i:02}" for i in range(50)]
+    assert list(union[:2]) == ["00", "01"]
+    assert list(union.order_by("-name")[:2]) == ["49", "48"]
+    assert union.count() == 50 and union.exists()
