@@ -30,6 +30,28 @@ static int add_imports(py_state *st)
                ? ice__py_values_init(st) : -1;
 }
 
+static PyObject *close_idle(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    Py_BEGIN_ALLOW_THREADS
+    ice_close_idle();
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+/* Threads of warehouses that are kept open end before the interpreter does. */
+static int close_at_exit(PyObject *module)
+{
+    PyObject *call = PyObject_GetAttrString(module, "close_idle");
+    PyObject *atexit = call ? PyImport_ImportModule("atexit") : NULL;
+    PyObject *done = atexit ? PyObject_CallMethod(atexit, "register", "O", call) : NULL;
+    Py_XDECREF(call);
+    Py_XDECREF(atexit);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
 static int module_exec(PyObject *module)
 {
     py_state *st = PyModule_GetState(module);
@@ -37,7 +59,7 @@ static int module_exec(PyObject *module)
         add_type(module, &ice__py_cursor_spec, &st->cursor_type) < 0 ||
         add_type(module, &ice__py_stream_spec, &st->stream_type) < 0 || add_type(module, &ice__py_dbapi_spec, &st->dbapi_type) < 0)
         return -1;
-    if (ice__py_add_exceptions(module, st) < 0 || ice__py_add_dbapi(module, st) < 0)
+    if (ice__py_add_exceptions(module, st) < 0 || ice__py_add_dbapi(module, st) < 0 || close_at_exit(module) < 0)
         return -1;
     return PyModule_AddStringConstant(module, "apilevel", "2.0") < 0 || PyModule_AddIntConstant(module, "threadsafety", 1) < 0 ||
                    PyModule_AddStringConstant(module, "paramstyle", "pyformat") < 0
@@ -86,6 +108,8 @@ static void module_free(void *module) { module_clear(module); }
 static PyMethodDef functions[] = {
     {"connect", (PyCFunction)(void (*)(void))ice__py_connect, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("connect(warehouse, *, catalog, namespace='default', duckdb_library, options={}) -> Connection")},
+    {"close_idle", close_idle, METH_NOARGS,
+     PyDoc_STR("Close the warehouses that are kept open without a connection.")},
     {"TimeFromTicks", ice__py_time_from_ticks, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

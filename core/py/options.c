@@ -25,6 +25,7 @@ static const option options_known[] = {
     {"threads", INTEGER, AT(threads), NULL, NULL},
     {"lock.timeout-ms", INTEGER, AT(lock_timeout_ms), NULL, NULL},
     {"clock.max-skew-ms", INTEGER, AT(max_skew_ms), NULL, NULL},
+    {"keep-open", FLAG, AT(keep_open), NULL, NULL}, /* the backend's: connections come and go with requests */
     {"read-only", FLAG, AT(read_only), NULL, NULL},
     {"durability", CHOICE, AT(sync), "full", "os"},
     {"isolation-level", CHOICE, AT(snapshot_isolation), "snapshot", "read committed"},

@@ -44,11 +44,7 @@ void ice_session_close(ice_session *s)
     if (!s || ice_session_is_foreign(s))
         return; /* inherited through fork: abandoned */
     ice__tx_clear(s);
-    for (ice__econn *c = s->conns, *next; c; c = next) {
-        next = c->next;
-        ice_engine_disconnect(c->conn);
-        free(c);
-    }
+    ice__econns_leave(s);
     for (ice_prepared *p = s->lru_head, *next; p; p = next) {
         next = p->next;
         prepared_free(p);

@@ -37,8 +37,12 @@ typedef struct ice_config {
                            before its commit; 0: never */
     bool fast_path;
     bool background_flush;
+    bool keep_open; /* after its last session the warehouse stays open in the process, for the next one */
 } ice_config;
 void ice_config_defaults(ice_config *c);
+/* Closes the warehouses of the process that no session uses: before their files are moved or removed, and
+ * before the process ends. */
+void ice_close_idle(void);
 
 /* Opens a session (and its warehouse, when it is the first). A warehouse that is not there is not an error
  * yet: the first statement that needs it says so, and CREATE TABLE creates it. */

@@ -17,6 +17,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 #include "log/log.h"
 #include "sql/sql.h"
@@ -74,8 +75,10 @@ void ice__entry_unref(ice__entry *e);
 /* ---- warehouse ---- */
 
 struct ice_warehouse {
-    struct ice_warehouse *next; /* list of the process's warehouses */
+    struct ice_warehouse *next; /* list of the process's warehouses, the one used last first */
     int refs;                   /* sessions; under the list's mutex */
+    dev_t device;               /* of the control object, once opened: another one is another warehouse */
+    ino_t inode;
     unsigned fork_generation;
     ice_config config; /* strings owned */
     char *dir;         /* "<root>/.django-iceberg/<namespace>" */
@@ -91,6 +94,10 @@ struct ice_warehouse {
     pthread_mutex_t engine_mutex;
     ice_engine *engine;
     bool restricted;
+    struct ice__econn *idle_conns; /* under engine_mutex: of closed sessions */
+    size_t nidle_conns;
+    char *changing; /* under engine_mutex: functions whose answer changes from call to call, " a b c "; NULL:
+                       not asked yet */
     ice_engine_conn *engine_conn; /* of table/'s own work; busy while engine_busy */
     pthread_mutex_t engine_busy;
 
@@ -233,11 +240,12 @@ struct ice_prepared {
     ice_stmt stmt;
 };
 
-/* An engine connection of a session; busy while a cursor streams from it. */
+/* An engine connection of a session, or left by one to the next; busy while a cursor streams from it. */
 typedef struct ice__econn {
     struct ice__econn *next;
     ice_engine_conn *conn;
     ice_session *session;
+    uint64_t prelude; /* hash of the statements it was prepared with */
     bool busy;
     ice__stview *view; /* of the running statement */
     char timezone[64];
@@ -300,6 +308,9 @@ ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_s
 /* An idle engine connection of the session, with the view bound. */
 ice_code ice__econn_get(ice_session *s, ice__stview *view, ice__econn **out, ice_error *err) ICE_MUST;
 void ice__econn_release(ice__econn *c);
+/* The connections of a session that closes go to the warehouse, for others of the same prelude. */
+void ice__econns_leave(ice_session *s);
+void ice__econns_close(ice_warehouse *wh);
 
 /* tx.c */
 ice__txtable *ice__tx_find(ice__tx *tx, ice_uuid id);

@@ -1,4 +1,4 @@
-/* UPDATE, DELETE, TRUNCATE: the rows to change are found by the fast path or the engine. */
+/* UPDATE, DELETE: the rows to change are found by the fast path or the engine. */
 #include <stdlib.h>
 
 #include "txn/write.h"
@@ -48,7 +48,7 @@ static ice_code simple_set(ice__batch *b, const ice_update *st, const ice_value 
     return ICE_OK;
 }
 
-static ice_code add_change(ice__batch *b, ice_value *old, ice_value *values, int64_t start_, ice_error *err)
+ice_code ice__add_change(ice__batch *b, ice_value *old, ice_value *values, int64_t start_, ice_error *err)
 {
     ice__write_row *w;
     ice_code rc = ice__batch_add(b, &w, err);
@@ -88,7 +88,7 @@ static ice_code fast_changes(ice__batch *b, const ice_update *st, const ice_valu
                 return ICE_OK;
             }
         }
-        if ((rc = add_change(b, found.values[i], values, start_, err)) != ICE_OK)
+        if ((rc = ice__add_change(b, found.values[i], values, start_, err)) != ICE_OK)
             return rc;
     }
     return ICE_OK;
@@ -147,8 +147,8 @@ static ice_code copy_row(ice__batch *b, const ice_value *from, size_t n, ice_val
     return ICE_OK;
 }
 
-static ice_code engine_changes(ice__batch *b, const ice_update *st, const ice_value *params, size_t np,
-                               ice_error *err)
+ice_code ice__engine_changes(ice__batch *b, const ice_update *st, const ice_value *params, size_t np,
+                             ice_error *err)
 {
     ice_buf sql = {0};
     ice__rowset rows = {0};
@@ -173,7 +173,7 @@ static ice_code engine_changes(ice__batch *b, const ice_update *st, const ice_va
             ICE_TRY(ice__coerce(b->s, &b->def->cols[at], &rows.rows[r][1 + n + i], &v, err));
             ICE_TRY(ice_value_copy(b->s->scratch, &v, &values[at], err));
         }
-        ICE_TRY(add_change(b, old, values, rows.rows[r][0].null ? 0 : rows.rows[r][0].i, err));
+        ICE_TRY(ice__add_change(b, old, values, rows.rows[r][0].null ? 0 : rows.rows[r][0].i, err));
     }
 out:
     ice_buf_free(&sql);
@@ -198,7 +198,7 @@ static void drop_repeats(ice__batch *b)
     b->n = kept;
 }
 
-static ice_code apply_changes(ice__batch *b, bool update, ice_error *err)
+ice_code ice__apply_changes(ice__batch *b, bool update, ice_error *err)
 {
     ice_code rc;
     for (size_t i = 0; update && i < b->n; i++)
@@ -230,35 +230,17 @@ ice_code ice__run_update(ice_session *s, ice_prepared *p, const ice_value *param
                                     st->returning_names, err));
     ICE_TRY(fast_changes(&b, st, params, &done, err));
     if (!done)
-        ICE_TRY(engine_changes(&b, st, params, n, err));
+        ICE_TRY(ice__engine_changes(&b, st, params, n, err));
     if (st->from_sql.ptr)
         drop_repeats(&b);
     c->path = done ? "fast" : "engine";
     if (b.n > 0)
-        ICE_TRY(apply_changes(&b, st->nset > 0, err));
+        ICE_TRY(ice__apply_changes(&b, st->nset > 0, err));
     for (size_t i = 0; st->returning && i < b.n; i++)
         ICE_TRY(ice__returning_row(s, c, b.def, st->returning_star, st->nreturning, st->returning_exprs,
                                    st->nset ? b.rows[i].values : b.rows[i].before, err));
     c->rowcount = (int64_t)b.n;
 out:
     ice__batch_close(&b);
-    return rc;
-}
-
-ice_code ice__run_truncate(ice_session *s, ice_prepared *p, ice__stview *v, ice_cursor *c, ice_error *err)
-{
-    ice_code rc = ICE_OK;
-    for (size_t i = 0; rc == ICE_OK && i < p->stmt.drop.n; i++) {
-        ice_update all = {.table = p->stmt.drop.names[i]};
-        ice__batch b;
-        if ((rc = ice__batch_open(&b, s, v, all.table, err)) == ICE_OK)
-            rc = engine_changes(&b, &all, NULL, 0, err);
-        if (rc == ICE_OK && b.n > 0)
-            rc = apply_changes(&b, false, err);
-        ice__batch_close(&b);
-        if (rc == ICE_OK && p->stmt.drop.restart_identity)
-            rc = ice__restart_identity(s, v, all.table, err);
-    }
-    c->path = "engine";
     return rc;
 }

@@ -303,6 +303,8 @@ static ice_code set_timezone(ice__econn *c, ice_error *err)
     return rc;
 }
 
+#define IDLE_CONNS 8 /* engine connections kept from closed sessions */
+
 /* PostgreSQL's answers where DuckDB's defaults differ. */
 static const char *const settings[] = {
     "SET default_null_order = 'nulls_last_on_asc_first_on_desc'",
@@ -319,26 +321,94 @@ static ice_code prepare_conn(ice__econn *c, ice_error *err)
     return rc;
 }
 
-ice_code ice__econn_get(ice_session *s, ice__stview *view, ice__econn **out, ice_error *err)
+static uint64_t prelude_hash(const ice_session *s)
+{
+    uint64_t h = 0;
+    for (size_t i = 0; i < s->nprelude; i++)
+        h = ice_hash64(s->prelude[i], strlen(s->prelude[i]), h + 1);
+    return h;
+}
+
+/* One that a closed session left. */
+static ice__econn *idle_conn(ice_warehouse *wh, uint64_t prelude)
+{
+    pthread_mutex_lock(&wh->engine_mutex);
+    ice__econn **at = &wh->idle_conns, *c;
+    while (*at && (*at)->prelude != prelude)
+        at = &(*at)->next;
+    if ((c = *at)) {
+        *at = c->next;
+        wh->nidle_conns--;
+    }
+    pthread_mutex_unlock(&wh->engine_mutex);
+    return c;
+}
+
+static ice_code new_conn(ice_session *s, uint64_t prelude, ice__econn **out, ice_error *err)
 {
     ice_engine *engine = NULL;
+    ice__econn *c;
+    ice_code rc = ice__wh_engine(s->wh, &engine, err);
+    if (rc != ICE_OK)
+        return rc;
+    if (!(c = calloc(1, sizeof *c)))
+        return ice_fail_nomem(err);
+    c->session = s;
+    c->prelude = prelude;
+    rc = ice_engine_connect(engine, ice__resolve, c, &c->conn, err);
+    if (rc == ICE_OK && (rc = prepare_conn(c, err)) != ICE_OK)
+        ice_engine_disconnect(c->conn);
+    if (rc == ICE_OK)
+        *out = c;
+    else
+        free(c);
+    return rc;
+}
+
+void ice__econns_leave(ice_session *s)
+{
+    ice_warehouse *wh = s->wh;
+    ice__econn *kept = NULL;
+    for (ice__econn *c = s->conns, *next; c; c = next) {
+        next = c->next;
+        c->session = NULL;
+        pthread_mutex_lock(&wh->engine_mutex);
+        if (!c->busy && wh->nidle_conns < IDLE_CONNS) {
+            c->next = wh->idle_conns;
+            kept = wh->idle_conns = c;
+            wh->nidle_conns++;
+        }
+        pthread_mutex_unlock(&wh->engine_mutex);
+        if (kept != c) {
+            ice_engine_disconnect(c->conn);
+            free(c);
+        }
+    }
+    s->conns = NULL;
+}
+
+void ice__econns_close(ice_warehouse *wh)
+{
+    for (ice__econn *c = wh->idle_conns, *next; c; c = next) {
+        next = c->next;
+        ice_engine_disconnect(c->conn);
+        free(c);
+    }
+    wh->idle_conns = NULL;
+    wh->nidle_conns = 0;
+}
+
+ice_code ice__econn_get(ice_session *s, ice__stview *view, ice__econn **out, ice_error *err)
+{
     ice_code rc = ICE_OK;
     ice__econn *c = s->conns;
     while (c && c->busy)
         c = c->next;
     if (!c) {
-        if ((rc = ice__wh_engine(s->wh, &engine, err)) != ICE_OK)
+        uint64_t prelude = prelude_hash(s);
+        if (!(c = idle_conn(s->wh, prelude)) && (rc = new_conn(s, prelude, &c, err)) != ICE_OK)
             return rc;
-        if (!(c = calloc(1, sizeof *c)))
-            return ice_fail_nomem(err);
         c->session = s;
-        rc = ice_engine_connect(engine, ice__resolve, c, &c->conn, err);
-        if (rc == ICE_OK && (rc = prepare_conn(c, err)) != ICE_OK)
-            ice_engine_disconnect(c->conn);
-        if (rc != ICE_OK) {
-            free(c);
-            return rc;
-        }
         c->next = s->conns;
         s->conns = c;
     }

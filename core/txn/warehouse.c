@@ -4,12 +4,12 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "txn/txn_int.h"
 
 #define FORMAT_VERSION 1
+#define IDLE_WAREHOUSES 4 /* of a process, kept open without a session */
 
 static pthread_mutex_t list_mutex = PTHREAD_MUTEX_INITIALIZER;
 static ice_warehouse *list;
@@ -91,6 +91,7 @@ static void close_parts(ice_warehouse *wh)
 static void wh_free(ice_warehouse *wh)
 {
     ice__registry_unref(wh->registry);
+    ice__econns_close(wh);
     if (wh->engine_conn)
         ice_engine_disconnect(wh->engine_conn);
     if (wh->engine)
@@ -103,6 +104,7 @@ static void wh_free(ice_warehouse *wh)
     free(wh->dir);
     free(wh->cache_dir);
     free(wh->dropped);
+    free(wh->changing);
     free(wh);
 }
 
@@ -134,43 +136,135 @@ static ice_warehouse *wh_new(const ice_config *c)
     return wh;
 }
 
+static bool same_place(const ice_config *a, const ice_config *b)
+{
+    return strcmp(a->warehouse, b->warehouse) == 0 && strcmp(a->catalog, b->catalog) == 0 &&
+           strcmp(a->ns, b->ns) == 0;
+}
+
+static bool same_settings(const ice_config *a, const ice_config *b)
+{
+    uint64_t budget = b->memory_budget ? b->memory_budget : default_budget();
+    return a->read_only == b->read_only && a->sync == b->sync && a->threads == b->threads &&
+           a->memory_budget == budget && a->flush_interval_ms == b->flush_interval_ms &&
+           a->flush_bytes == b->flush_bytes && a->lock_timeout_ms == b->lock_timeout_ms &&
+           a->max_skew_ms == b->max_skew_ms && a->log_max_bytes == b->log_max_bytes &&
+           a->bulk_rows == b->bulk_rows && a->snapshot_isolation == b->snapshot_isolation &&
+           a->background_flush == b->background_flush;
+}
+
+static bool control_stat(const ice_warehouse *wh, struct stat *st)
+{
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/control.json", wh->dir);
+    return n > 0 && (size_t)n < sizeof path && stat(path, st) == 0;
+}
+
+/* A warehouse without sessions is still what the settings say, and where they say. */
+static bool still_good(const ice_warehouse *wh, const ice_config *c)
+{
+    struct stat st;
+    return same_settings(&wh->config, c) && control_stat(wh, &st) && st.st_dev == wh->device &&
+           st.st_ino == wh->inode;
+}
+
+/* Takes the warehouses without a session after the first `keep` out of the list; theirs is what it returns.
+ */
+static ice_warehouse *take_idle(size_t keep)
+{
+    ice_warehouse *taken = NULL;
+    for (ice_warehouse **at = &list; *at;) {
+        ice_warehouse *wh = *at;
+        if (wh->refs > 0 || keep > 0) {
+            keep -= wh->refs == 0;
+            at = &wh->next;
+            continue;
+        }
+        *at = wh->next;
+        wh->next = taken;
+        taken = wh;
+    }
+    return taken;
+}
+
+static void close_all(ice_warehouse *wh)
+{
+    for (ice_warehouse *next; wh; wh = next) {
+        next = wh->next;
+        ice__flusher_stop(wh);
+        wh_free(wh);
+    }
+}
+
+/* The warehouse of these settings to the head of the list; one that is no longer good goes to *stale. */
+static ice_warehouse *find(const ice_config *c, ice_warehouse **stale)
+{
+    ice_warehouse **at = &list, *wh;
+    while (*at && !same_place(&(*at)->config, c))
+        at = &(*at)->next;
+    if (!(wh = *at))
+        return NULL;
+    *at = wh->next;
+    if (wh->refs == 0 && !still_good(wh, c)) {
+        wh->next = NULL;
+        *stale = wh;
+        return NULL;
+    }
+    wh->next = list;
+    return list = wh;
+}
+
 ice_code ice__wh_get(const ice_config *c, ice_warehouse **out, ice_error *err)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    ice_warehouse *stale = NULL;
     pthread_once(&once, install_atfork);
     pthread_mutex_lock(&list_mutex);
-    ice_warehouse *wh = list;
-    while (wh && (strcmp(wh->config.warehouse, c->warehouse) || strcmp(wh->config.catalog, c->catalog) ||
-                  strcmp(wh->config.ns, c->ns)))
-        wh = wh->next;
+    ice_warehouse *wh = find(c, &stale);
     if (!wh && (wh = wh_new(c))) {
         wh->next = list;
         list = wh;
     }
-    if (wh)
+    if (wh) {
         wh->refs++;
+        wh->config.keep_open |= c->keep_open;
+    }
     pthread_mutex_unlock(&list_mutex);
+    close_all(stale);
     *out = wh;
     return wh ? ICE_OK : ice_fail_nomem(err);
 }
 
 void ice__wh_put(ice_warehouse *wh)
 {
+    ice_warehouse *over = NULL;
     if (wh->fork_generation != generation)
         return; /* inherited: abandoned */
     pthread_mutex_lock(&list_mutex);
-    bool last = --wh->refs == 0;
-    if (last) {
+    if (--wh->refs == 0) {
         ice_warehouse **at = &list;
         while (*at != wh)
             at = &(*at)->next;
         *at = wh->next;
+        if (wh->config.keep_open && atomic_load(&wh->opened)) {
+            wh->next = list;
+            list = wh;
+            over = take_idle(IDLE_WAREHOUSES);
+        } else {
+            wh->next = NULL;
+            over = wh;
+        }
     }
     pthread_mutex_unlock(&list_mutex);
-    if (!last)
-        return;
-    ice__flusher_stop(wh);
-    wh_free(wh);
+    close_all(over);
+}
+
+void ice_close_idle(void)
+{
+    pthread_mutex_lock(&list_mutex);
+    ice_warehouse *idle = take_idle(0);
+    pthread_mutex_unlock(&list_mutex);
+    close_all(idle);
 }
 
 /* ---- control object (invariant 10) ---- */
@@ -290,6 +384,10 @@ static ice_code open_parts(ice_warehouse *wh, bool create, ice_error *err)
     wh->env.engine_release = engine_release;
     wh->env.arg = wh;
 
+    struct stat control = {0};
+    (void)control_stat(wh, &control);
+    wh->device = control.st_dev;
+    wh->inode = control.st_ino;
     ice_log_state st;
     ice_log_get_state(wh->log, &st);
     atomic_store(&wh->publish_seen, st.publish_count);

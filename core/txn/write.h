@@ -71,6 +71,14 @@ ice_code ice__end_version(ice__batch *b, const ice_value *key, int64_t start, ic
 ice_code ice__put_row(ice__batch *b, ice__write_row *w, ice_row_op op, ice__clash *clash,
                       ice_error *err) ICE_MUST;
 
+/* update.c: a row to be replaced (values NULL: deleted); the rows of WHERE and their new values by the
+ * engine; all of it done. */
+ice_code ice__add_change(ice__batch *b, ice_value *old, ice_value *values, int64_t start,
+                         ice_error *err) ICE_MUST;
+ice_code ice__engine_changes(ice__batch *b, const ice_update *st, const ice_value *params, size_t np,
+                             ice_error *err) ICE_MUST;
+ice_code ice__apply_changes(ice__batch *b, bool update, ice_error *err) ICE_MUST;
+
 /* A visible row with the same value of a unique key, and the error that says so. */
 ice_code ice__find_duplicate(ice__batch *b, const ice__write_row *w, const ice_key **key, ice_row *row,
                              bool *found, ice_error *err) ICE_MUST;

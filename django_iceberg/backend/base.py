@@ -142,7 +142,11 @@ class DatabaseWrapper(BaseDatabaseWrapper):
             "catalog": catalog,
             "namespace": settings_dict.get("NAMESPACE") or "default",
             "duckdb_library": conf.duckdb_library(),
-            "options": {**{k: v for k, v in options.items() if v is not None}, "prelude": list(MACROS)},
+            "options": {
+                **{k: v for k, v in options.items() if v is not None},
+                "prelude": list(MACROS),
+                "keep-open": True,
+            },
         }
 
     @async_unsafe

@@ -91,6 +91,7 @@ class DatabaseCreation(BaseDatabaseCreation):
             sys.exit(1)
 
     def _remove(self, keys):
+        self.connection.Database.close_idle()
         shutil.rmtree(str(keys["WAREHOUSE"]), ignore_errors=True)
         uri = str(keys.get("CATALOG_URI") or "")
         if uri.startswith("sqlite:///"):
@@ -133,7 +134,7 @@ class DatabaseCreation(BaseDatabaseCreation):
         if keepdb and os.path.exists(target["WAREHOUSE"]):
             return
         self.connection.close()
-        self._remove(target)
+        self._remove(target)  # with the source's last connection closed, nothing is written to it now
         shutil.copytree(source["WAREHOUSE"], target["WAREHOUSE"])
         if str(source.get("CATALOG_URI") or ""):
             shutil.copy2(

@@ -256,27 +256,13 @@ class DatabaseOperations(BaseDatabaseOperations):
     def sql_flush(self, style, tables, *, reset_sequences=False, allow_cascade=False):
         if not tables:
             return []
-        tables = list(tables)
-        if allow_cascade:
-            tables += self._referencing_tables(tables)
         quoted = ", ".join(style.SQL_FIELD(self.quote_name(table)) for table in tables)
         sql = f"{style.SQL_KEYWORD('TRUNCATE')} {quoted}"
         if reset_sequences:
             sql += " " + style.SQL_KEYWORD("RESTART IDENTITY")
+        if allow_cascade:
+            sql += " " + style.SQL_KEYWORD("CASCADE")
         return [sql + ";"]
-
-    def _referencing_tables(self, tables):
-        """Tables that refer to one of `tables`, directly or through others, and are not among them."""
-        introspection = self.connection.introspection
-        with self.connection.cursor() as cursor:
-            parents = {
-                table: {parent for _, parent in introspection.get_relations(cursor, table).values()}
-                for table in introspection.table_names(cursor)
-            }
-        found = set(tables)
-        while more := {t for t, refs in parents.items() if t not in found and refs & found}:
-            found |= more
-        return sorted(found - set(tables))
 
     def _restart_sql(self, style, table, column, value):
         alter, table = style.SQL_KEYWORD("ALTER TABLE"), style.SQL_TABLE(self.quote_name(table))
