@@ -15,8 +15,9 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     # Microseconds in a long.
     has_native_duration_field = False
     supports_temporal_subtraction = True
-    # JSON is a string to Iceberg.
-    has_native_json_field = False
+    # A string to Iceberg; compared, ordered and searched as jsonb.
+    has_native_json_field = True
+    # Lookups are functions, which the engine's operators differ from.
     has_json_operators = False
     json_key_contains_list_matching_requires_list = True
     can_defer_constraint_checks = True
@@ -85,9 +86,6 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     @cached_property
     def django_test_skips(self):
         skips = {
-            "A key of a JSON value is written as a JSON pointer.": {
-                "model_fields.test_jsonfield.TestQuerying.test_key_sql_injection_escape",
-            },
             "A JSON value is a string to the database, which does not check it.": {
                 "model_fields.test_jsonfield.JSONFieldTests.test_db_check_constraints",
             },

@@ -4,6 +4,7 @@ from django.core.exceptions import FieldError
 from django.db import DatabaseError
 from django.db.models import fields
 from django.db.models.expressions import (
+    Col,
     Combinable,
     CombinedExpression,
     DurationExpression,
@@ -131,7 +132,8 @@ def json_build(self, compiler, connection, **extra_context):
 
 @iceberg(OrderBy)
 def order_by(self, compiler, connection):
-    if isinstance(self.expression, KeyTransform) and isinstance(self.expression.output_field, JSONField):
+    # A name of the select list stands alone in ORDER BY.
+    if isinstance(self.expression, (Col, KeyTransform)) and isinstance(self.expression.output_field, JSONField):
         # Order of values, not of their text.
         template = "ice_json_key(%(expression)s) %(ordering)s"
         if self.nulls_last:

@@ -1,24 +1,29 @@
 """Lookups as the query engine spells them: as_iceberg() of Django's classes.
 
-JSON is a string to the engine, so keys are JSON pointers (RFC 6901), which take any text without quoting.
+JSON is a string to the engine. What its functions answer otherwise than PostgreSQL's jsonb the core's own do: ice_json_key()
+compares and orders, ice_json_contains() is @>, ice_json_has() is ?.
 """
 
 import copy
+import itertools
 import json
+import re
 
 from django.db.models.expressions import RawSQL
-from django.db.models.fields import json as json_fields
 from django.db.models.fields.json import (
     ContainedBy,
     DataContains,
     HasKeyLookup,
-    HasKeyOrArrayIndex,
     JSONExact,
     KeyTextTransform,
     KeyTransform,
     KeyTransformExact,
+    KeyTransformGt,
+    KeyTransformGte,
     KeyTransformIn,
     KeyTransformIsNull,
+    KeyTransformLt,
+    KeyTransformLte,
 )
 from django.db.models.fields.tuple_lookups import (
     TupleExact,
@@ -32,33 +37,41 @@ from django.db.models.sql import Query
 
 from .functions import iceberg
 
+# What a JSON path cannot say, even in quotes. A JSON pointer (RFC 6901) can.
+_unsayable_re = re.compile(r"[\x00-\x1f*]|^$")
 
-def json_pointer(keys):
-    return "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in keys)
 
+def _path_step(key, alone):
+    """A key as a step of a JSON path; None where it must be a pointer's.
 
-def _is_index(key):
+    As in PostgreSQL an integer alone is an index of an array; among other keys it is that or a key of an object.
+    """
     try:
-        int(key)
+        index = int(key)
     except ValueError:
-        return False
-    return True
+        return None if _unsayable_re.search(key) else "." + json.dumps(key, ensure_ascii=False)
+    if index < 0:
+        return f"[#{index}]"
+    return f"[{index}]" if alone else None
+
+
+def json_paths(keys):
+    """Paths and pointers that lead, one after the other, to the value at `keys`."""
+    keys = [str(key) for key in keys]
+    steps = [(key, _path_step(key, len(keys) == 1)) for key in keys]
+    for is_pointer, run in itertools.groupby(steps, lambda step: step[1] is None):
+        if is_pointer:
+            yield "".join("/" + key.replace("~", "~0").replace("/", "~1") for key, _ in run)
+        else:
+            yield "$" + "".join(step for _, step in run)
 
 
 def _extract(lhs, params, keys, function):
-    """SQL for the value at `keys` of a JSON expression; negative array indexes need a path of their own."""
-    if any(_is_index(key) and int(key) < 0 for key in keys):
-        path = "$" + "".join(
-            f"[#{int(k)}]"
-            if _is_index(k) and int(k) < 0
-            else f"[{int(k)}]"
-            if _is_index(k)
-            else "." + json.dumps(k, ensure_ascii=False)
-            for k in keys
-        )
-    else:
-        path = json_pointer(keys)
-    return f"{function}({lhs}, %s)", (*params, path)
+    """SQL for the value at `keys` of a JSON expression, as `function` gives it."""
+    *outer, last = json_paths(keys)
+    for path in outer:
+        lhs, params = f"json_extract({lhs}, %s)", (*params, path)
+    return f"{function}({lhs}, %s)", (*params, last)
 
 
 # A row is a struct to the engine, whose NULLs are equal to each other: comparisons of rows are written out column by column.
@@ -101,37 +114,19 @@ def key_text_transform(self, compiler, connection):
     return _extract(lhs, params, keys, "json_extract_string")
 
 
-def _is_json(expression):
-    return isinstance(getattr(expression, "_output_field_or_none", None), json_fields.JSONField)
-
-
 @iceberg(HasKeyLookup)
 def has_key(self, compiler, connection):
-    if isinstance(self.lhs, KeyTransform):
-        lhs, lhs_params, lhs_keys = self.lhs.preprocess_lhs(compiler, connection)
-    else:
-        lhs, lhs_params = self.process_lhs(compiler, connection)
-        lhs_keys = []
-    by_index = isinstance(self, HasKeyOrArrayIndex)
-    rhs = self.rhs if isinstance(self.rhs, (list, tuple)) else [self.rhs]
     sql, params = [], []
-    for key in rhs:
-        keys = key.preprocess_lhs(compiler, connection)[2] if isinstance(key, KeyTransform) else [key]
-        part, part_params = _has_key(lhs, lhs_params, [*lhs_keys, *keys], by_index)
-        sql.append(part)
-        params.extend(part_params)
+    for key in self.rhs if isinstance(self.rhs, (list, tuple)) else [self.rhs]:
+        lhs = self.lhs
+        if isinstance(key, KeyTransform):
+            *outer, key = key.preprocess_lhs(compiler, connection)[2]
+            for name in outer:
+                lhs = KeyTransform(name, lhs)
+        lhs_sql, lhs_params = self.process_lhs(compiler, connection, lhs)
+        sql.append(f"ice_json_has({lhs_sql}, %s)")
+        params += [*lhs_params, str(key)]
     return self._combine_sql_parts(sql), tuple(params)
-
-
-def _has_key(lhs, lhs_params, keys, by_index):
-    """Whether the last key is there; an integer is an array index only `by_index`."""
-    if by_index or not _is_index(keys[-1]):
-        sql, params = _extract(lhs, lhs_params, keys, "json_type")
-        return f"{sql} IS NOT NULL", params
-    parent, params = (
-        _extract(lhs, lhs_params, keys[:-1], "json_keys") if keys[:-1] else (f"json_keys({lhs})", lhs_params)
-    )
-    return f"list_contains({parent}, %s)", (*params, str(keys[-1]))
 
 
 @iceberg(KeyTransformIsNull)
@@ -143,66 +138,24 @@ def key_is_null(self, compiler, connection):
 
 @iceberg(DataContains)
 def contains(self, compiler, connection):
-    if not self.rhs_is_direct_value():
-        lhs, lhs_params = self.process_lhs(compiler, connection)
-        rhs, rhs_params = self.process_rhs(compiler, connection)
-        return _contains_generic(lhs, lhs_params, rhs, rhs_params)
     lhs, lhs_params = self.process_lhs(compiler, connection)
-    _, (text,) = self.process_rhs(compiler, connection)
-    # The left-hand side appears once, whatever the value's depth.
-    sql, params = _contains_value("ice_j", json.loads(text), top=True)
-    return f"list_aggregate([({sql}) for ice_j in [CAST({lhs} AS JSON)]], 'bool_and')", (*params, *lhs_params)
+    rhs, rhs_params = self.process_rhs(compiler, connection)
+    return f"ice_json_contains({lhs}, {rhs})", (*lhs_params, *rhs_params)
 
 
 @iceberg(ContainedBy)
 def contained_by(self, compiler, connection):
     lhs, lhs_params = self.process_lhs(compiler, connection)
     rhs, rhs_params = self.process_rhs(compiler, connection)
-    return _contains_generic(rhs, rhs_params, lhs, lhs_params)
+    return f"ice_json_contains({rhs}, {lhs})", (*rhs_params, *lhs_params)
 
 
-def _contains_generic(lhs, lhs_params, rhs, rhs_params):
-    return f"ice_json_contains({lhs}, {rhs})", (*lhs_params, *rhs_params)
-
-
-def _contains_value(sql, value, depth=0, top=False):
-    """A condition: the JSON expression `sql` contains `value` in the sense of PostgreSQL's jsonb @>."""
-    if isinstance(value, dict):
-        parts, params = [f"json_type({sql}) = 'OBJECT'"], []
-        for key, item in value.items():
-            child = f"json_extract({sql}, %s)"
-            if isinstance(item, (dict, list)):
-                # Bind the child to a name: its condition mentions it many times.
-                name = f"ice_j{depth}"
-                part, part_params = _contains_value(name, item, depth + 1)
-                parts.append(f"list_aggregate([({part}) for {name} in [{child}]], 'bool_and')")
-                params += [*part_params, json_pointer([key])]
-            else:
-                parts.append(f"ice_json_key({child}) = ice_json_key(%s)")
-                params += [json_pointer([key]), json.dumps(item)]
-        return " AND ".join(parts), params
-    if isinstance(value, list):
-        parts, params = [f"json_type({sql}) = 'ARRAY'"], []
-        name = f"ice_j{depth}"
-        for item in value:
-            part, part_params = _contains_value(name, item, depth + 1)
-            parts.append(f"len([1 for {name} in json_extract({sql}, '$[*]') if {part}]) > 0")
-            params += part_params
-        return " AND ".join(parts), params
-    equal = f"ice_json_key({sql}) = ice_json_key(%s)"
-    if not top:
-        return equal, [json.dumps(value)]
-    # An array contains a bare scalar that is one of its elements.
-    name = f"ice_j{depth}"
-    element = f"len([1 for {name} in json_extract({sql}, '$[*]') if ice_json_key({name}) = ice_json_key(%s)]) > 0"
-    return f"({equal} OR {element})", [json.dumps(value)] * 2
-
-
-@iceberg(JSONExact, KeyTransformExact)
-def json_exact(self, compiler, connection):
+@iceberg(JSONExact, KeyTransformExact, KeyTransformLt, KeyTransformLte, KeyTransformGt, KeyTransformGte)
+def json_comparison(self, compiler, connection):
     lhs, lhs_params = self.process_lhs(compiler, connection)
     rhs, rhs_params = self.process_rhs(compiler, connection)
-    return f"ice_json_key({lhs}) = ice_json_key({rhs})", (*lhs_params, *rhs_params)
+    operator = connection.operators[self.lookup_name].replace("%s", f"ice_json_key({rhs})")
+    return f"ice_json_key({lhs}) {operator}", (*lhs_params, *rhs_params)
 
 
 class _KeyIn(KeyTransformIn):

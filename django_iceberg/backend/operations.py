@@ -173,7 +173,7 @@ class DatabaseOperations(BaseDatabaseOperations):
             "regex",
             "iregex",
         ) and internal_type not in ("CharField", "TextField", "SlugField", "FileField", "FilePathField"):
-            lookup = "CAST(%s AS VARCHAR)"
+            lookup = "ice_json_text(%s)" if internal_type == "JSONField" else "CAST(%s AS VARCHAR)"
         # UPPER(x) on both sides is Unicode-aware.
         if lookup_type in ("iexact", "icontains", "istartswith", "iendswith"):
             lookup = f"UPPER({lookup})"

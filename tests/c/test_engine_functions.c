@@ -161,6 +161,97 @@ static void regex_columns(void **s)
     assert_string_equal(text_of("SELECT count(*) FROM range(100000) t(i) WHERE i::varchar ~ '(.)\\1\\1'"), "2700");
 }
 
+/* ---- JSON: answers of PostgreSQL's jsonb ---- */
+
+static const char *json(const char *function, const char *a, const char *b)
+{
+    ice_buf q = {0};
+    static char out[1024];
+    ice_buf_printf(&q, "SELECT %s(", function);
+    ice_buf_put_quoted(&q, ice_str_c(a));
+    if (b) {
+        ice_buf_puts(&q, ", ");
+        ice_buf_put_quoted(&q, ice_str_c(b));
+    }
+    ice_buf_put(&q, ")", 2);
+    snprintf(out, sizeof out, "%s", text_of(q.data));
+    ice_buf_free(&q);
+    return out;
+}
+
+static void json_order(void **s)
+{
+    (void)s;
+    /* Ascending; values in one row are equal. */
+    static const char *const order[][4] = {
+        {"[]"},          {"null"},           {"\"\""},           {"\"a\"", "\"\\u0061\""},
+        {"\"aa\""},      {"\"b\""},          {"-1e3", "-1000"},  {"-2.5", "-2.50"},
+        {"-0.001"},      {"0", "-0", "0.00", "0e7"}, {"0.001", "1e-3"},  {"1", "1.0", "10e-1"},
+        {"1.5"},         {"2"},              {"10", "1E1"},      {"12345678901234567890.123"},
+        {"false"},       {"true"},           {"[null]"},         {"[2]"},
+        {"[[]]"},        {"[1, 1]", " [ 1,1.0 ] "},   {"{}"},    {"{\"b\": 1}", "{\"b\": 2, \"b\": 1.0}"},
+        {"{\"a\": 1, \"b\": 1}", "{\"b\": 1, \"a\": 1}"},
+    };
+    size_t n = sizeof order / sizeof *order;
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < n; k++)
+            for (size_t v = 0; v < 4 && order[k][v]; v++) {
+                ice_buf q = {0};
+                ice_buf_puts(&q, "SELECT ice_json_key($$");
+                ice_buf_printf(&q, "%s$$) %s ice_json_key($$%s$$)", order[i][0], i < k ? "<" : i > k ? ">" : "=", order[k][v]);
+                ice_buf_put_u8(&q, 0);
+                if (strcmp(text_of(q.data), "true") != 0)
+                    fail_msg("%s is not true", q.data);
+                ice_buf_free(&q);
+            }
+}
+
+static void json_contents(void **s)
+{
+    (void)s;
+    static const char yes[] = "true", no[] = "false";
+    static const struct {
+        const char *a, *b, *is;
+    } contains[] = {
+        {"[1, 2, [3]]", "[2, 1, 1]", yes},  {"[1, 2, [1, 3]]", "[1, 3]", no},    {"[1]", "1.0", yes},
+        {"1", "[1]", no},                   {"{\"a\": {\"b\": 1, \"c\": 2}}", "{\"a\": {\"c\": 2}}", yes},
+        {"{\"a\": {\"b\": 1}}", "{\"b\": 1}", no}, {"[{\"a\": 1, \"b\": 2}]", "[{\"a\": 1}]", yes},
+        {"{\"a\": [1, 2]}", "{\"a\": []}", yes},  {"{\"a\": [1, 2]}", "{\"a\": 1}", no}, {"\"a\"", "\"a\"", yes},
+        {"[]", "[]", yes},                  {"{}", "[]", no},                    {"[[1, 2]]", "[[1]]", yes},
+    };
+    for (size_t i = 0; i < sizeof contains / sizeof *contains; i++)
+        assert_string_equal(json("ice_json_contains", contains[i].a, contains[i].b), contains[i].is);
+    static const struct {
+        const char *j, *key, *is;
+    } has[] = {
+        {"{\"a\": null}", "a", yes}, {"{\"b\": {\"a\": 1}}", "a", no}, {"[\"a\"]", "a", yes},  {"\"a\"", "a", yes},
+        {"[1]", "1", no},            {"{\"\": 1}", "", yes},           {"{\"1\": 1}", "1", yes}, {"7", "7", no},
+    };
+    for (size_t i = 0; i < sizeof has / sizeof *has; i++)
+        assert_string_equal(json("ice_json_has", has[i].j, has[i].key), has[i].is);
+    assert_string_equal(text_of("SELECT ice_json_contains(x, '1') FROM (VALUES ('[1]'), (NULL), ('2')) t(x)"), "true|NULL|false");
+}
+
+static void json_texts(void **s)
+{
+    (void)s;
+    assert_string_equal(json("ice_json_text", "{\"bb\":1,\"c\":[true,null],\"bb\":-1.50e1}", NULL),
+                        "{\"c\": [true, null], \"bb\": -15.0}");
+    assert_string_equal(json("ice_json_text", "[1e3, 1E-3, -0, 0.10, 100]", NULL), "[1000, 0.001, 0, 0.10, 100]");
+    assert_string_equal(json("ice_json_text", "\"\\u00e9\\ud83d\\ude00\\n\\u0001\\/\\\"\\\\\"", NULL),
+                        "\"é😀\\n\\u0001/\\\"\\\\\"");
+    static const char *const wrong[] = {"",       "{",      "[1,]",   "{\"a\" 1}", "tru",  "01",    "1.",     "-",
+                                        "\"\\x\"", "\"a",    "[1] 2",  "{a: 1}",    "\"\n\"", "1e",    "nan",    "\"\\u12\"",
+                                        "{1: 2}", "[1 2]",  "\"\\",   "+1"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        if (strncmp(json("ice_json_text", wrong[i], NULL), "BAD_VALUE", 9) != 0)
+            fail_msg("'%s' is JSON: %s", wrong[i], json("ice_json_text", wrong[i], NULL));
+    assert_true(strncmp(json("ice_json_key", "1e999999999999", NULL), "RANGE", 5) == 0);
+    assert_true(strncmp(text_of("SELECT ice_json_key(repeat('[', 100000))"), "BAD_VALUE", 9) == 0);
+    assert_string_equal(text_of("SELECT count(DISTINCT ice_json_text('[' || i || ', \"' || repeat('x', i % 50) || '\"]')) "
+                                "FROM range(10000) t(i)"), "10000");
+}
+
 static int setup(void **s)
 {
     (void)s;
@@ -188,6 +279,7 @@ int main(void)
     setenv("ICE_TEST_DUCK", lib, 1);
     const struct CMUnitTest tests[] = {cmocka_unit_test(sha2), cmocka_unit_test(regex_matches),
                                        cmocka_unit_test(regex_errors), cmocka_unit_test(regex_hostile),
-                                       cmocka_unit_test(regex_columns)};
+                                       cmocka_unit_test(regex_columns), cmocka_unit_test(json_order),
+                                       cmocka_unit_test(json_contents), cmocka_unit_test(json_texts)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

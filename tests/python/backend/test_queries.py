@@ -6,6 +6,7 @@ import hashlib
 import pytest
 from django.db import DataError, connection
 from django.db.models import F, Q, Value
+from django.db.models.fields.json import KeyTransform
 from django.db.models.fields.tuple_lookups import (
     TupleExact,
     TupleGreaterThan,
@@ -150,3 +151,76 @@ def test_a_union_comes_in_order():
     assert list(union[:2]) == ["00", "01"]
     assert list(union.order_by("-name")[:2]) == ["49", "48"]
     assert union.count() == 50 and union.exists()
+
+
+KEYS = [
+    "a",
+    "",
+    " ",
+    'say "x"',
+    "it's",
+    "100%",
+    "%s",
+    "a/b",
+    "~",
+    "~1",
+    "$",
+    "$.a",
+    "*",
+    "[0]",
+    "#",
+    "a\\b",
+    "é",
+    "😀",
+    "\n",
+    "0",
+    "-1",
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_any_text_is_a_key_of_json(db, key):
+    Book.objects.create(title="has", data={key: {key: [7]}, "other": 1})
+    Book.objects.create(title="has not", data={"other": {"x": 1}})
+    Book.objects.create(title="null", data={key: None})
+
+    def titles(**lookups):
+        return sorted(Book.objects.filter(**lookups).values_list("title", flat=True))
+
+    assert titles(data__has_key=key) == ["has", "null"]
+    assert titles(data__has_keys=[key, "other"]) == ["has"]
+    assert titles(data__has_any_keys=[key, "other"]) == ["has", "has not", "null"]
+    assert titles(data__contains={key: {key: [7]}}) == ["has"]
+    assert titles(data__contained_by={key: None, "x": 1}) == ["null"]
+    if key.lstrip("-").isdigit():
+        # Alone it is an index of an array; below another key it is either.
+        assert titles(**{f"data__{key}__isnull": False}) == []
+        Book.objects.create(title="list", data=[1, {"x": [key]}])
+        index = Book.objects.filter(title="list").values_list(f"data__{key}", flat=True)
+        assert list(index) == [1 if key == "0" else {"x": [key]}]
+        return
+    books = Book.objects.annotate(
+        at=KeyTransform(key, "data"), below=KeyTransform(0, KeyTransform(key, KeyTransform(key, "data")))
+    )
+    assert books.get(at={key: [7]}) == books.get(below=7) == Book.objects.get(title="has")
+    assert books.get(at=None).title == "null"
+    assert books.get(at__isnull=True).title == "has not"
+
+
+def test_json_compares_as_jsonb(db):
+    values = ["b", "a", 2, 1.5, True, False, [1, 2], [], {"b": 1, "a": 2}, {"a": 0}, [{"x": 1.0}]]
+    for i, value in enumerate(values):
+        Book.objects.create(title=str(i), data={"v": value})
+    ordered = Book.objects.order_by(KeyTransform("v", "data")).values_list("data__v", flat=True)
+    assert list(ordered) == [[], "a", "b", 1.5, 2, False, True, [{"x": 1.0}], [1, 2], {"a": 0}, {"b": 1, "a": 2}]
+    assert Book.objects.filter(data__v={"a": 2.0, "b": 1}).get().title == "8"
+    assert Book.objects.filter(data__v=[{"x": 1}]).get().title == "10"
+    assert Book.objects.filter(data={"v": 2.0}).get().title == "2"
+    assert {b.title for b in Book.objects.filter(data__v__gt=1.5, data__v__lt=[1])} == {"2", "4", "5"}
+    assert {b.title for b in Book.objects.filter(data__v__in=["a", 2.0, [1.0, 2]])} == {"1", "2", "6"}
+    # A text among the elements of an array, or the text itself, is there as a key is.
+    Book.objects.create(title="text", data={"v": ["k"]})
+    assert Book.objects.filter(data__v__has_key="k").get().title == "text"
+    assert Book.objects.filter(data__v__has_key="a").count() == 3
+    assert Book.objects.filter(data__icontains='"b": 1, "a"').count() == 0
+    assert Book.objects.filter(data__icontains='"A": 2, "b": 1').get().title == "8"
