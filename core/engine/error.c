@@ -22,8 +22,25 @@ static ice_code code_of_conversion(ice_str text)
     return has(text, "out of range") ? ICE_RANGE : ICE_BAD_VALUE;
 }
 
+/* What the Parquet reader says of bytes it cannot read has a code of its own as little as a bad cast. Only
+ * the first line: the others quote the statement. */
+static bool damaged_file(ice_str text)
+{
+    static const char *const words[] = {"TProtocolException", "don't know what type", "Parquet",
+                                        "parquet file",       "No magic bytes",       "ecompress",
+                                        "Out of buffer"};
+    const char *end = text.len ? memchr(text.ptr, '\n', text.len) : NULL;
+    ice_str line = {text.ptr, end ? (size_t)(end - text.ptr) : text.len};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (has(line, words[i]))
+            return true;
+    return false;
+}
+
 static ice_code code_of_input(ice_str text)
 {
+    if (damaged_file(text))
+        return ICE_CORRUPT;
     if (has(text, "ivision by zero"))
         return ICE_DIV_ZERO;
     return has(text, "nvalid regular expression: ") || has(text, "regular expression failed: ") ? ICE_BAD_PATTERN
@@ -54,7 +71,7 @@ static ice_code code_of(int code, ice_str text)
     case DUCK_NOT_IMPLEMENTED: return ICE_UNSUPPORTED;
     case DUCK_SETTINGS:
     case DUCK_PERMISSION: return ICE_CONFIG;
-    default: return ICE_ENGINE;
+    default: return damaged_file(text) ? ICE_CORRUPT : ICE_ENGINE;
     }
 }
 

@@ -451,10 +451,13 @@ static ice_code parse_schema(ice_avro_reader *r, ice_str text, ice_error *err)
     schema_parser p = {.j = {.arena = r->arena, .err = err, .what = "Avro schema"}};
     json_t *v = NULL;
     if (text.len > SCHEMA_MAX)
-        return ice_fail(err, ICE_CORRUPT, "Avro schema of %zu bytes is too large", text.len);
+        return ice_fail(err, ICE_CORRUPT, "%.*s: an Avro schema of %zu bytes is too large", ICE_PRI(r->what),
+                        text.len);
     ice_code rc = ice__json_load(&p.j, text, &v);
     if (rc == ICE_OK)
         rc = type_from(&p, v, 0, &r->schema);
+    if (rc == ICE_CORRUPT)
+        ice_error_prefix(err, "%.*s", ICE_PRI(r->what));
     json_decref(v);
     return rc;
 }

@@ -314,7 +314,8 @@ static ice_code read_files(ice_published *s, ice_error *err)
                                    &s->nmanifests, err));
     for (size_t i = 0; i < s->nmanifests; i++)
         ICE_TRY(read_manifest(s, &s->manifests[i], &data, &deletes, err));
-    ICE_TRY(make_files(s, &data, &deletes, err));
+    if ((rc = make_files(s, &data, &deletes, err)) != ICE_OK)
+        ice_error_prefix(err, "%.*s", ICE_PRI(s->current->manifest_list));
 out:
     free(data.e), free(data.spec_ids);
     free(deletes.e), free(deletes.spec_ids);

@@ -345,14 +345,17 @@ static void share(ice_warehouse *wh, int64_t commit, uint64_t position)
     atomic_store_explicit(&wh->applied_position, position, memory_order_release);
 }
 
-static ice_code apply_records(ice_warehouse *wh, uint64_t upto, ice_error *err)
+/* Applies the log up to `upto`; *commit (0: none) and *position tell how far whole records went. After a
+ * failure the tails may hold a part of the next record, at a time that no view has: nothing more is put on
+ * top of it (`torn`). */
+static ice_code apply_records(ice_warehouse *wh, uint64_t upto, int64_t *commit, uint64_t *position,
+                              ice_error *err)
 {
     ice_log_record rec;
     bool found = true;
-    int64_t commit = 0;
-    uint64_t position = atomic_load(&wh->applied_position);
     ice_code rc = ICE_OK;
-    while (rc == ICE_OK && position < upto) {
+    *commit = 0;
+    while (rc == ICE_OK && *position < upto) {
         if ((rc = ice_log_read(wh->cursor, upto, &rec, &found, err)) != ICE_OK || !found)
             break;
         wh->applying = rec.commit_time;
@@ -360,37 +363,24 @@ static ice_code apply_records(ice_warehouse *wh, uint64_t upto, ice_error *err)
             ice_error_prefix(err, "log record at %llu", (unsigned long long)rec.position);
             break;
         }
-        commit = rec.commit_time;
-        position = rec.end;
+        *commit = rec.commit_time;
+        *position = rec.end;
         if (!atomic_load(&wh->oldest_unflushed))
             atomic_store(&wh->oldest_unflushed, rec.commit_time);
         atomic_fetch_add(&wh->unflushed_bytes, rec.body.len);
     }
-    share(wh, commit, position);
+    if (rc != ICE_OK)
+        atomic_store(&wh->torn, true);
     return rc;
 }
 
-/* The log was trimmed past what this process had read (everything before is published): start from the
- * catalog again. */
-static ice_code start_over(ice_warehouse *wh, ice_error *err)
+static ice_code follow_on(ice_warehouse *wh, uint64_t upto, ice_error *err)
 {
-    ice__registry *reg = ice__registry_copy(NULL);
-    ice_log_cursor *cursor = NULL;
-    ice_log_state st;
-    ice_code rc = reg ? ice__wh_list_catalog(wh, reg, err) : ice_fail_nomem(err);
-    ice_log_get_state(wh->log, &st);
-    if (rc == ICE_OK)
-        rc = ice_log_cursor_open(wh->log, st.start, &cursor, err);
-    if (rc != ICE_OK) {
-        ice__registry_unref(reg);
-        return rc;
-    }
-    ice_log_cursor_close(wh->cursor);
-    wh->cursor = cursor;
-    ice__registry_unref(wh->building);
-    wh->building = reg;
-    atomic_store(&wh->applied_position, st.start);
-    return apply_records(wh, st.durable, err);
+    int64_t commit;
+    uint64_t position = atomic_load(&wh->applied_position);
+    ice_code rc = apply_records(wh, upto, &commit, &position, err);
+    share(wh, commit, position);
+    return rc;
 }
 
 /* How much of what is applied no snapshot holds: the background flusher's measure. */
@@ -414,6 +404,39 @@ static void note_unflushed(ice_warehouse *wh)
     atomic_store(&wh->unflushed_bytes, bytes);
 }
 
+/* Starts from the catalog again: the log was trimmed past what this process had read (everything before is
+ * published), or a record could not be applied. What there was stays as it is until all of it is there anew.
+ */
+static ice_code start_over(ice_warehouse *wh, ice_error *err)
+{
+    ice__registry *reg = ice__registry_copy(NULL);
+    ice_log_cursor *cursor = NULL;
+    ice_log_state st;
+    int64_t commit;
+    ice_code rc = reg ? ice__wh_list_catalog(wh, reg, err) : ice_fail_nomem(err);
+    ice_log_get_state(wh->log, &st);
+    if (rc == ICE_OK)
+        rc = ice_log_cursor_open(wh->log, st.start, &cursor, err);
+    if (rc != ICE_OK) {
+        ice__registry_unref(reg);
+        return rc;
+    }
+    ice_log_cursor_close(wh->cursor);
+    wh->cursor = cursor;
+    ice__registry_unref(wh->building);
+    wh->building = reg;
+    uint64_t position = st.start;
+    if ((rc = apply_records(wh, st.durable, &commit, &position, err)) == ICE_OK) {
+        share(wh, commit, position);
+        note_unflushed(wh);
+        atomic_store(&wh->torn, false);
+    } else {
+        ice__registry_unref(wh->building);
+        wh->building = NULL;
+    }
+    return rc;
+}
+
 /* Called under wh->apply. The catalog is read before the log's end is looked at: what a pointer holds was
  * durable when it was published, so everything up to its F is applied before it is used (V1). Tables whose
  * drop was applied before are not brought back (wh->dropped: the catalog may list them until the next flush).
@@ -428,7 +451,7 @@ static ice_code refresh_locked(ice_warehouse *wh, ice_error *err)
     ice_code rc = a ? ice_catalog_list(wh->catalog, a, &entries, &n, err) : ice_fail_nomem(err);
     ice_log_get_state(wh->log, &now);
     if (rc == ICE_OK && atomic_load(&wh->applied_position) < now.durable)
-        rc = apply_records(wh, now.durable, err);
+        rc = follow_on(wh, now.durable, err);
     if (rc == ICE_OK)
         rc = building(wh, err);
     for (size_t i = 0; rc == ICE_OK && i < n; i++)
@@ -448,9 +471,11 @@ static ice_code catchup_locked(ice_warehouse *wh, ice_error *err)
     ice_log_state st;
     ice_log_get_state(wh->log, &st);
     ice_code rc = ICE_OK;
-    if (atomic_load(&wh->applied_position) < st.durable) {
+    if (atomic_load(&wh->torn)) {
+        rc = start_over(wh, err);
+    } else if (atomic_load(&wh->applied_position) < st.durable) {
         rc = atomic_load(&wh->applied_position) < st.start ? start_over(wh, err)
-                                                           : apply_records(wh, st.durable, err);
+                                                           : follow_on(wh, st.durable, err);
         if (rc == ICE_NOT_FOUND)
             rc = start_over(wh, err);
     }
@@ -463,7 +488,8 @@ ice_code ice__wh_catchup(ice_warehouse *wh, ice_error *err)
 {
     ice_log_state st;
     ice_log_get_state(wh->log, &st);
-    if (st.durable <= atomic_load_explicit(&wh->applied_position, memory_order_acquire) &&
+    if (!atomic_load_explicit(&wh->torn, memory_order_relaxed) &&
+        st.durable <= atomic_load_explicit(&wh->applied_position, memory_order_acquire) &&
         st.publish_count == atomic_load_explicit(&wh->publish_seen, memory_order_relaxed))
         return ICE_OK;
     pthread_mutex_lock(&wh->apply);

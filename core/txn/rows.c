@@ -110,8 +110,12 @@ size_t ice_cursor_columns(const ice_cursor *c, const ice_result_column **cols)
 
 ice_code ice_cursor_next(ice_cursor *c, size_t *count, ice_error *err)
 {
-    if (c->result)
-        return ice_result_next(c->result, count, err);
+    if (c->result) {
+        ice_code rc = ice_result_next(c->result, count, err);
+        if (rc != ICE_OK)
+            ice__name_damaged(c->econn->view, err);
+        return rc;
+    }
     c->batch_first = c->next_row;
     size_t left = c->nrows - c->next_row;
     *count = left < 1024 ? left : 1024;

@@ -413,6 +413,7 @@ ice_code ice__run_select(ice_session *s, ice_prepared *p, ice_str sql, const ice
     if (rc != ICE_OK)
         return rc;
     if ((rc = ice_engine_run(c->econn->conn, sql, params, n, &c->result, err)) != ICE_OK) {
+        ice__name_damaged(v, err);
         ice__econn_release(c->econn);
         c->econn = NULL;
         return rc;
@@ -444,8 +445,10 @@ ice_code ice_session_run_arrow(ice_session *s, ice_prepared *p, const ice_value 
     ICE_TRY(ice__stview_open(s, as_of, &v, err));
     ICE_TRY(ice__econn_get(s, v, &c, err));
     if ((rc = ice_engine_run_arrow(c->conn, p->stmt.text, params, nparams, out, arrow_done, c, err)) !=
-        ICE_OK)
+        ICE_OK) {
+        ice__name_damaged(v, err);
         ice__econn_release(c);
+    }
 out:
     ice__stview_unref(v);
     return rc;

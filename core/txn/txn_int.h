@@ -108,6 +108,7 @@ struct ice_warehouse {
     size_t ndropped;
     int64_t applying; /* under apply: commit time of the record being applied */
     _Atomic uint64_t applied_position;
+    atomic_bool torn; /* a record was applied in part: nothing follows before all is read anew */
     _Atomic uint64_t publish_seen;
     pthread_mutex_t load;
 
@@ -311,6 +312,8 @@ void ice__econn_release(ice__econn *c);
 /* The connections of a session that closes go to the warehouse, for others of the same prelude. */
 void ice__econns_leave(ice_session *s);
 void ice__econns_close(ice_warehouse *wh);
+/* A damaged file that the engine's error does not name: the statement's tables before the message. */
+void ice__name_damaged(const ice__stview *v, ice_error *err);
 
 /* tx.c */
 ice__txtable *ice__tx_find(ice__tx *tx, ice_uuid id);

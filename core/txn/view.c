@@ -273,6 +273,18 @@ ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_s
     return ice_view_open(view, tag, v->with_start, a, source, subquery, err);
 }
 
+void ice__name_damaged(const ice__stview *v, ice_error *err)
+{
+    ice_buf names = {0};
+    if (!err || err->code != ICE_CORRUPT)
+        return;
+    for (size_t i = 0; i < v->n; i++)
+        ice_buf_printf(&names, "%s%s", i ? ", " : "", v->tables[i]->name);
+    if (names.len)
+        ice_error_prefix(err, "reading %.*s", ICE_PRI(ice_buf_str(&names)));
+    ice_buf_free(&names);
+}
+
 /* ---- engine connections ---- */
 
 static ice_code run_plain(ice_engine_conn *c, const char *sql, ice_error *err)
