@@ -28,7 +28,7 @@ static bool damaged_file(ice_str text)
 {
     static const char *const words[] = {"TProtocolException", "don't know what type", "Parquet",
                                         "parquet file",       "No magic bytes",       "ecompress",
-                                        "Out of buffer"};
+                                        "Out of buffer",      "Failed to read file",  "data page"};
     const char *end = text.len ? memchr(text.ptr, '\n', text.len) : NULL;
     ice_str line = {text.ptr, end ? (size_t)(end - text.ptr) : text.len};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)

@@ -288,6 +288,8 @@ static ice_code decode_file(ice_env *env, ice_engine_conn *c, ice_str path, uint
     ICE_TRY(ice_engine_run(c, ice_buf_str(&sql), NULL, 0, &d.result, err));
     ICE_TRY(ice_chunkfile_write(to, cols, ncols, decode_next, &d, err));
 out:
+    if (rc != ICE_OK)
+        ice__read_failed(err, path);
     ice_result_close(d.result);
     ice_buf_free(&sql);
     ice_arena_free(a);

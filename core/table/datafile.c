@@ -191,7 +191,10 @@ static ice_code write_file(ice__edit *e, ice_engine_conn *c, const ice__reading 
     ice_parquet_info info;
     ice_code rc;
     ICE_TRY(ice_store_path(env->store, e->a, key, &f.path, err));
-    ICE_TRY(ice_parquet_write(c, sql, NULL, 0, f.path, r->cols, r->ncols, e->a, &info, err));
+    if ((rc = ice_parquet_write(c, sql, NULL, 0, f.path, r->cols, r->ncols, e->a, &info, err)) != ICE_OK) {
+        ice__read_failed(err, key);
+        goto out;
+    }
     if (!filtered)
         ICE_TRY(check_count(r, &info, key, err));
     if (info.rows == 0)

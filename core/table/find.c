@@ -444,6 +444,8 @@ static ice_code read_cold(ice_view *v, const ice_row *rows, size_t nrows, size_t
         rc = ice_fail(err, ICE_CORRUPT, "table %.*s: %zu of %zu rows are not in their data files",
                       ICE_PRI(v->state->def->name), nbase - taken, nbase);
 out:
+    if (rc != ICE_OK)
+        ice__read_failed(err, v->state->def->name);
     ice_result_close(r);
     if (c)
         ice__engine_release(env, c);

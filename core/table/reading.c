@@ -4,6 +4,20 @@
 
 #include <stdlib.h>
 
+void ice__read_failed(ice_error *err, ice_str what)
+{
+    switch (err ? err->code : ICE_OK) {
+    case ICE_SYNTAX:
+    case ICE_NO_COLUMN:
+    case ICE_BAD_VALUE:
+    case ICE_RANGE:
+    case ICE_DATETIME:
+    case ICE_ENGINE: err->code = ICE_CORRUPT; /* fall through */
+    case ICE_CORRUPT: ice_error_prefix(err, "%.*s", ICE_PRI(what)); break;
+    default: break;
+    }
+}
+
 enum { FEW_ROWS = 512 };
 
 void ice__reading_init(ice__reading *r, ice_env *env, const ice_column *cols, size_t ncols, ice_arena *a)

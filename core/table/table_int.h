@@ -295,4 +295,6 @@ ice_code ice__plan_sql(ice_view *v, const ice__plan *p, unsigned tag, bool with_
 ice_code ice__branch_source(ice_view *v, const ice__branch *b, bool ended, ice_source **out,
                             ice_error *err) ICE_MUST;
 
+/* What the engine says when it reads a file of ours that is damaged, whatever its code: CORRUPT, with `what` before the message. */
+void ice__read_failed(ice_error *err, ice_str what);
 #endif

@@ -75,6 +75,8 @@ ice_code ice__collect(ice_session *s, ice__stview *v, ice_str sql, const ice_val
             ICE_TRY(ice__rowset_add(out, row, err));
         }
 out:
+    if (rc != ICE_OK)
+        ice__name_damaged(v, err);
     ice_result_close(r);
     ice__econn_release(c);
     return rc;

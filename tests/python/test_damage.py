@@ -251,7 +251,7 @@ def names(text, path):
         path.name in text
         or str(path.parent) in text
         or f"no warehouse at {path.parent.parent.parent}" in text
-        or (table != "" and re.search(rf"\b{table}\b", text) is not None)
+        or (table != "" and re.search(rf"\b{table}(__\w+)?\b", text) is not None)
     )
 
 
