@@ -92,17 +92,26 @@ bool ice_chunkfile_column(const ice_chunkfile *f, int32_t field_id, ice_vec *out
 /* ---- key index files: (key hash, position) of one key of one data file, sorted by hash ---- */
 
 typedef struct ice_keyindex ice_keyindex;
-/* `pairs` is sorted in place. Rows with a NULL key column are left out by the caller. */
+/* Half of a key's hash tells the rows of a file apart well enough: whoever looks up compares values. */
 typedef struct ice_keypair {
-    uint64_t hash;
+    uint32_t hash; /* the upper half */
     uint32_t position;
-    uint32_t pad;
 } ice_keypair;
+static inline ice_keypair ice_keypair_of(uint64_t hash, uint32_t position)
+{
+    return (ice_keypair){.hash = (uint32_t)(hash >> 32), .position = position};
+}
+/* `pairs` is sorted in place. Rows with a NULL key column are left out by the caller. */
 ice_code ice_keyindex_write(const char *path, ice_keypair *pairs, size_t n, ice_error *err) ICE_MUST;
 ice_code ice_keyindex_open(const char *path, ice_keyindex **out, ice_error *err) ICE_MUST;
 void ice_keyindex_close(ice_keyindex *k);
-/* Positions whose key hashes to `hash`: pointer into the map and count (0: none). Interpolation or binary
+/* Positions whose key may hash to `hash`: pointer into the map and count (0: none). Interpolation or binary
  * search. */
 size_t ice_keyindex_find(const ice_keyindex *k, uint64_t hash, const ice_keypair **out);
 uint64_t ice_keyindex_count(const ice_keyindex *k);
+
+/* Lets go of the pages that reading brought into the process's memory: the page cache, which all processes
+ * share, keeps them. For files of tables that are not kept decoded; others may be reading at the same time. */
+void ice_keyindex_shed(const ice_keyindex *k);
+void ice_chunkfile_shed(const ice_chunkfile *f);
 #endif

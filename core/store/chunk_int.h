@@ -30,6 +30,7 @@ typedef struct ice__map {
 /* ICE_CORRUPT when the file is shorter than `min` bytes. */
 ice_code ice__chunk_map_open(const char *path, size_t min, ice__map *out, ice_error *err) ICE_MUST;
 void ice__chunk_map_close(ice__map *m);
+void ice__chunk_map_shed(const ice__map *m);
 
 static inline bool ice__is_string(ice_type t)
 {

@@ -453,6 +453,11 @@ void ice_chunkfile_close(ice_chunkfile *f)
     free(f);
 }
 
+void ice_chunkfile_shed(const ice_chunkfile *f)
+{
+    ice__chunk_map_shed(&f->map);
+}
+
 uint64_t ice_chunkfile_rows(const ice_chunkfile *f)
 {
     return f->head->rows;

@@ -114,6 +114,13 @@ ice_code ice__chunk_map_open(const char *path, size_t min, ice__map *out, ice_er
     return rc;
 }
 
+/* Advice only: where it is refused the pages stay. */
+void ice__chunk_map_shed(const ice__map *m)
+{
+    if (m->ptr)
+        madvise((void *)m->ptr, m->len, MADV_DONTNEED);
+}
+
 void ice__chunk_map_close(ice__map *m)
 {
     if (m->ptr)

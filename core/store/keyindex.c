@@ -1,13 +1,13 @@
 /* Key index file: header of 64 bytes, then the pairs as they are in memory.
  *
  *   0 "ICEKEYIX" | 8 version u32 | 12 CRC u32 of the header with this field 0 | 16 count u64 | zeros to 64
- *   64 {hash u64, position u32, 0 u32} * count, ascending by hash, then position */
+ *   64 {upper half of the hash u32, position u32} * count, ascending by hash, then position */
 #include "store/chunk_int.h"
 
 #include <stdlib.h>
 
 #define MAGIC "ICEKEYIX"
-#define VERSION 1u
+#define VERSION 2u
 
 typedef struct header {
     char magic[8];
@@ -16,7 +16,7 @@ typedef struct header {
     uint8_t zeros[40];
 } header;
 _Static_assert(sizeof(header) == ICE__ALIGN, "header is one aligned block");
-_Static_assert(sizeof(ice_keypair) == 16, "pairs are stored as they are");
+_Static_assert(sizeof(ice_keypair) == 8, "pairs are stored as they are");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "files hold little-endian arrays that are mapped in place");
 
@@ -98,9 +98,7 @@ ice_code ice_keyindex_write(const char *path, ice_keypair *pairs, size_t n, ice_
     header h = {.version = VERSION, .count = n};
     memcpy(h.magic, MAGIC, 8);
     h.crc = header_crc(&h);
-    for (size_t i = 0; i < n; i++)
-        pairs[i].pad = 0;
-    radix_sort(pairs, n, 56);
+    radix_sort(pairs, n, 24);
     ice__part parts[2] = {{&h, sizeof h}, {pairs, n * sizeof *pairs}};
     return ice__chunk_file_write(path, parts, 2, err);
 }
@@ -150,6 +148,11 @@ void ice_keyindex_close(ice_keyindex *k)
     free(k);
 }
 
+void ice_keyindex_shed(const ice_keyindex *k)
+{
+    ice__chunk_map_shed(&k->map);
+}
+
 uint64_t ice_keyindex_count(const ice_keyindex *k)
 {
     return k->n;
@@ -157,10 +160,10 @@ uint64_t ice_keyindex_count(const ice_keyindex *k)
 
 /* First pair whose hash is not below `hash`. Hashes are uniform, so a few interpolations find the place;
  * halving bounds the steps for any other bytes. */
-static size_t lower_bound(const ice_keypair *p, size_t n, uint64_t hash)
+static size_t lower_bound(const ice_keypair *p, size_t n, uint32_t hash)
 {
     size_t lo = 0, hi = n;
-    uint64_t below = 0, above = UINT64_MAX; /* below <= hash <= above */
+    uint32_t below = 0, above = UINT32_MAX; /* below <= hash <= above */
     for (int step = 0; lo < hi; step++) {
         size_t mid = lo + (hi - lo) / 2;
         if (step < 8 && hi - lo > 8 && above > below) {
@@ -182,8 +185,9 @@ static size_t lower_bound(const ice_keypair *p, size_t n, uint64_t hash)
 
 size_t ice_keyindex_find(const ice_keyindex *k, uint64_t hash, const ice_keypair **out)
 {
-    size_t at = lower_bound(k->pairs, k->n, hash), n = 0;
-    while (at + n < k->n && k->pairs[at + n].hash == hash)
+    uint32_t upper = ice_keypair_of(hash, 0).hash;
+    size_t at = lower_bound(k->pairs, k->n, upper), n = 0;
+    while (at + n < k->n && k->pairs[at + n].hash == upper)
         n++;
     *out = n ? k->pairs + at : NULL;
     return n;

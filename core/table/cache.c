@@ -532,7 +532,7 @@ static ice_code write_index(const ice__file *f, const ice_tabledef *def, const i
             null |= row[i].null;
         }
         if (!null || k->nulls_not_distinct)
-            pairs[n++] = (ice_keypair){.hash = ice_key_hash(row, k->ncols), .position = r};
+            pairs[n++] = ice_keypair_of(ice_key_hash(row, k->ncols), r);
     }
     if (rc == ICE_OK)
         rc = ice_keyindex_write(path, pairs, n, err);

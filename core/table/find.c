@@ -65,6 +65,16 @@ static bool values_equal(const ice_value *x, const ice_value *y, size_t n)
     return true;
 }
 
+/* The budget is for what is kept decoded: of other tables' files nothing stays in the process's memory. */
+static void shed(ice_published *s, const ice_keyindex *index, const ice_chunkfile *values)
+{
+    if (ice__published_resident(s))
+        return;
+    ice_keyindex_shed(index);
+    if (values)
+        ice_chunkfile_shed(values);
+}
+
 /* Candidates of one file: same hash, not deleted, then compared by value. Sets *stop. */
 static ice_code probe_file(const probe *p, uint32_t file, bool *stop, ice_error *err)
 {
@@ -91,6 +101,7 @@ static ice_code probe_file(const probe *p, uint32_t file, bool *stop, ice_error 
         values_at(f, values, p->def, p->primary, pos, primary_mem, primary);
         *stop = p->fn(p->arg, &hit) != 0;
     }
+    shed(p->s, index, values);
 out:
     return rc;
 }
@@ -134,8 +145,10 @@ ice_code ice__base_estimate(ice_published *s, const ice_tabledef *def, const ice
         if (!may_hold(&p, &s->files[i]))
             continue;
         rc = ice__file_key(s, &s->files[i], def, keys, key, &index, &unused, err);
-        if (rc == ICE_OK)
+        if (rc == ICE_OK) {
             *out += ice_keyindex_find(index, hash, &pairs);
+            shed(s, index, NULL);
+        }
     }
     return rc;
 }
