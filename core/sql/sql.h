@@ -50,6 +50,7 @@ typedef enum ice_stmt_kind {
     ICE_S_RELEASE,
     ICE_S_ROLLBACK_TO,
     ICE_S_SET_CONSTRAINTS, /* immediate flag */
+    ICE_S_SHOW_TABLES,
     ICE_S_SET,             /* other SET/RESET: name and value text */
 } ice_stmt_kind;
 

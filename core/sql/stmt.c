@@ -182,6 +182,19 @@ static bool insert(ice__parser *p, ice_stmt *out)
     return ice__insert(p, ICE_STR_NONE, out);
 }
 
+/* The tables are ours; anything else that is shown is the engine's. */
+static bool show(ice__parser *p, ice_stmt *out)
+{
+    ice__parser after = *p;
+
+    ice__advance(&after);
+    if (!ice__take(&after, "TABLES") || !(after.tok.kind == ICE__END || ice__is_op(&after, ';')))
+        return ice__select(p, out);
+    *p = after;
+    out->kind = ICE_S_SHOW_TABLES;
+    return true;
+}
+
 /* ---- refused ---- */
 
 static bool reaches_out(ice__parser *p)
@@ -230,7 +243,7 @@ static const statement statements[] = {
     {"FROM", ice__select, false},
     {"TABLE", ice__select, false},
     {"EXPLAIN", ice__select, false},
-    {"SHOW", ice__select, false},
+    {"SHOW", show, false},
     {"DESCRIBE", ice__select, false},
     {"DESC", ice__select, false},
     {"SUMMARIZE", ice__select, false},

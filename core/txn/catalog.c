@@ -16,6 +16,25 @@ static int by_text(const void *a, const void *b)
     return ice_str_cmp(*(const ice_str *)a, *(const ice_str *)b);
 }
 
+/* Names of the tables of a view, this transaction's own too, sorted. */
+static ice_code names_of(ice_session *s, const ice__stview *v, ice_arena *a, ice_str **names, size_t *n,
+                         ice_error *err)
+{
+    ice_str *out = ice_arena_array(a, v->reg->n + s->tx.ntables + 1, sizeof *out);
+    *n = 0;
+    *names = out;
+    if (!out)
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < v->reg->n; i++)
+        if (!ice__tx_find(&s->tx, v->reg->entries[i]->uuid))
+            out[(*n)++] = ice_arena_str(a, ice_str_c(v->reg->entries[i]->name));
+    for (size_t i = 0; i < s->tx.ntables; i++)
+        if (!s->tx.tables[i].dropped)
+            out[(*n)++] = ice_arena_str(a, ice_str_c(s->tx.tables[i].name));
+    qsort(out, *n, sizeof *out, by_text);
+    return ICE_OK;
+}
+
 ice_code ice_session_tables(ice_session *s, ice_arena *a, ice_str **names, size_t *n, ice_error *err)
 {
     ice__stview *v = NULL;
@@ -24,23 +43,23 @@ ice_code ice_session_tables(ice_session *s, ice_arena *a, ice_str **names, size_
     ice_code rc = open_view(s, &v, err);
     if (rc == ICE_NOT_FOUND) /* no warehouse yet: no tables */
         return ICE_OK;
-    if (rc != ICE_OK)
-        return rc;
-    ice_str *out = ice_arena_array(a, v->reg->n + s->tx.ntables + 1, sizeof *out);
-    if (!out) {
-        ice__stview_unref(v);
-        return ice_fail_nomem(err);
-    }
-    for (size_t i = 0; i < v->reg->n; i++)
-        if (!ice__tx_find(&s->tx, v->reg->entries[i]->uuid))
-            out[(*n)++] = ice_arena_str(a, ice_str_c(v->reg->entries[i]->name));
-    for (size_t i = 0; i < s->tx.ntables; i++)
-        if (!s->tx.tables[i].dropped)
-            out[(*n)++] = ice_arena_str(a, ice_str_c(s->tx.tables[i].name));
-    qsort(out, *n, sizeof *out, by_text);
-    *names = out;
+    if (rc == ICE_OK)
+        rc = names_of(s, v, a, names, n, err);
     ice__stview_unref(v);
-    return ICE_OK;
+    return rc;
+}
+
+ice_code ice__run_show_tables(ice_session *s, const ice__stview *v, ice_cursor *c, ice_error *err)
+{
+    ice_str *names;
+    size_t n;
+    ice_code rc =
+        ice__cursor_column(c, ICE_STR("name"), (ice_type){.kind = ICE_T_STRING}, ICE_STR("VARCHAR"), err);
+    if (rc == ICE_OK)
+        rc = names_of(s, v, c->arena, &names, &n, err);
+    for (size_t i = 0; rc == ICE_OK && i < n; i++)
+        rc = ice__cursor_row(c, &(ice_value){.kind = ICE_T_STRING, .s = names[i]}, err);
+    return rc;
 }
 
 /* ---- definitions ---- */

@@ -294,6 +294,9 @@ struct ice_cursor {
     ice__stview *view;
 };
 
+/* catalog.c */
+ice_code ice__run_show_tables(ice_session *s, const ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
+
 /* view.c */
 ice_code ice__stview_open(ice_session *s, int64_t as_of, ice__stview **out, ice_error *err) ICE_MUST;
 void ice__stview_unref(ice__stview *v);

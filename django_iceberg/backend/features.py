@@ -92,9 +92,6 @@ class DatabaseFeatures(BaseDatabaseFeatures):
             "The primary key of a table with rows stays.": {
                 "migrations.test_operations.OperationTests.test_composite_pk_operations",
             },
-            "Tables are listed without a query.": {
-                "cache.tests.CreateCacheTableForDBCacheTests.test_createcachetable_observes_database_router",
-            },
             "An index has no collation of its own.": {
                 "schema.tests.SchemaTests.test_func_index_collate",
                 "schema.tests.SchemaTests.test_func_index_collate_f_ordered",

@@ -98,16 +98,14 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
         return definition
 
     def get_table_list(self, cursor):
-        self.connection.ensure_connection()
         try:
-            with self.connection.wrap_database_errors:
-                names = self.connection.connection.tables()
+            cursor.execute("SHOW TABLES")
         except DatabaseError as err:
             # Nothing is there until the first table is created.
             if getattr(err.__cause__, "code", None) == "NOT_FOUND":
                 return []
             raise
-        return [TableInfo(name, "t", self) for name in names if not name.endswith(OWN_TABLE_SUFFIXES)]
+        return [TableInfo(name, "t", self) for (name,) in cursor.fetchall() if not name.endswith(OWN_TABLE_SUFFIXES)]
 
     def get_table_description(self, cursor, table_name):
         definition = self._table_def(table_name)

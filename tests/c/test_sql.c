@@ -130,7 +130,7 @@ static void test_kinds(void **state)
         {"EXPLAIN SELECT 1", ICE_S_SELECT},
         {"EXPLAIN (FORMAT JSON) SELECT 1", ICE_S_SELECT},
         {"EXPLAIN ANALYZE SELECT * FROM t FOR UPDATE", ICE_S_SELECT},
-        {"SHOW TABLES", ICE_S_SELECT},
+        {"SHOW TABLES", ICE_S_SHOW_TABLES}, {"SHOW TimeZone", ICE_S_SELECT},
         {"DESCRIBE t", ICE_S_SELECT},
         {"SELECT * FROM t FOR UPDATE", ICE_S_SELECT_LOCK},
         {"INSERT INTO t VALUES (1)", ICE_S_INSERT},

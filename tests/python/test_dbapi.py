@@ -223,9 +223,13 @@ class TestConnection:
         assert books.fetchone()[0].startswith("2024-01-01 09:00:00")
 
     def test_tables(self, connection, books):
-        assert connection.tables() == ["books"]
+        assert connection.tables() == ["books"] == [name for (name,) in connection.cursor().execute("show tables;")]
         books.execute("CREATE TABLE authors (id bigint PRIMARY KEY)")
-        assert connection.tables() == ["authors", "books"]
+        assert (
+            connection.tables()
+            == ["authors", "books"]
+            == [name for (name,) in connection.cursor().execute("SHOW TABLES")]
+        )
 
     def test_tables_of_a_transaction(self, connect, connection, books):
         connection.autocommit = False
