@@ -239,6 +239,9 @@ static ice_code check_text(const ice_column *c, ice_value *v, ice_error *err)
         return ice_fail(err, ICE_BAD_VALUE, "text is not valid UTF-8");
     if (v->s.len && memchr(v->s.ptr, 0, v->s.len))
         return ice_fail(err, ICE_BAD_VALUE, "text has a NUL character");
+    if ((ice_str_eqc(c->sql_type, "jsonb") || ice_str_eqc(c->sql_type, "json")) && !ice__json_valid(v->s))
+        return ice_fail(err, ICE_BAD_VALUE, "invalid input syntax for type %.*s: \"%.*s\"", ICE_PRI(c->sql_type),
+                        (int)(v->s.len < 200 ? v->s.len : 200), v->s.ptr ? v->s.ptr : "");
     return c->max_length > 0 ? fit_length(c, v, err) : ICE_OK;
 }
 

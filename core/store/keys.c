@@ -16,11 +16,12 @@ static ice_code add_key(ice_keys *keys, ice_arena *a, const ice_tabledef *def, c
         ice_key *k = &keys->keys[i];
         if (k->ncols != n || memcmp(k->cols, cols, n * sizeof *cols))
             continue;
-        if (like.unique && !k->unique)
+        if ((like.unique && !k->unique) || (like.deferrable && !k->unique && !k->deferrable))
             k->con = like.con; /* the constraint an error names */
         if (!k->con)
             k->con = like.con;
         k->unique |= like.unique;
+        k->deferrable = (k->deferrable || like.deferrable) && !k->unique;
         k->nulls_not_distinct |= like.nulls_not_distinct;
         return ICE_OK;
     }
@@ -66,8 +67,11 @@ ice_code ice_keys_of(const ice_tabledef *def, ice_arena *a, ice_keys *out, ice_e
     ice_code rc = add_primary(out, a, def, err);
     for (size_t i = 0; !rc && i < def->ncons; i++) {
         const ice_constraint *c = &def->cons[i];
-        ice_key like = {
-            .unique = c->kind == ICE_CON_UNIQUE, .con = c, .nulls_not_distinct = c->nulls_not_distinct};
+        bool unique = c->kind == ICE_CON_UNIQUE;
+        ice_key like = {.unique = unique && !c->deferrable,
+                        .deferrable = unique && c->deferrable,
+                        .con = c,
+                        .nulls_not_distinct = c->nulls_not_distinct};
         if (keyed(c))
             rc = add_key(out, a, def, c->field_ids, c->ncols, like, err);
     }

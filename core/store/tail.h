@@ -27,6 +27,7 @@ typedef struct ice_key {
     size_t ncols;
     int *cols; /* positions in def->cols */
     bool unique;
+    bool deferrable; /* and then not unique: rows of one transaction may share a value until it ends */
     const ice_constraint *con; /* NULL for a plain index */
     bool nulls_not_distinct;
 } ice_key;

@@ -326,7 +326,7 @@ ice_code ice_published_check(ice_env *env, ice_published *s, void (*report)(void
         goto out;
     ICE_TRY(ice_keys_of(s->def, c.a, &c.keys, err));
     for (size_t i = 0; i < c.keys.n; i++)
-        if (c.keys.keys[i].unique)
+        if (c.keys.keys[i].unique || c.keys.keys[i].deferrable)
             ICE_TRY(tolerate(&c, check_unique(&c, &c.keys.keys[i], i == 0, err), err));
     ICE_TRY(tolerate(&c, check_versions(&c, err), err));
     ICE_TRY(tolerate(&c, check_row_ids(&c, err), err));

@@ -61,7 +61,7 @@ static ice_code parent_is_unique(const ice_tabledef *parent, const ice_constrain
     for (size_t i = 0; i < parent->ncons; i++) {
         const ice_constraint *u = &parent->cons[i];
         size_t same = 0;
-        if ((u->kind != ICE_CON_PRIMARY && u->kind != ICE_CON_UNIQUE) || u->where_sql.ptr ||
+        if ((u->kind != ICE_CON_PRIMARY && u->kind != ICE_CON_UNIQUE) || u->where_sql.ptr || u->deferrable ||
             u->expr_sql.ptr || u->ncols != con->ncols)
             continue;
         for (size_t a = 0; a < con->ncols; a++)
@@ -128,6 +128,10 @@ ice_code ice__ddl_add_constraint(ice__ddl *d, const ice_conspec *spec, bool chec
     ICE_TRY(ice__ddl_resolve_columns(def, spec->cols, spec->ncols, d->s->scratch, &con.field_ids, err));
     ICE_TRY(
         ice__ddl_resolve_columns(def, spec->include, spec->ninclude, d->s->scratch, &con.include_ids, err));
+    if (con.kind == ICE_CON_PRIMARY && con.deferrable) {
+        rc = ice_fail(err, ICE_UNSUPPORTED, "a primary key that is deferrable (\"%.*s\")", ICE_PRI(con.name));
+        goto out;
+    }
     if (con.kind == ICE_CON_PRIMARY)
         ICE_TRY(drop_hidden_key(d, err));
     if (con.kind == ICE_CON_PRIMARY && ice_tabledef_primary(def)) {

@@ -158,6 +158,7 @@ static bool same_keys(const ice_tabstate *s, const ice_tabledef *def, ice_error 
     bool same = a && ice_keys_of(def, a, &k, err) == ICE_OK && k.n == s->keys.n;
     for (size_t i = 0; same && i < k.n; i++) {
         same = k.keys[i].ncols == s->keys.keys[i].ncols && k.keys[i].unique == s->keys.keys[i].unique &&
+               k.keys[i].deferrable == s->keys.keys[i].deferrable &&
                k.keys[i].nulls_not_distinct == s->keys.keys[i].nulls_not_distinct;
         for (size_t c = 0; same && c < k.keys[i].ncols; c++)
             same = def->cols[k.keys[i].cols[c]].field_id == s->def->cols[s->keys.keys[i].cols[c]].field_id;

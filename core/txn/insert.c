@@ -9,8 +9,10 @@ typedef struct insert {
     const ice_value *params;
     size_t nparams;
     size_t ntarget;
-    int *target;    /* definition positions of the statement's columns */
-    uint8_t *given; /* by definition position */
+    int *target;               /* definition positions of the statement's columns */
+    uint8_t *given;            /* by definition position */
+    const ice_key *key;        /* ON CONFLICT: the key that is its target, ... */
+    const ice_constraint *con; /* ... or a conditional or functional one; neither: any */
     ice_cursor *c;
     int64_t changed;
 } insert;
@@ -284,82 +286,78 @@ static ice_code update_conflicting(insert *in, const ice__write_row *w, const ic
     return rc;
 }
 
-/* The conflict target must be a unique key; conflicts with others are errors still. */
-static ice_code conflict_key(insert *in, const ice_key **out, ice_error *err)
+/* Are these the target's columns, in any order? */
+static bool target_is(const ice_insert *st, const ice_tabledef *def, const int *cols, size_t n)
+{
+    size_t same = 0;
+    for (size_t i = 0; i < st->nconflict_cols; i++)
+        for (size_t c = 0; c < n; c++)
+            same += ice_str_eq(def->cols[cols[c]].name, st->conflict_cols[i]);
+    return st->nconflict_cols && st->nconflict_cols == n && same == n;
+}
+
+/* Does the target name this conditional or functional key? Its condition and its expressions are written
+ * alike. */
+static bool target_names(insert *in, const ice_constraint *con)
 {
     const ice_insert *st = in->st;
     const ice_tabledef *def = in->b.def;
-    *out = NULL;
-    if (st->conflict_target.ptr && !st->nconflict_cols && !st->conflict_constraint.ptr)
-        return ice_fail(err, ICE_UNSUPPORTED,
-                        "ON CONFLICT on an expression is not supported: name the constraint");
-    if (!st->nconflict_cols && !st->conflict_constraint.ptr)
-        return ICE_OK;
-    for (size_t k = 0; k < in->b.keys->n; k++) {
-        const ice_key *key = &in->b.keys->keys[k];
-        size_t same = 0;
-        if (!key->unique)
-            continue;
-        if (st->conflict_constraint.ptr && key->con && ice_str_eq(key->con->name, st->conflict_constraint))
-            *out = key;
-        for (size_t i = 0; i < st->nconflict_cols; i++)
-            for (size_t c = 0; c < key->ncols; c++)
-                same += ice_str_eq(def->cols[key->cols[c]].name, st->conflict_cols[i]);
-        if (st->nconflict_cols && key->ncols == st->nconflict_cols && same == key->ncols)
-            *out = key;
-    }
-    for (size_t i = 0; !*out && i < def->ncons; i++)
-        if (ice__engine_unique(&def->cons[i]))
-            return ICE_OK;
-    return *out ? ICE_OK
-                : ice_fail(err, ICE_SYNTAX,
-                           "there is no unique constraint on \"%.*s\" matching the ON CONFLICT specification",
-                           ICE_PRI(def->name));
+    ice_arena *a = in->b.s->scratch;
+    int cols[64];
+    if (!ice__engine_unique(con) || con->ncols > 64)
+        return false;
+    if (st->conflict_constraint.ptr)
+        return ice_str_eq(con->name, st->conflict_constraint);
+    if (con->where_sql.ptr &&
+        !(st->conflict_where.ptr && ice_sql_same_expr(a, con->where_sql, st->conflict_where)))
+        return false;
+    if (con->expr_sql.ptr)
+        return ice_sql_same_expr(a, con->expr_sql, st->conflict_target);
+    for (size_t i = 0; i < con->ncols; i++)
+        cols[i] = ice_tabledef_find_id(def, con->field_ids[i]);
+    return target_is(st, def, cols, con->ncols);
 }
 
-/* The row that a DO UPDATE is about, of a new row that clashes: the one with the target's key, or any. */
-static ice_code conflicting_row(insert *in, const ice__write_row *w, const ice_key *target, ice__clash *clash,
-                                ice_error *err)
+/* The conflict target must be a unique key; conflicts with others are errors still. */
+static ice_code conflict_key(insert *in, ice_error *err)
 {
-    ice__batch *b = &in->b;
-    const ice_key *key = NULL;
-    bool found = false;
-    ice_value values[32];
-    ice_row *rows;
-    size_t n = 0;
-    if (clash->con && target)
-        return ice__unique_fail(b->def, clash->con, NULL, w->values, err);
-    if (clash->con && in->st->nset)
-        return ice_fail(err, ICE_UNSUPPORTED,
-                        "ON CONFLICT DO UPDATE for \"%.*s\", a unique key of expressions or with a condition",
-                        ICE_PRI(clash->con->name));
-    if (!target)
+    const ice_insert *st = in->st;
+    const ice_tabledef *def = in->b.def;
+    if (!st->conflict_target.ptr && !st->conflict_constraint.ptr)
         return ICE_OK;
-    ice_code rc = ice__find_duplicate(b, w, &key, &clash->row, &found, err);
-    if (rc != ICE_OK || !found || key == target)
-        return rc;
-    for (size_t c = 0; c < target->ncols; c++)
-        values[c] = w->values[target->cols[c]];
-    rc = ice_view_find(&b->latest, (size_t)(target - b->keys->keys), values, b->s->scratch, &rows, &n, err);
-    if (rc == ICE_OK && n == 0)
-        rc = ice__unique_fail(b->def, ice__constraint_of(b->def, key), key, w->values, err);
-    if (rc == ICE_OK)
-        clash->row = rows[0];
-    return rc;
+    for (size_t k = 0; k < in->b.keys->n && !in->key; k++) {
+        const ice_key *key = &in->b.keys->keys[k];
+        bool named =
+            st->conflict_constraint.ptr && key->con && ice_str_eq(key->con->name, st->conflict_constraint);
+        if (key->unique && (named || target_is(st, def, key->cols, key->ncols)))
+            in->key = key;
+    }
+    for (size_t i = 0; i < def->ncons && !in->key && !in->con; i++)
+        if (target_names(in, &def->cons[i]))
+            in->con = &def->cons[i];
+    return in->key || in->con
+               ? ICE_OK
+               : ice_fail(err, ICE_SYNTAX,
+                          "there is no unique constraint on \"%.*s\" matching the ON CONFLICT specification",
+                          ICE_PRI(def->name));
 }
 
-static ice_code insert_one(insert *in, ice__write_row *w, const ice_key *target, ice_error *err)
+static ice_code insert_one(insert *in, ice__write_row *w, ice_error *err)
 {
     ice__batch *b = &in->b;
     const ice_insert *st = in->st;
     const ice_value *result = w->values;
-    ice__clash clash = {0};
-    ice_code rc = ice__put_row(b, w, ICE_OP_INSERT, st->on_conflict ? &clash : NULL, err);
-    if (rc == ICE_OK && clash.any) {
+    ice_row row;
+    bool clash = false, any = st->on_conflict && !in->key && !in->con;
+    ice_code rc = in->key   ? ice__find_by_key(b, in->key, w->values, &row, &clash, err)
+                  : in->con ? ice__find_by_engine(b, in->con, w->values, &row, &clash, err)
+                            : ICE_OK;
+    if (rc == ICE_OK && !clash)
+        rc = ice__put_row(b, w, ICE_OP_INSERT, any ? &clash : NULL, err);
+    if (rc == ICE_OK && clash) {
         result = NULL;
-        rc = conflicting_row(in, w, target, &clash, err);
-        if (rc == ICE_OK && st->nset)
-            rc = update_conflicting(in, w, &clash.row, &result, err);
+        if (st->nset)
+            rc = update_conflicting(in, w, &row, &result, err);
     }
     if (rc != ICE_OK || !result)
         return rc;
@@ -373,14 +371,13 @@ ice_code ice__run_insert(ice_session *s, ice_prepared *p, const ice_value *param
                          ice_cursor *c, ice_error *err)
 {
     insert in = {.st = &p->stmt.insert, .params = params, .nparams = n, .c = c};
-    const ice_key *target = NULL;
     ice__batch *b = &in.b;
     ice_code rc;
     ICE_TRY(ice__batch_open(b, s, v, in.st->table, err));
     ICE_TRY(insert_targets(&in, err));
     ICE_TRY(in.st->select_sql.ptr ? insert_select(&in, err) : insert_values(&in, err));
     if (in.st->on_conflict)
-        ICE_TRY(conflict_key(&in, &target, err));
+        ICE_TRY(conflict_key(&in, err));
     if (in.st->returning)
         ICE_TRY(ice__returning_open(c, b->def, in.st->returning_star, in.st->nreturning,
                                     in.st->returning_exprs, in.st->returning_names, err));
@@ -395,7 +392,7 @@ ice_code ice__run_insert(ice_session *s, ice_prepared *p, const ice_value *param
         ICE_TRY(ice__batch_verify(b, err));
         ICE_TRY(ice__batch_overlay(b, err));
         for (size_t i = 0; i < b->n; i++)
-            ICE_TRY(insert_one(&in, &b->rows[i], target, err));
+            ICE_TRY(insert_one(&in, &b->rows[i], err));
     }
     c->rowcount = in.changed;
 out:

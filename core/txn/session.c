@@ -242,7 +242,8 @@ static ice_code run_set(ice_session *s, const ice_stmt *st, ice_error *err)
 {
     if (st->kind == ICE_S_SET_CONSTRAINTS) {
         s->tx.immediate = st->simple.immediate;
-        return st->simple.immediate ? ice__check_foreign_keys(s, err) : ICE_OK;
+        s->tx.deferred = !st->simple.immediate;
+        return st->simple.immediate ? ice__check_deferred(s, err) : ICE_OK;
     }
     ice_str name = st->simple.name, value = st->simple.value;
     if (ice_str_eqc(name, "timezone") || ice_str_eqc(name, "time zone")) {
@@ -356,7 +357,7 @@ static ice_code run_checked(ice_session *s, ice_prepared *p, const ice_value *pa
         if (rc == ICE_DEADLOCK || rc == ICE_SERIALIZATION)
             s->tx.aborted = true;
         if (rc == ICE_OK && change && s->tx.immediate)
-            rc = ice__check_foreign_keys(s, err);
+            rc = ice__check_deferred(s, err);
         return rc;
     }
     if (!change)

@@ -168,6 +168,8 @@ ice_code ice__tx_mark(ice_session *s, bool with_tables, ice__savepoint *out, ice
     *out = (ice__savepoint){.seq = tx->seq,
                             .lock_mark = s->locker ? ice_lock_mark(s->locker) : 0,
                             .nseqs = tx->nseqs,
+                            .immediate = tx->immediate,
+                            .deferred = tx->deferred,
                             .ntables = tx->ntables};
     if (!with_tables)
         return ICE_OK;
@@ -238,6 +240,8 @@ void ice__tx_restore(ice_session *s, const ice__savepoint *mark, bool unlock)
         }
     }
     tx->nseqs = mark->nseqs < tx->nseqs ? mark->nseqs : tx->nseqs;
+    tx->immediate = mark->immediate;
+    tx->deferred = mark->deferred;
     if (unlock && s->locker)
         ice_unlock_to(s->locker, mark->lock_mark);
 }
@@ -330,7 +334,7 @@ void ice__tx_clear(ice_session *s)
     tx->ntables = 0;
     tx->nseqs = 0;
     tx->seq = 0;
-    tx->open = tx->aborted = tx->immediate = false;
+    tx->open = tx->aborted = tx->immediate = tx->deferred = tx->unchecked = false;
     tx->snapshot_at = 0;
     ice__registry_unref(tx->snapshot_reg);
     tx->snapshot_reg = NULL;
@@ -569,7 +573,7 @@ ice_code ice__tx_commit(ice_session *s, ice_error *err)
         if (!(a = ice_arena_create()))
             rc = ice_fail_nomem(err);
         if (rc == ICE_OK)
-            rc = ice__check_foreign_keys(s, err);
+            rc = ice__check_deferred(s, err);
         if (rc == ICE_OK) {
             ice__wh_view(s->wh, &reg, &at);
             rc = write_record(s, reg, &body, &empty, a, err);

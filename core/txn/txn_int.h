@@ -184,6 +184,7 @@ typedef struct ice__savepoint {
     size_t ntables;
     ice__txtable *tables;
     size_t lock_mark, nseqs;
+    bool immediate, deferred; /* SET CONSTRAINTS goes back too */
 } ice__savepoint;
 
 typedef struct ice__seqmark {
@@ -201,8 +202,9 @@ typedef struct ice__tx {
     ice__savepoint *saves;
     size_t nseqs, cap_seqs;
     ice__seqmark *seqs;
-    bool immediate;      /* SET CONSTRAINTS ALL IMMEDIATE */
-    int64_t snapshot_at; /* snapshot isolation: the transaction's time, 0 not yet */
+    bool immediate, deferred; /* SET CONSTRAINTS ALL IMMEDIATE, ALL DEFERRED; neither: as each was declared */
+    bool unchecked;           /* a deferrable key was set that was not looked for */
+    int64_t snapshot_at;      /* snapshot isolation: the transaction's time, 0 not yet */
     ice__registry *snapshot_reg;
 } ice__tx;
 
@@ -356,6 +358,8 @@ void ice__row_relation(const ice_tabledef *def, ice_buf *out);
 ice_code ice__check_row(ice_session *s, const ice_tabledef *def, const ice_value *row,
                         ice_error *err) ICE_MUST;
 ice_code ice__check_foreign_keys(ice_session *s, ice_error *err) ICE_MUST;
+/* deferred.c: foreign keys, and the unique keys that were not looked at when they were set. */
+ice_code ice__check_deferred(ice_session *s, ice_error *err) ICE_MUST;
 /* A newest view of one table, with the transaction's own changes. */
 ice_code ice__latest_view(ice_session *s, ice__txtable *t, ice_view *out, ice_error *err) ICE_MUST;
 void ice__view_release(ice_view *v);

@@ -72,8 +72,7 @@ ice_code ice__batch_lock_table(ice__batch *b, ice_error *err)
     return rc;
 }
 
-/* A row that is in no index of the key: NULLs differ from each other. */
-static bool unindexed(const ice_key *k, const ice_value *row)
+bool ice__unindexed(const ice_key *k, const ice_value *row)
 {
     bool has_null = false;
     (void)ice_key_hash_row(k, row, &has_null);
@@ -105,7 +104,7 @@ ice_code ice__batch_lock_rows(ice__batch *b, ice_error *err)
         for (size_t k = 0; rc == ICE_OK && w->values && k < b->keys->n; k++) {
             bool has_null = false;
             const ice_key *key = &b->keys->keys[k];
-            if (!key->unique || !key_changed(key, w))
+            if ((!key->unique && !key->deferrable) || !key_changed(key, w))
                 continue;
             uint64_t hash = ice_key_hash_row(key, w->values, &has_null);
             if (!has_null || key->nulls_not_distinct)
@@ -180,65 +179,93 @@ ice_code ice__unique_fail(const ice_tabledef *def, const ice_constraint *con, co
     return ICE_UNIQUE;
 }
 
-/* A visible row with the same value of a unique key; *key is that key. */
-ice_code ice__find_duplicate(ice__batch *b, const ice__write_row *w, const ice_key **key, ice_row *row,
-                             bool *found, ice_error *err)
+/* Is the key looked at now, or when the transaction ends? */
+static bool holds_now(ice_session *s, const ice_key *k)
 {
-    *found = false;
-    for (size_t k = 0; k < b->keys->n; k++) {
-        const ice_key *uk = &b->keys->keys[k];
-        ice_value values[32];
-        ice_row *rows;
-        size_t n = 0;
-        if (!uk->unique || uk->ncols > 32 || !key_changed(uk, w) || unindexed(uk, w->values))
-            continue;
-        for (size_t c = 0; c < uk->ncols; c++)
-            values[c] = w->values[uk->cols[c]];
-        ice_code rc = ice_view_find(&b->latest, k, values, b->s->scratch, &rows, &n, err);
-        if (rc != ICE_OK)
-            return rc;
-        if (n > 0) {
-            *key = uk;
-            *row = rows[0];
-            *found = true;
-            return ICE_OK;
-        }
-    }
-    return ICE_OK;
+    bool later = !s->tx.immediate && (s->tx.deferred || (k->con && k->con->initially_deferred));
+    if (k->deferrable && later)
+        s->tx.unchecked = true;
+    return k->unique || (k->deferrable && !later);
 }
 
-/* Conditional and functional unique constraints: how many rows agree with this one (which is in the overlay
- * already)? */
-static ice_code engine_duplicate(ice__batch *b, const ice_constraint *con, const ice_value *row, bool *found,
-                                 ice_error *err)
+ice_code ice__find_by_key(ice__batch *b, const ice_key *k, const ice_value *row, ice_row *out, bool *found,
+                          ice_error *err)
+{
+    ice_value values[32];
+    ice_row *rows;
+    size_t n = 0;
+    *found = false;
+    if (k->ncols > 32 || ice__unindexed(k, row))
+        return ICE_OK;
+    for (size_t c = 0; c < k->ncols; c++)
+        values[c] = row[k->cols[c]];
+    ice_code rc =
+        ice_view_find(&b->latest, (size_t)(k - b->keys->keys), values, b->s->scratch, &rows, &n, err);
+    if ((*found = rc == ICE_OK && n > 0))
+        *out = rows[0];
+    return rc;
+}
+
+/* "SELECT <primary key> ..." of the row that agrees with this one in a conditional or functional key. */
+static void clash_sql(ice__batch *b, const ice_constraint *con, ice_buf *sql, ice_buf *exprs)
+{
+    const ice_key *pk = &b->keys->keys[0];
+    ice_str where = con->where_sql.ptr ? con->where_sql : ICE_STR("TRUE");
+    for (size_t i = 0; !con->expr_sql.ptr && i < con->ncols; i++) {
+        ice_buf_puts(exprs, i ? ", " : "");
+        ice_buf_put_ident(exprs, b->def->cols[ice_tabledef_find_id(b->def, con->field_ids[i])].name);
+    }
+    if (con->expr_sql.ptr)
+        ice_buf_put_str(exprs, con->expr_sql);
+    for (size_t i = 0; i < pk->ncols; i++)
+        ice_buf_printf(sql, "%sa.__p%zu", i ? ", " : "SELECT ", i);
+    for (size_t i = 0; i < pk->ncols; i++) {
+        ice_buf_puts(sql, i ? ", " : " FROM (SELECT ");
+        ice_buf_put_ident(sql, b->def->cols[pk->cols[i]].name);
+        ice_buf_printf(sql, " AS __p%zu", i);
+    }
+    ice_buf_printf(sql, ", ROW(%.*s) AS __k FROM ", (int)exprs->len, exprs->data);
+    ice_buf_put_ident(sql, b->def->name);
+    ice_buf_printf(sql, " WHERE (%.*s)) AS a, (SELECT ROW(%.*s) AS __k FROM (", ICE_PRI(where),
+                   (int)exprs->len, exprs->data);
+    ice__row_relation(b->def, sql);
+    ice_buf_printf(sql, ") AS r WHERE (%.*s)) AS b WHERE a.__k = b.__k", ICE_PRI(where));
+    /* ROW(..) = ROW(..) is true for equal NULLs in DuckDB: a key with a NULL in it equals none. */
+    if (!con->nulls_not_distinct) {
+        ice_buf_printf(sql, " AND EXISTS (SELECT 1 FROM (SELECT %.*s FROM (", (int)exprs->len, exprs->data);
+        ice__row_relation(b->def, sql);
+        ice_buf_puts(sql, ") AS r) WHERE COLUMNS(*) IS NOT NULL)");
+    }
+    ice_buf_puts(sql, " LIMIT 1");
+}
+
+ice_code ice__find_by_engine(ice__batch *b, const ice_constraint *con, const ice_value *row, ice_row *out,
+                             bool *found, ice_error *err)
 {
     ice_buf sql = {0}, exprs = {0};
     ice__rowset rows = {0};
     ice__stview *v = NULL;
+    ice_row *at;
+    size_t n = 0;
     ice_code rc;
-    for (size_t i = 0; !con->expr_sql.ptr && i < con->ncols; i++) {
-        ice_buf_puts(&exprs, i ? ", " : "");
-        ice_buf_put_ident(&exprs, b->def->cols[ice_tabledef_find_id(b->def, con->field_ids[i])].name);
-    }
-    if (con->expr_sql.ptr)
-        ice_buf_put_str(&exprs, con->expr_sql);
-    ice_str where = con->where_sql.ptr ? con->where_sql : ICE_STR("TRUE");
-    ice_buf_printf(&sql, "SELECT count(*) FROM (SELECT ROW(%.*s) AS __k FROM ", (int)exprs.len, exprs.data);
-    ice_buf_put_ident(&sql, b->def->name);
-    ice_buf_printf(&sql, " WHERE %.*s) AS a, (SELECT ROW(%.*s) AS __k FROM (", ICE_PRI(where), (int)exprs.len,
-                   exprs.data);
-    ice__row_relation(b->def, &sql);
-    ice_buf_printf(&sql, ") AS r WHERE %.*s) AS b WHERE a.__k = b.__k", ICE_PRI(where));
-    /* ROW(..) = ROW(..) is true for equal NULLs in DuckDB: a key with a NULL in it equals none. */
-    if (!con->nulls_not_distinct) {
-        ice_buf_printf(&sql, " AND EXISTS (SELECT 1 FROM (SELECT %.*s FROM (", (int)exprs.len, exprs.data);
-        ice__row_relation(b->def, &sql);
-        ice_buf_puts(&sql, ") AS r) WHERE COLUMNS(*) IS NOT NULL)");
-    }
+    *found = false;
+    clash_sql(b, con, &sql, &exprs);
+    ICE_TRY(ice_buf_check(&exprs, err));
     ICE_TRY(ice_buf_check(&sql, err));
     ICE_TRY(ice__stview_open(b->s, 0, &v, err));
+    v->with_start = true; /* hidden keys are seen too */
     ICE_TRY(ice__collect(b->s, v, ice_buf_str(&sql), row, b->def->ncols, &rows, err));
-    *found = rows.n == 1 && rows.rows[0][0].i > 1;
+    if (rows.n == 0)
+        goto out;
+    *found = true;
+    for (size_t i = 0; i < rows.ncols; i++)
+        ICE_TRY(ice_value_cast(b->s->scratch, &rows.rows[0][i], b->def->cols[b->keys->keys[0].cols[i]].type,
+                               &rows.rows[0][i], err));
+    ICE_TRY(ice_view_find(&b->latest, 0, rows.rows[0], b->s->scratch, &at, &n, err));
+    if (n > 0)
+        *out = at[0];
+    else
+        rc = ice_fail(err, ICE_CONFLICT, "a row of \"%.*s\" changed meanwhile", ICE_PRI(b->def->name));
 out:
     ice__stview_unref(v);
     ice_buf_free(&sql);
@@ -247,55 +274,45 @@ out:
     return rc;
 }
 
-static ice_code check_engine_uniques(ice__batch *b, const ice_value *row, const ice_constraint **which,
-                                     ice_error *err)
+/* Whether another row has the same value of some unique key; an error where `clash` is NULL. */
+static ice_code look_for_clash(ice__batch *b, const ice__write_row *w, bool *clash, ice_error *err)
 {
-    *which = NULL;
-    for (size_t i = 0; b->engine_uniques && i < b->def->ncons; i++) {
-        bool found = false;
-        if (!ice__engine_unique(&b->def->cons[i]))
+    ice_row row;
+    bool found = false;
+    for (size_t k = 0; k < b->keys->n; k++) {
+        const ice_key *key = &b->keys->keys[k];
+        if ((!key->unique && !key->deferrable) || !key_changed(key, w) || !holds_now(b->s, key))
             continue;
-        ice_code rc = engine_duplicate(b, &b->def->cons[i], row, &found, err);
-        if (rc != ICE_OK)
+        ice_code rc = ice__find_by_key(b, key, w->values, &row, &found, err);
+        if (rc == ICE_OK && found && !clash)
+            rc = ice__unique_fail(b->def, ice__constraint_of(b->def, key), key, w->values, err);
+        if (rc != ICE_OK || found) {
+            if (clash)
+                *clash = found;
             return rc;
-        if (found) {
-            *which = &b->def->cons[i];
-            return ICE_OK;
         }
     }
+    for (size_t i = 0; b->engine_uniques && !found && i < b->def->ncons; i++) {
+        const ice_constraint *con = &b->def->cons[i];
+        if (!ice__engine_unique(con))
+            continue;
+        ice_code rc = ice__find_by_engine(b, con, w->values, &row, &found, err);
+        if (rc == ICE_OK && found && !clash)
+            rc = ice__unique_fail(b->def, con, NULL, w->values, err);
+        if (rc != ICE_OK)
+            return rc;
+    }
+    if (clash)
+        *clash = found;
     return ICE_OK;
 }
 
-/* Puts a new version into the overlay after its unique keys. *clash (may be NULL: then it is an error) tells
- * of a conflict, and nothing is put. */
-ice_code ice__put_row(ice__batch *b, ice__write_row *w, ice_row_op op, ice__clash *clash, ice_error *err)
+ice_code ice__put_row(ice__batch *b, ice__write_row *w, ice_row_op op, bool *clash, ice_error *err)
 {
-    const ice_key *key = NULL;
-    const ice_constraint *con = NULL;
-    ice_row row;
-    bool found = false;
-    ice_code rc = ice__find_duplicate(b, w, &key, &row, &found, err);
-    if (rc != ICE_OK)
+    ice_code rc = look_for_clash(b, w, clash, err);
+    if (rc != ICE_OK || (clash && *clash))
         return rc;
-    if (found) {
-        if (!clash)
-            return ice__unique_fail(b->def, ice__constraint_of(b->def, key), key, w->values, err);
-        clash->any = true;
-        clash->row = row;
-        return ICE_OK;
-    }
-    int64_t mark = b->s->tx.seq;
-    if ((rc = ice_tail_insert(b->t->overlay, w->values, ++b->s->tx.seq, op, NULL, err)) != ICE_OK ||
-        !b->engine_uniques)
-        return rc;
-    if ((rc = check_engine_uniques(b, w->values, &con, err)) != ICE_OK || !con)
-        return rc;
-    if (!clash)
-        return ice__unique_fail(b->def, con, NULL, w->values, err);
-    ice_tail_undo(b->t->overlay, mark);
-    clash->any = true;
-    clash->con = con;
-    return ICE_OK;
+    return ice_tail_insert(b->t->overlay, w->values, ++b->s->tx.seq, op, NULL, err);
 }
 
 /* ---- columns of a row ---- */

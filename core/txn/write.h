@@ -30,14 +30,6 @@ typedef struct ice__batch {
     bool engine_uniques; /* the definition has unique constraints that only the engine can check */
 } ice__batch;
 
-/* What a new version clashes with: a row, by a key; or, where only the engine can tell, no more than the
- * constraint. */
-typedef struct ice__clash {
-    bool any;
-    ice_row row;
-    const ice_constraint *con;
-} ice__clash;
-
 /* values.c: an expression's value by the engine; a value as a column takes it, in the session's scratch; a
  * column's default. */
 ice_code ice__eval_sql(ice_session *s, ice__stview *v, ice_str expr, const ice_value *params, size_t n,
@@ -67,9 +59,9 @@ ice_code ice__batch_verify(ice__batch *b, ice_error *err) ICE_MUST;
 ice_code ice__batch_overlay(ice__batch *b, ice_error *err) ICE_MUST;
 ice_code ice__end_version(ice__batch *b, const ice_value *key, int64_t start, ice_row_op op,
                           ice_error *err) ICE_MUST;
-/* *clash NULL: a clash is an error; else it is told, and nothing is put. */
-ice_code ice__put_row(ice__batch *b, ice__write_row *w, ice_row_op op, ice__clash *clash,
-                      ice_error *err) ICE_MUST;
+/* Puts a new version after its unique keys. `clash` NULL: another row with the same key is an error; else it
+ * is told, and nothing is put. */
+ice_code ice__put_row(ice__batch *b, ice__write_row *w, ice_row_op op, bool *clash, ice_error *err) ICE_MUST;
 
 /* update.c: a row to be replaced (values NULL: deleted); the rows of WHERE and their new values by the
  * engine; all of it done. */
@@ -79,9 +71,14 @@ ice_code ice__engine_changes(ice__batch *b, const ice_update *st, const ice_valu
                              ice_error *err) ICE_MUST;
 ice_code ice__apply_changes(ice__batch *b, bool update, ice_error *err) ICE_MUST;
 
-/* A visible row with the same value of a unique key, and the error that says so. */
-ice_code ice__find_duplicate(ice__batch *b, const ice__write_row *w, const ice_key **key, ice_row *row,
+/* The newest row with the same value of a key, of the batch's definition; or of a conditional or functional
+ * one, by the engine. */
+ice_code ice__find_by_key(ice__batch *b, const ice_key *k, const ice_value *row, ice_row *out, bool *found,
+                          ice_error *err) ICE_MUST;
+ice_code ice__find_by_engine(ice__batch *b, const ice_constraint *con, const ice_value *row, ice_row *out,
                              bool *found, ice_error *err) ICE_MUST;
+/* A row that is in no index of the key: NULLs differ from each other. */
+bool ice__unindexed(const ice_key *k, const ice_value *row);
 ice_code ice__unique_fail(const ice_tabledef *def, const ice_constraint *con, const ice_key *k,
                           const ice_value *row, ice_error *err) ICE_MUST;
 const ice_constraint *ice__constraint_of(const ice_tabledef *def, const ice_key *k);

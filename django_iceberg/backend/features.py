@@ -56,8 +56,7 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     rounds_to_even = False
     # The engine groups by every selected column and knows no functional dependence on a key.
     allows_group_by_selected_pks = False
-    # A unique key is checked by each statement.
-    supports_deferrable_unique_constraints = False
+    supports_deferrable_unique_constraints = True
     supports_tablespaces = False
     # Collate() is an expression of the engine; a column is a plain Iceberg string.
     supports_collation_on_charfield = False
@@ -86,9 +85,6 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     @cached_property
     def django_test_skips(self):
         skips = {
-            "A JSON value is a string to the database, which does not check it.": {
-                "model_fields.test_jsonfield.JSONFieldTests.test_db_check_constraints",
-            },
             "The primary key of a table with rows stays.": {
                 "migrations.test_operations.OperationTests.test_composite_pk_operations",
             },

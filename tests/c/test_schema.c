@@ -357,6 +357,38 @@ static void test_values_are_held_to_the_declaration(void **state)
     assert_true(out.null);
 }
 
+static void json(const char *text, ice_code want)
+{
+    ice_column c = column("j", "jsonb");
+    ice_value v = {.kind = ICE_T_STRING, .s = ice_str_c(text)}, out;
+
+    if (ice_column_coerce(&c, arena, &v, &out, &err) != want)
+        fail_msg("%s", text);
+}
+
+static void test_json_is_checked(void **state)
+{
+    static const char *const good[] = {"null", " true ", "\t-0.5e+10\n", "0", "\"\\u00e9\\n\\\\\"", "[]", "{}", "[ ]", "{ }",
+                                       "[1, [2, {\"a\": []}], {}]", "{\"a\" : {\"b\":[null,false]}, \"\": \"é\"}",
+                                       "[[[[[[[[[[1]]]]]]]]]]", "123456789012345678901234567890", "1E400"};
+    static const char *const bad[] = {"", " ", "nul", "nulls", "True", "01", "1.", ".5", "+1", "-", "1e", "NaN", "Infinity", "'a'",
+                                      "\"a", "\"\\x\"", "\"\\u00g0\"", "\"\\u0000\"", "\"a\nb\"", "[", "[1", "[1,", "[1,]", "[,1]", "]",
+                                      "[1}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{1:1}", "{\"a\":1]", "1 2", "[] []",
+                                      "{@!invalid json value 123 $!@#"};
+    char deep[2051];
+
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        json(good[i], ICE_OK);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        json(bad[i], ICE_BAD_VALUE);
+    memset(deep, '[', 1025);
+    memset(deep + 1025, ']', 1025);
+    deep[2050] = 0;
+    json(deep, ICE_BAD_VALUE);
+    deep[2049] = 0;
+    json(deep + 1, ICE_OK);
+}
+
 static int make_arena(void **state) { return (arena = ice_arena_create()) ? 0 : -1; }
 
 static int free_arena(void **state)
@@ -378,6 +410,7 @@ int main(void)
         cmocka_unit_test(test_allocation_failures_are_reported),
         cmocka_unit_test(test_sql_types),
         cmocka_unit_test(test_values_are_held_to_the_declaration),
+        cmocka_unit_test(test_json_is_checked),
     };
 
     return cmocka_run_group_tests(tests, make_arena, free_arena);

@@ -493,6 +493,27 @@ static void test_constants(void **state)
             fail_msg("%s", others[i]);
 }
 
+static void same(const char *x, const char *y, bool want)
+{
+    if (ice_sql_same_expr(arena, ice_str_c(x), ice_str_c(y)) != want || ice_sql_same_expr(arena, ice_str_c(y), ice_str_c(x)) != want)
+        fail_msg("%s | %s", x, y);
+}
+
+static void test_same_expressions(void **state)
+{
+    same("(lower(\"name\")), kind", "LOWER( name ) , \"kind\"", true);
+    same("((a > 1))", "A>1 -- )", true);
+    same("a > 1 AND b", "(a > 1) AND b", false);
+    same("(a) + (b)", "a) + (b", false);
+    same("\"A\"", "a", false);
+    same("'x'", "'X'", false);
+    same("a, b", "a", false);
+    same("a, b", "b, a", false);
+    same("f(a, b)", "f(a), b", false);
+    same("\"select\"", "select", false);
+    same("a", "", false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -506,6 +527,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_predicates, setup, teardown),
         cmocka_unit_test_setup_teardown(test_not_predicates, setup, teardown),
         cmocka_unit_test_setup_teardown(test_constants, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_same_expressions, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

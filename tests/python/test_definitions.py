@@ -70,3 +70,183 @@ class TestIndexExpressions:
             with pytest.raises(_core.Error, match="same answer|syntax|Parser"):
                 cursor.execute(f"CREATE INDEX i ON t (({expression}))")
         cursor.execute("CREATE INDEX i ON t ((upper(b)), (lower(b)))")
+
+
+class TestDeferrableUnique:
+    """UNIQUE ... DEFERRABLE: looked at when the transaction ends, or SET CONSTRAINTS ALL IMMEDIATE says so; locked all the same."""
+
+    @pytest.fixture(params=["", "DEFERRABLE INITIALLY DEFERRED", "DEFERRABLE INITIALLY IMMEDIATE"])
+    def rows(self, request, connection, cursor):
+        cursor.execute(f"CREATE TABLE t (id integer PRIMARY KEY, n integer, CONSTRAINT u UNIQUE (n) {request.param})")
+        cursor.execute("INSERT INTO t VALUES (1, 1), (2, 2), (3, NULL), (4, NULL)")
+        connection.flush()
+        connection.autocommit = False
+        return request.param
+
+    def swap(self, cursor):
+        cursor.execute("UPDATE t SET n = 2 WHERE id = 1")
+        assert cursor.execute("SELECT id FROM t WHERE n = 2 ORDER BY id").fetchall() == [(1,), (2,)]
+        cursor.execute("UPDATE t SET n = 1 WHERE id = 2")
+
+    def test_swap(self, connection, cursor, rows):
+        if not rows:
+            with pytest.raises(_core.IntegrityError):
+                self.swap(cursor)
+            return
+        if "IMMEDIATE" in rows:
+            with pytest.raises(_core.IntegrityError):
+                self.swap(cursor)
+            connection.rollback()
+            cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+        self.swap(cursor)
+        connection.commit()
+        assert cursor.execute("SELECT id, n FROM t ORDER BY id").fetchall() == [(1, 2), (2, 1), (3, None), (4, None)]
+
+    def test_clash_at_commit(self, connection, cursor, rows):
+        cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+        if not rows:
+            with pytest.raises(_core.IntegrityError):
+                cursor.execute("INSERT INTO t VALUES (5, 1)")
+            return
+        cursor.execute("INSERT INTO t VALUES (5, 1), (6, NULL)")
+        with pytest.raises(_core.IntegrityError) as info:
+            connection.commit()
+        assert (info.value.sqlstate, info.value.constraint_name) == ("23505", "u")
+        assert cursor.execute("SELECT count(*) FROM t").fetchone() == (4,)
+
+    def test_set_constraints_immediate(self, connection, cursor, rows):
+        if not rows:
+            pytest.skip("not deferrable")
+        cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+        cursor.execute("INSERT INTO t VALUES (5, 2)")
+        cursor.execute("SAVEPOINT s")
+        with pytest.raises(_core.IntegrityError):
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ROLLBACK TO SAVEPOINT s")
+        cursor.execute("DELETE FROM t WHERE id = 2")
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        with pytest.raises(_core.IntegrityError):
+            cursor.execute("INSERT INTO t VALUES (6, 2)")
+        connection.commit()
+        assert cursor.execute("SELECT id FROM t WHERE n = 2").fetchall() == [(5,)]
+
+    def test_set_constraints_goes_back_with_a_savepoint(self, cursor, rows):
+        cursor.execute("SAVEPOINT s")
+        cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+        cursor.execute("ROLLBACK TO SAVEPOINT s")
+        if "DEFERRED" in rows:
+            cursor.execute("INSERT INTO t VALUES (5, 1)")
+        else:
+            with pytest.raises(_core.IntegrityError):
+                cursor.execute("INSERT INTO t VALUES (5, 1)")
+
+    def test_a_statement_is_looked_at_whole(self, cursor, rows):
+        """Where PostgreSQL looks after each row of an UPDATE unless the key is deferrable."""
+        cursor.execute("UPDATE t SET n = n + 1")
+        cursor.execute("UPDATE t SET n = 5 - n WHERE id < 3")
+        assert cursor.execute("SELECT n FROM t ORDER BY id").fetchall() == [(3,), (2,), (None,), (None,)]
+
+    def test_keys_are_locked(self, connect, connection, cursor):
+        cursor.execute("CREATE TABLE t (id integer PRIMARY KEY, n integer UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+        first, second = (connect({"lock.timeout-ms": 50}, namespace="locks").cursor() for _ in range(2))
+        first.execute("CREATE TABLE t (id integer PRIMARY KEY, n integer UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+        first.connection.autocommit = False
+        first.execute("INSERT INTO t VALUES (1, 1)")
+        with pytest.raises(_core.OperationalError) as info:
+            second.execute("INSERT INTO t VALUES (2, 1)")
+        assert info.value.sqlstate == "55P03"
+        first.connection.commit()
+        with pytest.raises(_core.IntegrityError):
+            second.execute("INSERT INTO t VALUES (2, 1)")
+
+    def test_what_it_is_not_for(self, cursor):
+        cursor.execute("CREATE TABLE t (id integer PRIMARY KEY, n integer UNIQUE DEFERRABLE)")
+        with pytest.raises(_core.ProgrammingError, match="no unique constraint matching"):
+            cursor.execute("CREATE TABLE u (id integer PRIMARY KEY, t integer REFERENCES t (n))")
+        with pytest.raises(_core.ProgrammingError, match="ON CONFLICT"):
+            cursor.execute("INSERT INTO t VALUES (1, 1) ON CONFLICT (n) DO NOTHING")
+        with pytest.raises(_core.NotSupportedError, match="primary key that is deferrable"):
+            cursor.execute("CREATE TABLE v (id integer, PRIMARY KEY (id) DEFERRABLE)")
+
+    def test_added_to_rows(self, cursor, connection):
+        cursor.execute("CREATE TABLE t (id integer PRIMARY KEY, n integer)")
+        cursor.execute("INSERT INTO t VALUES (1, 1), (2, 1)")
+        with pytest.raises(_core.IntegrityError):
+            cursor.execute("ALTER TABLE t ADD CONSTRAINT u UNIQUE (n) DEFERRABLE INITIALLY DEFERRED")
+        cursor.execute("UPDATE t SET n = id")
+        cursor.execute("ALTER TABLE t ADD CONSTRAINT u UNIQUE (n) DEFERRABLE INITIALLY DEFERRED")
+        connection.autocommit = False
+        cursor.execute("UPDATE t SET n = 1")
+        with pytest.raises(_core.IntegrityError):
+            connection.commit()
+
+
+class TestOnConflict:
+    """Conditional and functional unique keys as targets."""
+
+    @pytest.fixture
+    def rows(self, cursor, connection):
+        cursor.execute("CREATE TABLE t (id integer PRIMARY KEY, name varchar(9), kind integer, n integer)")
+        cursor.execute("CREATE UNIQUE INDEX live ON t (kind) WHERE n > 0")
+        cursor.execute("CREATE UNIQUE INDEX named ON t ((lower(name)), (kind % 10)) INCLUDE (n)")
+        cursor.execute("INSERT INTO t VALUES (1, 'Ann', 1, 1)")
+        connection.flush()
+        cursor.execute("INSERT INTO t VALUES (2, 'Bob', 2, 1), (3, 'Bob', 1, 0)")
+        return cursor
+
+    def test_conditional(self, rows):
+        rows.execute(
+            "INSERT INTO t VALUES (4, 'C', 1, 7) ON CONFLICT (kind) WHERE N>0 DO UPDATE SET n = EXCLUDED.n RETURNING id, n"
+        )
+        assert rows.fetchall() == [(1, 7)]
+        rows.execute("INSERT INTO t VALUES (5, 'D', 2, 7) ON CONFLICT (kind) WHERE (n > 0) DO NOTHING")
+        assert rows.rowcount == 0
+        # Outside of the condition there is no conflict.
+        rows.execute("INSERT INTO t VALUES (6, 'E', 2, 0) ON CONFLICT (kind) WHERE n > 0 DO NOTHING")
+        assert rows.rowcount == 1
+        for target in ("(kind)", "(kind) WHERE n > 1", "(n) WHERE n > 0"):
+            with pytest.raises(_core.ProgrammingError, match="ON CONFLICT"):
+                rows.execute(f"INSERT INTO t VALUES (7, 'F', 9, 9) ON CONFLICT {target} DO NOTHING")
+
+    def test_functional(self, rows):
+        target = "(lower(name), (kind % 10))"
+        rows.execute(
+            f"INSERT INTO t VALUES (4, 'BOB', 12, 5) ON CONFLICT {target} DO UPDATE SET n = t.n + EXCLUDED.n, kind = 22"
+        )
+        rows.execute("SELECT id, kind, n FROM t WHERE name = 'Bob' ORDER BY id")
+        assert rows.fetchall() == [(2, 22, 6), (3, 1, 0)]
+        rows.execute(
+            f"INSERT INTO t VALUES (5, 'bob', 2, 5), (6, NULL, 3, 5) ON CONFLICT {target} DO NOTHING RETURNING id"
+        )
+        assert rows.fetchall() == [(6,)]
+        # NULLs differ.
+        rows.execute(f"INSERT INTO t VALUES (7, NULL, 33, 5) ON CONFLICT {target} DO NOTHING")
+        assert rows.rowcount == 1
+        rows.execute("INSERT INTO t VALUES (8, 'aNN', 11, 0) ON CONFLICT ON CONSTRAINT named DO UPDATE SET n = 100")
+        assert rows.execute("SELECT n FROM t WHERE id = 1").fetchone() == (100,)
+
+    def test_another_key(self, rows):
+        """What clashes with another key than the target's is an error; without a target nothing is done."""
+        with pytest.raises(_core.IntegrityError) as info:
+            rows.execute("INSERT INTO t VALUES (2, 'Zoe', 1, 1) ON CONFLICT (lower(name), (kind % 10)) DO NOTHING")
+        assert info.value.constraint_name in ("t_pkey", "live")
+        with pytest.raises(_core.IntegrityError) as info:
+            rows.execute("INSERT INTO t VALUES (9, 'Zoe', 2, 1) ON CONFLICT (id) DO UPDATE SET n = 0")
+        assert info.value.constraint_name == "live"
+        rows.execute("INSERT INTO t VALUES (9, 'Zoe', 2, 1), (9, 'Yan', 77, 1) ON CONFLICT DO NOTHING RETURNING name")
+        assert rows.fetchall() == [("Yan",)]
+
+    def test_within_a_statement_and_a_transaction(self, rows, connection):
+        connection.autocommit = False
+        rows.execute(
+            "INSERT INTO t VALUES (10, 'X', 50, 1), (11, 'Y', 50, 2) ON CONFLICT (kind) WHERE n > 0 DO UPDATE SET n = 9"
+        )
+        rows.execute("INSERT INTO t VALUES (12, 'Z', 50, 3) ON CONFLICT (kind) WHERE n > 0 DO UPDATE SET n = t.n + 1")
+        assert rows.execute("SELECT id, n FROM t WHERE kind = 50").fetchall() == [(10, 10)]
+
+    def test_nulls_not_distinct_and_no_primary_key(self, cursor):
+        cursor.execute("CREATE TABLE t (name varchar(9), n integer)")
+        cursor.execute("CREATE UNIQUE INDEX u ON t (name) NULLS NOT DISTINCT WHERE n > 0")
+        for _ in range(2):
+            cursor.execute("INSERT INTO t VALUES (NULL, 1) ON CONFLICT (name) WHERE n > 0 DO UPDATE SET n = t.n + 1")
+        assert cursor.execute("SELECT * FROM t").fetchall() == [(None, 2)]

@@ -1,0 +1,73 @@
+/* What waits for the end of the transaction, or SET CONSTRAINTS ALL IMMEDIATE: deferrable unique keys,
+ * foreign keys. Keys were locked when they were set, so the transaction's own rows are the only ones that can
+ * clash. */
+#include "txn/write.h"
+
+/* Each deferrable key of a row of the transaction is that of no other row. */
+static ice_code check_row_keys(ice_view *v, const ice_value *row, ice_arena *a, ice_error *err)
+{
+    for (size_t k = 0; k < v->state->keys.n; k++) {
+        const ice_key *key = &v->state->keys.keys[k];
+        ice_value values[32];
+        ice_row *rows;
+        size_t n = 0;
+        if (!key->deferrable || key->ncols > 32 || ice__unindexed(key, row))
+            continue;
+        for (size_t c = 0; c < key->ncols; c++)
+            values[c] = row[key->cols[c]];
+        ice_code rc = ice_view_find_some(v, k, values, 2, a, &rows, &n, err);
+        if (rc == ICE_OK && n > 1)
+            rc = ice__unique_fail(v->state->def, key->con, key, row, err);
+        if (rc != ICE_OK)
+            return rc;
+    }
+    return ICE_OK;
+}
+
+static ice_code check_table(ice_session *s, ice__txtable *t, ice_arena *a, ice_error *err)
+{
+    ice_view v = {0};
+    ice_tail_scan *scan = NULL;
+    void *worker = NULL;
+    ice_batch b;
+    bool any = false;
+    ice_code rc;
+    ICE_TRY(ice__latest_view(s, t, &v, err));
+    const ice_tabledef *def = v.state->def;
+    ice_value *row = ice_arena_array(a, def->ncols, sizeof *row);
+    for (size_t k = 0; k < v.state->keys.n; k++)
+        any |= v.state->keys.keys[k].deferrable;
+    if (!row)
+        rc = ice_fail_nomem(err);
+    if (!row || !any)
+        goto out;
+    ICE_TRY(ice_tail_scan_open(t->overlay, ICE_TIME_MAX - 1, ICE_TAIL_VISIBLE, def->cols, def->ncols, NULL,
+                               NULL, &scan, err));
+    while ((rc = ice_tail_scan_next(scan, &worker, &b, err)) == ICE_OK && b.count > 0)
+        for (size_t i = 0; i < b.count; i++) {
+            for (size_t c = 0; c < b.nvecs; c++)
+                ice_vec_get(&b.vecs[c], b.sel ? b.sel[i] : b.first + i, &row[c]);
+            ICE_TRY(check_row_keys(&v, row, a, err));
+        }
+out:
+    ice_tail_scan_worker_free(worker);
+    ice_tail_scan_close(scan);
+    ice__view_release(&v);
+    return rc;
+}
+
+ice_code ice__check_deferred(ice_session *s, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    ice_arena *a = s->tx.unchecked ? ice_arena_create() : NULL;
+    if (s->tx.unchecked && !a)
+        return ice_fail_nomem(err);
+    for (size_t i = 0; a && rc == ICE_OK && i < s->tx.ntables; i++)
+        if (s->tx.tables[i].overlay && !s->tx.tables[i].dropped)
+            rc = check_table(s, &s->tx.tables[i], a, err);
+    ice_arena_free(a);
+    if (rc != ICE_OK)
+        return rc;
+    s->tx.unchecked = false;
+    return ice__check_foreign_keys(s, err);
+}
