@@ -1,0 +1,1 @@
+"""Random ORM queries that have PostgreSQL's answers: see run.py."""

@@ -1,0 +1,167 @@
+"""Asks this backend and PostgreSQL the same random questions; exits with 1 if an answer differs.
+
+    python tests/python/peer/run.py [--seed N] [--rounds N] [--only lookups|functions|shapes|writes|statements]
+
+The seed is printed, and PEER_SEED sets it. More rounds ask more.
+"""
+
+import argparse
+import collections
+import os
+import pathlib
+import random
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from peer.databases import OURS, PEER, databases
+
+SHOWN = 40
+
+
+class Run:
+    """Counts what was asked, and keeps what differs."""
+
+    def __init__(self, rng):
+        self.random = rng
+        self.asked = collections.Counter()
+        self.coverage = collections.Counter()
+        self.refused = collections.Counter()
+        self.different = []
+
+    def compare(self, question, *subjects):
+        """Asks both; subjects are counted if PostgreSQL answers. Returns what it said, or None if the answers differ."""
+        from peer.questions import Failed, same
+
+        theirs = question.ask(PEER)
+        self.asked[type(question).__name__] += 1
+        if isinstance(theirs, Failed) and theirs.of_the_question:
+            self.asked[f"refused by Django: {theirs!r}"[:150]] += 1
+        count = self.refused if isinstance(theirs, Failed) else self.coverage
+        count.update(subjects)
+        if same(question, question.ask(OURS), theirs):
+            return theirs
+        self.different.append((subjects, question))
+        return None
+
+    def panel(self, make, pairs):
+        """One question with a column for each pair; alone, if one of them fails or differs."""
+        from peer.questions import Failed, same
+
+        question = make(pairs)
+        ours, theirs = question.ask(OURS), question.ask(PEER)
+        if not isinstance(theirs, Failed) and same(question, ours, theirs):
+            self.asked["panel"] += 1
+            self.coverage.update(pairs)
+            return
+        for i, pair in enumerate(pairs):
+            self.compare(alone(question, i), pair)
+
+    def report(self):
+        from peer.questions import describe, shrink
+
+        shown = collections.Counter()
+        for subjects, question in self.different:
+            key = subjects[0][:2] if subjects else ""
+            shown[key] += 1
+            if shown[key] > 1 or len(shown) > SHOWN:
+                continue
+            print(f"DIFFERENT {key}\n{describe(shrink(question))}\n")
+        if self.different:
+            counts = collections.Counter(subjects[0] if subjects else "" for subjects, _ in self.different)
+            print("different:", ", ".join(f"{key} {n}" for key, n in counts.most_common()))
+
+
+def alone(question, i):
+    """The question of a panel with its i-th column only."""
+    from peer.questions import Question, Step
+
+    steps = list(question.steps)
+    at = next(n for n, s in enumerate(steps) if s.name == "annotate")
+    name = list(steps[at].kwargs)[i]
+    steps[at] = Step("annotate", (), {name: steps[at].kwargs[name]})
+    steps[-1] = Step("values_list", ("pk", name))
+    return Question(question.model, *steps, ordered=True)
+
+
+def lookups(run, rounds):
+    from peer.lookups import WANTED, Lookups, combinations
+
+    maker = Lookups(run.random)
+    wanted = [("lookup", *pair) for pair in combinations()]
+    for number in range(WANTED * rounds * 2):
+        left = [s for s in wanted if run.coverage[s] < WANTED * rounds and run.refused[s] < WANTED * (1 + bool(run.coverage[s]))]
+        if not left:
+            break
+        run.random.shuffle(left)
+        if number % 5 == 0:
+            for subject in left:
+                run.compare(maker.filtering(*subject[1:]), subject)
+        else:
+            for start in range(0, len(left), 16):
+                run.panel(lambda pairs: maker.panel([p[1:] for p in pairs]), left[start : start + 16])
+    return {s: run.coverage[s] for s in wanted if 0 < run.coverage[s] < WANTED}
+
+
+def functions(run, rounds):
+    from peer.functions import LEFT_OUT, Expressions
+    from peer.lookups import panel
+    from peer.models import Plain, Row
+    from peer.questions import expressions
+
+    from django.db.models import functions as all_functions
+
+    maker = Expressions(run.random)
+    for _ in range(300 * rounds):
+        model = run.random.choice([Plain, Plain, Row])
+        columns = {f"c{i}": maker.any(run.random.choice([1, 1, 2, 3])) for i in range(8)}
+        question = panel(model, columns)
+        run.panel(lambda pairs, question=question: question, [("expression", type(c).__name__) for c in columns.values()])
+        run.coverage.update({("function", type(e).__name__) for e in expressions(question.steps)})
+    windows = {"CumeDist", "DenseRank", "FirstValue", "Lag", "LastValue", "Lead", "NthValue", "Ntile", "PercentRank", "Rank", "RowNumber"}
+    return {name: run.coverage["function", name] for name in set(all_functions.__all__) - LEFT_OUT - windows if run.coverage["function", name] < 5}
+
+
+def shapes(run, rounds):
+    from peer.shapes import Shapes
+
+    maker = Shapes(run.random)
+    for _ in range(20 * rounds):
+        for name in maker.names():
+            run.compare(maker.make(name), ("shape", name))
+    return {name: run.coverage["shape", name] for name in maker.names() if run.coverage["shape", name] < 10}
+
+
+PARTS = {"lookups": lookups, "functions": functions, "shapes": shapes}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=os.environ.get("PEER_SEED") or random.SystemRandom().randrange(10**9))
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--only", choices=PARTS)
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    failed = False
+    with databases(random.Random(f"data {options.seed}")):
+        for name, part in PARTS.items():
+            if options.only in (None, name):
+                started = time.monotonic()
+                run = Run(rng)
+                little = part(run, options.rounds)
+                run.report()
+                if little:
+                    print(f"too few answers of {name}: {little}")
+                for what, times in run.asked.items():
+                    if what.startswith("refused"):
+                        print(f"{what} ({times} times)")
+                answered = sum(run.coverage.values())
+                print(f"{name}: {sum(run.asked.values())} questions, {answered} subjects answered, {len(run.different)} different, {time.monotonic() - started:.0f} s")
+                failed |= bool(run.different or little)
+    print(f"seed {options.seed}: PEER_SEED={options.seed} repeats this run")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
