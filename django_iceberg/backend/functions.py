@@ -1,13 +1,16 @@
 """Database functions and expressions as the query engine spells them: as_iceberg() of Django's classes."""
 
+import decimal
+
 from django.core.exceptions import FieldError
 from django.db import DatabaseError
-from django.db.models import fields
+from django.db.models import Max, Min, fields
 from django.db.models.expressions import (
     Col,
     Combinable,
     CombinedExpression,
     DurationExpression,
+    Func,
     OrderBy,
     RawSQL,
     Value,
@@ -20,12 +23,15 @@ from django.db.models.functions import (
     JSONArray,
     JSONObject,
     LPad,
-    Ord,
+    LTrim,
+    Reverse,
     Round,
     RPad,
+    RTrim,
+    Trim,
 )
 
-from .operations import INTEGER_FIELDS
+from .operations import AS_TEXT, INTEGER_FIELDS
 
 
 def iceberg(*classes):
@@ -39,22 +45,34 @@ def iceberg(*classes):
     return register
 
 
+def field_of(expression):
+    """The output field of an expression; None where it has none, or Django cannot tell."""
+    try:
+        return getattr(expression, "_output_field_or_none", None)
+    except FieldError:
+        return None
+
+
+def kind_of(expression):
+    field = field_of(expression)
+    return None if field is None else field.get_internal_type()
+
+
 def _is_text(expression):
-    return isinstance(expression.output_field, (fields.CharField, fields.TextField))
+    return isinstance(field_of(expression), (fields.CharField, fields.TextField))
 
 
 @iceberg(Cast)
 def cast(self, compiler, connection, **extra_context):
     field = self.output_field
-    source = getattr(self.get_source_expressions()[0], "_output_field_or_none", None)
+    source = field_of(self.get_source_expressions()[0])
     template = None
     if isinstance(field, fields.TimeField) and isinstance(source, fields.DateTimeField):
         template = "CAST(CAST(%(expressions)s AS TIMESTAMP) AS TIME)"
     elif isinstance(field, (fields.CharField, fields.TextField)):
-        template = "CAST(%(expressions)s AS VARCHAR)"
-        if isinstance(source, fields.FloatField):
-            # 5, not 5.0, as PostgreSQL prints it.
-            template = rf"regexp_replace({template}, '\.0$', '')"
+        kind = source.get_internal_type() if source is not None else None
+        printed = "ice_inet_text(%s)" if kind == "GenericIPAddressField" else AS_TEXT.get(kind, "CAST(%s AS VARCHAR)")
+        template = printed % "%(expressions)s"
         if field.max_length is not None:
             # The engine ignores the length of varchar(n).
             template = f"LEFT({template}, {int(field.max_length)})"
@@ -70,15 +88,16 @@ def concat_pair(self, compiler, connection, **extra_context):
     return clone.pipes_concat_sql(compiler, connection, **extra_context)
 
 
-@iceberg(Ord)
-def ord_(self, compiler, connection, **extra_context):
-    return self.as_sql(compiler, connection, function="UNICODE", **extra_context)
+@iceberg(Reverse)
+def reverse(self, compiler, connection, **extra_context):
+    # The engine's own keeps combining characters with their base.
+    template = "array_to_string(list_reverse(string_split(%(expressions)s, '')), '')"
+    return self.as_sql(compiler, connection, template=template, **extra_context)
 
 
 @iceberg(Chr)
 def chr_(self, compiler, connection, **extra_context):
-    # Parameters are BIGINT, which the engine does not narrow by itself.
-    return self.as_sql(compiler, connection, template="CHR(CAST(%(expressions)s AS INTEGER))", **extra_context)
+    return self.as_sql(compiler, connection, template="ice_chr(%(expressions)s)", **extra_context)
 
 
 @iceberg(Round)
@@ -91,30 +110,43 @@ def round_(self, compiler, connection, **extra_context):
     else:
         precision = Cast(precision, fields.IntegerField())
     clone.set_source_expressions([number, precision])
-    return clone.as_sql(compiler, connection, **extra_context)
+    # No negative zero, as from PostgreSQL's numeric.
+    template = "(ROUND(%(expressions)s) + 0.0)" if kind_of(self) == "FloatField" else None
+    return clone.as_sql(compiler, connection, template=template, **extra_context)
 
 
 @iceberg(LPad, RPad)
 def pad(self, compiler, connection, **extra_context):
     clone = self.copy()
     expression, length, fill = clone.get_source_expressions()
+    # The engine refuses to pad with nothing, and does not narrow a BIGINT by itself.
     clone.set_source_expressions([expression, Cast(length, fields.IntegerField()), fill])
-    return clone.as_sql(compiler, connection, **extra_context)
+    template = f"ice_{self.function.lower()}(%(expressions)s)"
+    return clone.as_sql(compiler, connection, template=template, **extra_context)
+
+
+@iceberg(LTrim, RTrim, Trim)
+def trim(self, compiler, connection, **extra_context):
+    # Blanks only; by itself the engine takes away what Unicode calls spaces.
+    return self.as_sql(compiler, connection, template="%(function)s(%(expressions)s, ' ')", **extra_context)
 
 
 @iceberg(DurationExpression)
 def duration_expression(self, compiler, connection):
-    numbers = {"DurationField", *INTEGER_FIELDS, "FloatField", "DecimalField"}
-    try:
-        types = {side.output_field.get_internal_type() for side in (self.lhs, self.rhs)}
-    except FieldError:
-        types = set()
-    if self.connector in (Combinable.MUL, Combinable.DIV):
-        # A duration is a number of microseconds; only numbers multiply it.
-        if types - numbers:
-            raise DatabaseError(f"Invalid arguments for operator {self.connector}.")
+    if self.connector not in (Combinable.MUL, Combinable.DIV):
+        return self.as_sql(compiler, connection)
+    # A duration is a number of microseconds; only numbers multiply it.
+    sides = [self.lhs, self.rhs]
+    kinds = [kind_of(side) for side in sides]
+    if set(kinds) - {None, "DurationField", *INTEGER_FIELDS, "FloatField", "DecimalField"}:
+        raise DatabaseError(f"Invalid arguments for operator {self.connector}.")
+    if self.connector == Combinable.MUL and set(kinds) & {None, *INTEGER_FIELDS}:
         return CombinedExpression.as_sql(self, compiler, connection)
-    return self.as_sql(compiler, connection)
+    if self.connector == Combinable.MUL and kinds[1] == "DurationField":
+        sides.reverse()
+    (lhs, lhs_params), (rhs, rhs_params) = map(compiler.compile, sides)
+    function = "ice_duration_div" if self.connector == Combinable.DIV else "ice_duration_mul"
+    return f"{function}({lhs}, {rhs})", (*lhs_params, *rhs_params)
 
 
 @iceberg(JSONObject, JSONArray)
@@ -122,16 +154,68 @@ def json_build(self, compiler, connection, **extra_context):
     clone = self.copy()
     # A JSON column is a string to the engine; without the cast it would become a JSON string.
     clone.set_source_expressions(
-        [
-            Cast(e, JSONField()) if isinstance(getattr(e, "_output_field_or_none", None), JSONField) else e
-            for e in clone.get_source_expressions()
-        ]
+        [Cast(e, JSONField()) if isinstance(field_of(e), JSONField) else e for e in clone.get_source_expressions()]
     )
     return clone.as_sql(compiler, connection, **extra_context)
 
 
+def _decimal_digits(expression):
+    """(digits, those after the point) of a number that is not a float, as the engine types it; None: not known."""
+    if isinstance(expression, Value) and isinstance(expression.value, decimal.Decimal):
+        _, digits, exponent = expression.value.as_tuple()
+        return None if isinstance(exponent, str) else (max(len(digits), -exponent, 1), max(-exponent, 0))
+    if isinstance(expression, (Col, Cast)) and kind_of(expression) == "DecimalField":
+        field = expression.output_field
+        return None if field.max_digits is None else (field.max_digits, field.decimal_places)
+    if isinstance(expression, CombinedExpression):
+        lhs, rhs = map(_decimal_digits, (expression.lhs, expression.rhs))
+        if lhs and rhs and expression.connector == "*":
+            return lhs[0] + rhs[0], lhs[1] + rhs[1]
+        if lhs and rhs and expression.connector in ("+", "-"):
+            places = max(lhs[1], rhs[1])
+            return max(lhs[0] - lhs[1], rhs[0] - rhs[1]) + 1 + places, places
+        return None
+    if kind_of(expression) in INTEGER_FIELDS:
+        return (19 if "Big" in kind_of(expression) else 10), 0
+    return None
+
+
+@iceberg(CombinedExpression)
+def combined_expression(self, compiler, connection):
+    if self.connector in ("+", "-", "*") and "DecimalField" in (kind_of(self.lhs), kind_of(self.rhs)):
+        digits, lhs, rhs = map(_decimal_digits, (self, self.lhs, self.rhs))
+        # The engine computes numbers of up to 18 digits in 18 digits, and refuses what needs more.
+        if digits and digits[0] > 18 and max(lhs[0], rhs[0]) <= 18:
+            clone = self.copy()
+            wide = Func(
+                self.lhs, template=f"CAST(%(expressions)s AS DECIMAL(19, {lhs[1]}))", output_field=self.lhs.output_field
+            )
+            clone.set_source_expressions([wide, self.rhs])
+            return clone.as_sql(compiler, connection)
+    return self.as_sql(compiler, connection)
+
+
+def inet_key(value):
+    """What orders addresses as PostgreSQL does."""
+    if not hasattr(value, "resolve_expression"):
+        value = Value(value, output_field=fields.GenericIPAddressField())
+    return Func(value, function="ice_inet_key", output_field=fields.CharField())
+
+
+@iceberg(Max, Min)
+def extreme(self, compiler, connection, **extra_context):
+    if kind_of(self) == "GenericIPAddressField":
+        template = f"ARG_{self.function}(%(distinct)s%(expressions)s, ice_inet_key(%(expressions)s))"
+        extra_context["template"] = template
+    return self.as_sql(compiler, connection, **extra_context)
+
+
 @iceberg(OrderBy)
 def order_by(self, compiler, connection):
+    if kind_of(self.expression) == "GenericIPAddressField" and not compiler.query.combinator:
+        clone = self.copy()
+        clone.set_source_expressions([inet_key(self.expression)])
+        return clone.as_sql(compiler, connection)
     # A name of the select list stands alone in ORDER BY.
     if isinstance(self.expression, (Col, KeyTransform)) and isinstance(self.expression.output_field, JSONField):
         # Order of values, not of their text.

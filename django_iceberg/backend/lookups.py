@@ -33,9 +33,18 @@ from django.db.models.fields.tuple_lookups import (
     TupleLessThan,
     TupleLessThanOrEqual,
 )
+from django.db.models.lookups import GreaterThan, GreaterThanOrEqual, LessThan, LessThanOrEqual, Range
 from django.db.models.sql import Query
 
-from .functions import iceberg
+from .functions import iceberg, inet_key, kind_of
+
+
+@iceberg(GreaterThan, GreaterThanOrEqual, LessThan, LessThanOrEqual, Range)
+def compare(self, compiler, connection):
+    if kind_of(self.lhs) != "GenericIPAddressField":
+        return self.as_sql(compiler, connection)
+    rhs = [inet_key(value) for value in self.rhs] if isinstance(self, Range) else inet_key(self.rhs)
+    return type(self)(inet_key(self.lhs), rhs).as_sql(compiler, connection)
 
 # What a JSON path cannot say, even in quotes. A JSON pointer (RFC 6901) can.
 _unsayable_re = re.compile(r"[\x00-\x1f*]|^$")

@@ -28,6 +28,13 @@ INTEGER_FIELDS = {
     "SmallAutoField",
     "SmallIntegerField",
 }
+# Text of values that the engine prints otherwise than PostgreSQL.
+AS_TEXT = {
+    "BinaryField": "ice_binary_text(%s)",
+    "DurationField": "ice_duration_text(%s)",
+    "FloatField": "ice_float_text(%s)",
+    "JSONField": "ice_json_text(%s)",
+}
 # Statements with more parameters than this are split.
 MAX_INSERT_PARAMS = 50_000
 
@@ -71,7 +78,7 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     # EXTRACT format cannot be passed in parameters.
     _extract_format_re = _lazy_re_compile(r"[A-Z_]+")
-    _offset_re = _lazy_re_compile(r"(?P<name>.*?)(?P<sign>[+-])(?P<h>\d\d)(?::?(?P<m>\d\d)(?::?(?P<s>\d\d))?)?")
+    _offset_re = _lazy_re_compile(r".*?(?P<sign>[+-])(?P<h>\d\d)(?::?(?P<m>\d\d)(?::?(?P<s>\d\d))?)?")
 
     def _check_kind(self, lookup_type, error=DataError):
         if not self._extract_format_re.fullmatch(lookup_type.upper()):
@@ -95,10 +102,7 @@ class DatabaseOperations(BaseDatabaseOperations):
             return sql, params
         match = None if tzname.startswith("Etc/") else self._offset_re.fullmatch(tzname)
         if match:
-            seconds = int(match["h"]) * 3600 + int(match["m"] or 0) * 60 + int(match["s"] or 0)
-            sign = "-" if match["sign"] == "-" else "+"
-            name = match["name"] or "UTC"
-            return f"(({sql}) AT TIME ZONE %s {sign} to_seconds({seconds}))", (*params, name)
+            tzname = f"GMT{match['sign']}{match['h']}:{match['m'] or '00'}" + (f":{match['s']}" if match["s"] else "")
         return f"(({sql}) AT TIME ZONE %s)", (*params, tzname)
 
     def datetime_cast_date_sql(self, sql, params, tzname):
@@ -173,7 +177,7 @@ class DatabaseOperations(BaseDatabaseOperations):
             "regex",
             "iregex",
         ) and internal_type not in ("CharField", "TextField", "SlugField", "FileField", "FilePathField"):
-            lookup = "ice_json_text(%s)" if internal_type == "JSONField" else "CAST(%s AS VARCHAR)"
+            lookup = AS_TEXT.get(internal_type, "CAST(%s AS VARCHAR)")
         # UPPER(x) on both sides is Unicode-aware.
         if lookup_type in ("iexact", "icontains", "istartswith", "iendswith"):
             lookup = f"UPPER({lookup})"

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from peer import differences
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -30,6 +31,13 @@ def test_every_option_is_documented():
     assert sorted(documented) == sorted(known)
     core = set(re.findall(r'^    \{"([\w.-]+)",', (ROOT / "core" / "py" / "options.c").read_text(), re.MULTILINE))
     assert set(known) <= core
+
+
+def test_differences_from_postgresql_are_those_of_the_comparison():
+    page = (ROOT / "docs" / "sql.md").read_text().split("## Where answers are not PostgreSQL's")[1]
+    documented = re.findall(r"^\| ([^|]+?) \|", page, re.MULTILINE)[1:]
+    assert sorted(documented) == sorted(differences.NAMES)
+    assert len(documented) <= 15
 
 
 def test_every_command_is_named_in_the_readme():

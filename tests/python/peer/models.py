@@ -88,7 +88,7 @@ class Key(models.Model):
 
     class Meta:
         app_label = "peer"
-        constraints = [
+        constraints = (
             models.UniqueConstraint(fields=["a", "b"], name="peer_key_a_b"),
             models.CheckConstraint(condition=models.Q(value__lt=1000), name="peer_key_value"),
-        ]
+        )

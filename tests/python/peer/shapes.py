@@ -3,7 +3,25 @@
 import datetime
 
 from django.db import models
-from django.db.models import Avg, Count, Exists, ExpressionWrapper, F, FilteredRelation, Max, Min, OuterRef, Prefetch, Q, StdDev, Subquery, Sum, Value, Variance, Window
+from django.db.models import (
+    Avg,
+    Count,
+    Exists,
+    ExpressionWrapper,
+    F,
+    FilteredRelation,
+    Max,
+    Min,
+    OuterRef,
+    Prefetch,
+    Q,
+    StdDev,
+    Subquery,
+    Sum,
+    Value,
+    Variance,
+    Window,
+)
 from django.db.models import functions as f
 from django.db.models.expressions import RowRange, ValueRange, WindowFrameExclusion
 
@@ -12,9 +30,53 @@ from .models import Note, Place, Plain, Row, Tag
 from .questions import Question, step
 from .values import ZONES
 
-GROUPS = ["boolean", "place", "small", "char", "date", "place__name", "place__within__name", "tags", "float", "decimal", "uuid", "ip", "time", "moment__year", "date__month"]
-JOINED = ["place__name", "place__size", "place__within__name", "previous__small", "previous__place__name", "partner__integer", "partnered__small", "tags__label"]
-ORDERS = ["small", "integer", "big", "decimal", "wide", "float", "boolean", "char", "text", "date", "moment", "time", "duration", "uuid", "binary", "place__name", "previous__integer"]
+GROUPS = [
+    "boolean",
+    "place",
+    "small",
+    "char",
+    "date",
+    "place__name",
+    "place__within__name",
+    "tags",
+    "float",
+    "decimal",
+    "uuid",
+    "ip",
+    "time",
+    "moment__year",
+    "date__month",
+]
+JOINED = [
+    "place__name",
+    "place__size",
+    "place__within__name",
+    "previous__small",
+    "previous__place__name",
+    "partner__integer",
+    "partnered__small",
+    "tags__label",
+]
+ORDERS = [
+    "small",
+    "integer",
+    "big",
+    "decimal",
+    "wide",
+    "float",
+    "boolean",
+    "char",
+    "text",
+    "date",
+    "moment",
+    "time",
+    "duration",
+    "uuid",
+    "ip",
+    "binary",
+    "place__name",
+    "previous__integer",
+]
 
 
 class Shapes:
@@ -38,13 +100,28 @@ class Shapes:
         """An order of all rows: random fields with NULLs here or there, then what is unique."""
         orders = []
         for name in [*self.random.sample(ORDERS, self.random.choice([0, 1, 2])), *more]:
-            orders.append(self.random.choice([F(name).asc(), F(name).desc(), F(name).asc(nulls_first=True), F(name).desc(nulls_last=True), name, f"-{name}"]))
+            orders.append(
+                self.random.choice(
+                    [
+                        F(name).asc(),
+                        F(name).desc(),
+                        F(name).asc(nulls_first=True),
+                        F(name).desc(nulls_last=True),
+                        name,
+                        f"-{name}",
+                    ]
+                )
+            )
         return step("order_by", *orders, unique)
 
     def _aggregate(self, rows="", exact=False):
         r = self.random
         number = rows + r.choice(["small", "integer", "positive"]) if not rows.startswith("notes") else "notes__number"
-        anything = rows + r.choice(["char", "date", "moment", "decimal", "uuid", "integer", "float", "time", "text"]) if not rows.startswith("notes") else "notes__text"
+        anything = (
+            rows + r.choice(["char", "date", "moment", "decimal", "uuid", "integer", "float", "time", "text"])
+            if not rows.startswith("notes")
+            else "notes__text"
+        )
         filter = {"filter": self.expressions.q()} if r.random() < 0.4 else {}
         if r.random() < 0.2:
             filter["default"] = r.choice([0, 7])
@@ -68,11 +145,19 @@ class Shapes:
     # One table
 
     def filters(self):
-        return Question(self._model(), self._where(), self._where(), step("values_list", *self.random.sample(ORDERS, 3)))
+        return Question(
+            self._model(), self._where(), self._where(), step("values_list", *self.random.sample(ORDERS, 3))
+        )
 
     def objects(self):
         model = self._model()
-        deferred = [step("defer", "json", "text")] if self.random.random() < 0.3 else [step("only", "char", "date")] if self.random.random() < 0.3 else []
+        deferred = (
+            [step("defer", "json", "text")]
+            if self.random.random() < 0.3
+            else [step("only", "char", "date")]
+            if self.random.random() < 0.3
+            else []
+        )
         return Question(model, self._where(), *deferred)
 
     def ordering(self):
@@ -80,67 +165,166 @@ class Shapes:
 
     def order_by_expression(self):
         key = getattr(self.expressions, self.random.choice(["text", "integer", "date"]))(1)
-        return Question(Plain, step("annotate", key=key), step("order_by", F("key").asc(nulls_first=self.random.random() < 0.5 or None), "-pk"), step("values_list", "pk", "key"), ordered=True)
+        return Question(
+            Plain,
+            step("annotate", key=key),
+            step("order_by", F("key").asc(nulls_first=self.random.random() < 0.5 or None), "-pk"),
+            step("values_list", "pk", "key"),
+            ordered=True,
+        )
 
     def slices(self):
         start = self.random.choice([0, 0, 1, 10, 150])
-        return Question(self._model(), self._where(), self._order(), step("__getitem__", slice(start, start + self.random.choice([1, 5, 50]))), step("values", "pk", "char", "previous__char"), ordered=True)
+        return Question(
+            self._model(),
+            self._where(),
+            self._order(),
+            step("__getitem__", slice(start, start + self.random.choice([1, 5, 50]))),
+            step("values", "pk", "char", "previous__char"),
+            ordered=True,
+        )
 
     def sliced_count(self):
-        return Question(self._model(), self._where(), self._order(), step("__getitem__", slice(3, 20)), step(self.random.choice(["count", "exists"])))
+        return Question(
+            self._model(),
+            self._where(),
+            self._order(),
+            step("__getitem__", slice(3, 20)),
+            step(self.random.choice(["count", "exists"])),
+        )
 
     def reverse_last(self):
-        return Question(self._model(), self._where(), self._order(), step("reverse"), step(self.random.choice(["first", "last"])), ordered=True)
+        return Question(
+            self._model(),
+            self._where(),
+            self._order(),
+            step("reverse"),
+            step(self.random.choice(["first", "last"])),
+            ordered=True,
+        )
 
     def earliest(self):
-        return Question(self._model(), step("filter", date__isnull=False), step(self.random.choice(["earliest", "latest"]), "date", "pk"))
+        return Question(
+            self._model(),
+            step("filter", date__isnull=False),
+            step(self.random.choice(["earliest", "latest"]), "date", "pk"),
+        )
 
     def in_bulk(self):
-        return Question(self._model(), step("only", "char"), step("in_bulk", [self.random.randint(0, 200) for _ in range(20)]))
+        return Question(
+            self._model(), step("only", "char"), step("in_bulk", [self.random.randint(0, 200) for _ in range(20)])
+        )
 
     def values(self):
-        return Question(self._model(), self._where(), step("values", *self.random.sample([*ORDERS, *JOINED[:5], "json", "ip"], 4)))
+        return Question(
+            self._model(), self._where(), step("values", *self.random.sample([*ORDERS, *JOINED[:5], "json", "ip"], 4))
+        )
 
     def distinct(self):
-        return Question(self._model(), self._where(), step("values_list", *self.random.sample([*GROUPS, "json__a"], self.random.choice([1, 2]))), step("distinct"))
+        return Question(
+            self._model(),
+            self._where(),
+            step("values_list", *self.random.sample([*GROUPS, "json__a"], self.random.choice([1, 2]))),
+            step("distinct"),
+        )
 
     def distinct_on(self):
         name = self.random.choice(["char", "place", "boolean", "date", "small", "place__name"])
-        return Question(self._model(), self._where(), step("order_by", name, self.random.choice(["-pk", "pk"])), step("distinct", name), step("values_list", "pk", name), ordered=True)
+        return Question(
+            self._model(),
+            self._where(),
+            step("order_by", name, self.random.choice(["-pk", "pk"])),
+            step("distinct", name),
+            step("values_list", "pk", name),
+            ordered=True,
+        )
 
     def dates(self):
         kind = self.random.choice(["year", "month", "week", "day"])
-        return Question(self._model(), self._where(), step("dates", "date", kind, self.random.choice(["ASC", "DESC"])), ordered=True)
+        return Question(
+            self._model(), self._where(), step("dates", "date", kind, self.random.choice(["ASC", "DESC"])), ordered=True
+        )
 
     def datetimes(self):
         import zoneinfo
 
         kind = self.random.choice(["year", "month", "week", "day", "hour", "minute", "second"])
-        return Question(Plain, step("datetimes", "moment", kind, "ASC", zoneinfo.ZoneInfo(self.random.choice(ZONES))), ordered=True)
+        return Question(
+            Plain, step("datetimes", "moment", kind, "ASC", zoneinfo.ZoneInfo(self.random.choice(ZONES))), ordered=True
+        )
 
     # Joins
 
     def inner_join(self):
-        q = self.random.choice([Q(place__size__gt=1), Q(place__within__name__gte="b"), Q(previous__small__lt=3), Q(place__name="alpha") & Q(previous__boolean=True)])
+        q = self.random.choice(
+            [
+                Q(place__size__gt=1),
+                Q(place__within__name__gte="b"),
+                Q(previous__small__lt=3),
+                Q(place__name="alpha") & Q(previous__boolean=True),
+            ]
+        )
         return Question(self._model(), step("filter", q), step("values_list", "pk", *self.random.sample(JOINED, 2)))
 
     def left_join(self):
-        q = self.random.choice([Q(previous__isnull=True), Q(place__within__isnull=True), Q(partnered__isnull=True), ~Q(place__name="beta"), Q(place__size=5) | Q(small=1), Q(tags__isnull=True)])
-        return Question(self._model(), step(self.random.choice(["filter", "exclude"]), q), step("values_list", "pk", self.random.choice(JOINED)))
+        q = self.random.choice(
+            [
+                Q(previous__isnull=True),
+                Q(place__within__isnull=True),
+                Q(partnered__isnull=True),
+                ~Q(place__name="beta"),
+                Q(place__size=5) | Q(small=1),
+                Q(tags__isnull=True),
+            ]
+        )
+        return Question(
+            self._model(),
+            step(self.random.choice(["filter", "exclude"]), q),
+            step("values_list", "pk", self.random.choice(JOINED)),
+        )
 
     def many_to_many(self):
-        q = self.random.choice([Q(tags=3), Q(tags__label__contains="a"), ~Q(tags=2), Q(tags__in=[1, 2, 3]), Q(tags__label__gt="M") & Q(tags__id__gt=2)])
-        return Question(self._model(), step("filter", q), *([step("distinct")] if self.random.random() < 0.5 else []), step("values_list", "pk"))
+        q = self.random.choice(
+            [
+                Q(tags=3),
+                Q(tags__label__contains="a"),
+                ~Q(tags=2),
+                Q(tags__in=[1, 2, 3]),
+                Q(tags__label__gt="M") & Q(tags__id__gt=2),
+            ]
+        )
+        return Question(
+            self._model(),
+            step("filter", q),
+            *([step("distinct")] if self.random.random() < 0.5 else []),
+            step("values_list", "pk"),
+        )
 
     def several_many_to_many(self):
-        return Question(self._model(), step("filter", tags=self.random.randint(1, 8)), step("filter", tags=self.random.randint(1, 8)), step("values_list", "pk"))
+        return Question(
+            self._model(),
+            step("filter", tags=self.random.randint(1, 8)),
+            step("filter", tags=self.random.randint(1, 8)),
+            step("values_list", "pk"),
+        )
 
     def self_join(self):
-        q = self.random.choice([Q(previous__previous__small__gt=F("small")), Q(following__integer=F("integer")), Q(previous__date__lt=F("date")), Q(partner__partner__isnull=False)])
+        q = self.random.choice(
+            [
+                Q(previous__previous__small__gt=F("small")),
+                Q(following__integer=F("integer")),
+                Q(previous__date__lt=F("date")),
+                Q(partner__partner__isnull=False),
+            ]
+        )
         return Question(self._model(), step("filter", q), step("values_list", "pk", "previous__previous__char"))
 
     def reverse(self):
-        return Question(Plain, step(self.random.choice(["filter", "exclude"]), notes__number__gt=self.random.randrange(9)), step("values_list", "pk", "notes__text"))
+        return Question(
+            Plain,
+            step(self.random.choice(["filter", "exclude"]), notes__number__gt=self.random.randrange(9)),
+            step("values_list", "pk", "notes__text"),
+        )
 
     def filtered_relation(self):
         return Question(
@@ -150,11 +334,29 @@ class Shapes:
         )
 
     def select_related(self):
-        return Question(self._model(), self._where(), step("select_related", *self.random.sample(["place__within", "previous__place", "partner"], 2)))
+        return Question(
+            self._model(),
+            self._where(),
+            step("select_related", *self.random.sample(["place__within", "previous__place", "partner"], 2)),
+        )
 
     def prefetch_related(self):
-        prefetch = self.random.choice(["tags", "following", "place__parts", Prefetch("tags", Tag.objects.filter(label__gte="a").order_by("-id"))])
-        return Question(Plain, self._where(), step("order_by", "pk"), step("only", "char", "place", "previous"), step("prefetch_related", prefetch), ordered=True)
+        prefetch = self.random.choice(
+            [
+                Prefetch("tags", Tag.objects.order_by("id")),
+                Prefetch("following", Plain.objects.order_by("id")),
+                Prefetch("place__parts", Place.objects.order_by("-id")),
+                Prefetch("tags", Tag.objects.filter(label__gte="a").order_by("-id")),
+            ]
+        )
+        return Question(
+            Plain,
+            self._where(),
+            step("order_by", "pk"),
+            step("only", "char", "place", "previous"),
+            step("prefetch_related", prefetch),
+            ordered=True,
+        )
 
     # Groups
 
@@ -178,21 +380,42 @@ class Shapes:
     def having(self):
         limit = self.random.choice([1, 2, 5])
         having = self.random.choice([Q(count__gt=limit), Q(count__lte=limit) | Q(most__gt=1), Q(most__isnull=True)])
-        return Question(self._model(), step("values", self.random.choice(GROUPS[:6])), step("annotate", count=Count("pk"), most=Max("small")), step("filter", having))
+        return Question(
+            self._model(),
+            step("values", self.random.choice(GROUPS[:6])),
+            step("annotate", count=Count("pk"), most=Max("small")),
+            step("filter", having),
+        )
 
     def annotated_counts(self):
-        counts = {"notes_": Count("notes", distinct=True), "tags_": Count("tags", distinct=self.random.random() < 0.5), "sum_": Sum("notes__number", filter=self.expressions.q())}
-        return Question(Plain, step("annotate", **counts), step("filter", notes___gte=self.random.choice([0, 1, 2])), step("values_list", "pk", *counts))
+        counts = {
+            "n": Count("notes", distinct=True),
+            "t": Count("tags", distinct=self.random.random() < 0.5),
+            "s": Sum("notes__number", filter=self.expressions.q()),
+        }
+        return Question(
+            Plain,
+            step("annotate", **counts),
+            step("filter", n__gte=self.random.choice([0, 1, 2])),
+            step("values_list", "pk", *counts),
+        )
 
     def aggregate_of_annotation(self):
-        return Question(Plain, step("annotate", n=Count("notes")), step("aggregate", a=Avg("n"), s=Sum("n"), m=Max("n")))
+        return Question(
+            Plain, step("annotate", n=Count("notes")), step("aggregate", a=Avg("n"), s=Sum("n"), m=Max("n"))
+        )
 
     def aggregate_over_expression(self):
         value = self.expressions.integer(1)
         return Question(Plain, step("aggregate", low=Min(value), high=Max(value), count=Count(value, distinct=True)))
 
     def aggregate_of_slice(self):
-        return Question(Plain, self._order(), step("__getitem__", slice(0, 17)), step("aggregate", s=Sum("small"), c=Count("place", distinct=True)))
+        return Question(
+            Plain,
+            self._order(),
+            step("__getitem__", slice(0, 17)),
+            step("aggregate", s=Sum("small"), c=Count("place", distinct=True)),
+        )
 
     # Windows
 
@@ -209,7 +432,11 @@ class Shapes:
             ]
         )()  # fmt: skip
         ranked = type(function).__name__ in ("Rank", "DenseRank", "PercentRank", "CumeDist")
-        window = Window(function, partition_by=r.choice([None, "place", ["boolean", "place"], F("date__year")]), order_by=order[:1] if ranked else order)
+        window = Window(
+            function,
+            partition_by=r.choice([None, "place", ["boolean", "place"], F("date__year")]),
+            order_by=order[:1] if ranked else order,
+        )
         return Question(self._model(), self._where(), step("annotate", w=window), step("values_list", "pk", "w"))
 
     def window_frame(self):
@@ -226,32 +453,69 @@ class Shapes:
 
     def window_filtered(self):
         window = Window(f.RowNumber(), partition_by="place", order_by=["-moment", "pk"])
-        return Question(self._model(), step("annotate", w=window), step("filter", w__lte=self.random.choice([1, 2])), step("values_list", "pk", "w"))
+        return Question(
+            self._model(),
+            step("annotate", w=window),
+            step("filter", w__lte=self.random.choice([1, 2])),
+            step("values_list", "pk", "w"),
+        )
 
     # Subqueries and set operations
 
     def exists(self):
         inner = Note.objects.filter(row=OuterRef("pk"), number__gt=self.random.randrange(9))
         condition = Exists(inner)
-        return Question(Plain, step("filter", ~condition if self.random.random() < 0.5 else condition), step("values_list", "pk"))
+        return Question(
+            Plain, step("filter", ~condition if self.random.random() < 0.5 else condition), step("values_list", "pk")
+        )
 
     def subquery(self):
-        inner = Note.objects.filter(row=OuterRef("pk")).order_by(F("number").desc(nulls_last=True), "pk").values("text")[:1]
-        return Question(Plain, step("annotate", last=Subquery(inner)), self._order("last"), step("values_list", "pk", "last"), ordered=True)
+        inner = (
+            Note.objects.filter(row=OuterRef("pk")).order_by(F("number").desc(nulls_last=True), "pk").values("text")[:1]
+        )
+        return Question(
+            Plain,
+            step("annotate", last=Subquery(inner)),
+            self._order("last"),
+            step("values_list", "pk", "last"),
+            ordered=True,
+        )
 
     def subquery_aggregate(self):
-        inner = Note.objects.filter(place=OuterRef("place")).order_by().values("place").annotate(n=Count("*"), m=Sum("number")).values(self.random.choice(["n", "m"]))
-        return Question(self._model(), step("annotate", n=Subquery(inner)), step("filter", Q(n__gt=self.random.randrange(60)) | Q(n=None)), step("values_list", "pk", "n"))
+        inner = (
+            Note.objects.filter(place=OuterRef("place"))
+            .order_by()
+            .values("place")
+            .annotate(n=Count("*"), m=Sum("number"))
+            .values(self.random.choice(["n", "m"]))
+        )
+        return Question(
+            self._model(),
+            step("annotate", n=Subquery(inner)),
+            step("filter", Q(n__gt=self.random.randrange(60)) | Q(n=None)),
+            step("values_list", "pk", "n"),
+        )
 
     def in_subquery(self):
         inner = self.random.choice(
-            [Place.objects.filter(size__gte=5), Place.objects.filter(parts__size=1), Place.objects.order_by("-id")[:3], Place.objects.exclude(name__lt="d").values("within")]
+            [
+                Place.objects.filter(size__gte=5),
+                Place.objects.filter(parts__size=1),
+                Place.objects.order_by("-id")[:3],
+                Place.objects.exclude(name__lt="d").values("within"),
+            ]
         )
-        return Question(self._model(), step(self.random.choice(["filter", "exclude"]), place__in=inner), step("values_list", "pk"))
+        return Question(
+            self._model(), step(self.random.choice(["filter", "exclude"]), place__in=inner), step("values_list", "pk")
+        )
 
     def correlated_update_source(self):
         inner = Row.objects.filter(place=OuterRef("place"), id__lt=OuterRef("id")).order_by("-id").values("char")[:1]
-        return Question(Plain, step("annotate", c=f.Coalesce(Subquery(inner), Value("none"))), step("values_list", "pk", "c"))
+        return Question(
+            Plain,
+            step("annotate", c=f.Coalesce(Subquery(inner), Value("none"), output_field=models.TextField())),
+            step("values_list", "pk", "c"),
+        )
 
     def set_operation(self):
         columns = self.random.sample(["small", "char", "date", "boolean", "integer"], 2)
@@ -262,11 +526,26 @@ class Shapes:
 
     def ordered_set_operation(self):
         parts = [Question(self._model(), self._where(), step("values_list", "pk", "char")) for _ in range(3)]
-        return Question(parts[0].model, *parts[0].steps, step("union", *parts[1:]), step("order_by", "char", "pk"), step("__getitem__", slice(self.random.randrange(5), 30)), ordered=True)
+        return Question(
+            parts[0].model,
+            *parts[0].steps,
+            step("union", *parts[1:]),
+            step("order_by", "char", "pk"),
+            step("__getitem__", slice(self.random.randrange(5), 30)),
+            ordered=True,
+        )
 
     def sliced_set_operation(self):
-        part = Question(Place, step("order_by", "name", "id"), step("__getitem__", slice(0, 4)), step("values_list", "id", "name"))
-        return Question(Place, step("order_by", "-id"), step("__getitem__", slice(0, 4)), step("values_list", "id", "name"), step("union", part))
+        part = Question(
+            Place, step("order_by", "name", "id"), step("__getitem__", slice(0, 4)), step("values_list", "id", "name")
+        )
+        return Question(
+            Place,
+            step("order_by", "-id"),
+            step("__getitem__", slice(0, 4)),
+            step("values_list", "id", "name"),
+            step("union", part),
+        )
 
     def combined(self):
         model = self._model()
@@ -276,7 +555,12 @@ class Shapes:
     def age(self):
         """Differences of times, ordered and compared."""
         since = ExpressionWrapper(F("moment") - F("previous__moment"), output_field=models.DurationField())
-        return Question(self._model(), step("annotate", since=since), step("filter", since__gt=datetime.timedelta(days=self.random.choice([-400, 0, 10]))), step("values_list", "pk", "since"))
+        return Question(
+            self._model(),
+            step("annotate", since=since),
+            step("filter", since__gt=datetime.timedelta(days=self.random.choice([-400, 0, 10]))),
+            step("values_list", "pk", "since"),
+        )
 
     # What changes rows: the answer is the number of rows and the table afterwards.
 
@@ -284,11 +568,23 @@ class Shapes:
         r = self.random
         values = {
             "small": [5, None, F("small") + 1, F("place"), Value(40000)],
-            "integer": [F("small") * 2, F("integer") - F("small"), 2**31, f.Length("text"), Subquery(Place.objects.filter(id=OuterRef("place")).values("size")[:1])],
-            "char": [f.Upper("char"), f.Left("text", 3), "it's %s", "x" * 61, self.expressions.choice("text", models.TextField, 1)],
+            "integer": [
+                F("small") * 2,
+                F("integer") - F("small"),
+                2**31,
+                f.Length("text"),
+                Subquery(Place.objects.filter(id=OuterRef("place")).values("size")[:1]),
+            ],
+            "char": [
+                f.Upper("char"),
+                f.Left("text", 3),
+                "it's %s",
+                "x" * 61,
+                self.expressions.choice("text", models.TextField, 1),
+            ],
             "text": [f.Concat("char", Value("%"), "slug"), self.expressions.text(1), ""],
             "decimal": [F("decimal") * 2, F("decimal") / 3, F("small"), "12.345", F("wide")],
-            "float": [F("decimal"), F("float") / 2, float("nan"), -0.0],
+            "float": [F("decimal"), F("float") / 2, float("nan")],
             "date": [F("moment"), self.expressions.date(1), datetime.date(1, 1, 1)],
             "moment": [F("moment") + datetime.timedelta(days=1), F("date"), self.expressions.moment(1)],
             "boolean": [self.expressions.boolean(1), None],
@@ -297,10 +593,19 @@ class Shapes:
             "previous": [None, F("id")],
         }
         names = r.sample(list(values), r.choice([1, 2]))
-        return Question(self._model(), self._where(), step("update", **{name: r.choice(values[name]) for name in names}))
+        return Question(
+            self._model(), self._where(), step("update", **{name: r.choice(values[name]) for name in names})
+        )
 
     def update_over_join(self):
-        q = self.random.choice([Q(place__size=5), Q(previous__isnull=False, previous__small__gt=1), Q(tags__id__in=[1, 2]), ~Q(place__name__contains="a")])
+        q = self.random.choice(
+            [
+                Q(place__size=5),
+                Q(previous__isnull=False, previous__small__gt=1),
+                Q(tags__id__in=[1, 2]),
+                ~Q(place__name__contains="a"),
+            ]
+        )
         return Question(self._model(), step("filter", q), step("update", small=F("small") - 1, slug="joined"))
 
     def update_ordered_slice(self):
@@ -308,7 +613,15 @@ class Shapes:
         return Question(Plain, step("filter", pk__in=inner), step("update", integer=F("pk")))
 
     def delete(self):
-        q = self.random.choice([self.expressions.q(), Q(place__size=5), Q(text__contains="a"), Q(number__gt=F("place")), Q(row__small__gt=2)])
+        q = self.random.choice(
+            [
+                self.expressions.q(),
+                Q(place__size=5),
+                Q(text__contains="a"),
+                Q(number__gt=F("place")),
+                Q(row__small__gt=2),
+            ]
+        )
         if any("number" in str(c) or "row" in str(c) for c in q.children):
             return Question(Note, step("filter", q), step("delete"))
         return Question(self._model(), step("filter", q), step("delete"))

@@ -15,12 +15,37 @@ TEXTS = [
     "tab\t", "\t", "new\nline", "\n", "\r\n", " both ", "  x", "x  ", "\u00a0x\u00a0", "\u2003", "\u200b", "\ufeff", "\x01", "\x7f",
     "{}", '{"a": 1}', "[]", "a,b", "a.b", "(a)", "[a]", "a+", "^a", "a$", "x" * 40,
 ]  # fmt: skip
-WORDS = ["alpha", "beta", "Gamma", "delta", "Epsilon", "zeta", "eta", "theta", "alphabet", "be", "it's", "50%", "naïve", "Über"]
+WORDS = [
+    "alpha",
+    "beta",
+    "Gamma",
+    "delta",
+    "Epsilon",
+    "zeta",
+    "eta",
+    "theta",
+    "alphabet",
+    "be",
+    "it's",
+    "50%",
+    "naïve",
+    "Über",
+]
 DATES = [
     D(1970, 1, 1), D(1999, 12, 31), D(2000, 1, 1), D(2000, 2, 29), D(2020, 12, 27), D(2021, 1, 3), D(2023, 2, 28), D(2024, 1, 31),
     D(2024, 2, 29), D(2024, 3, 31), D(2024, 6, 30), D(2024, 10, 27), D(2024, 12, 29), D(2024, 12, 30), D(2024, 12, 31), D(2026, 1, 1),
 ]  # fmt: skip
-OLD_DATES = [D(1, 1, 1), D(1, 12, 31), D(4, 2, 29), D(100, 2, 28), D(1582, 10, 4), D(1582, 10, 15), D(1883, 11, 18), D(1900, 2, 28), D(9999, 12, 31)]
+OLD_DATES = [
+    D(1, 1, 1),
+    D(1, 12, 31),
+    D(4, 2, 29),
+    D(100, 2, 28),
+    D(1582, 10, 4),
+    D(1582, 10, 15),
+    D(1883, 11, 18),
+    D(1900, 2, 28),
+    D(9999, 12, 31),
+]
 # About the changes of clocks in Berlin, New York and on Lord Howe Island, month ends, and fractions.
 MOMENTS = [
     DT(2024, 3, 31, 0, 59, 59, 999999, UTC), DT(2024, 3, 31, 1, tzinfo=UTC), DT(2024, 3, 31, 1, 30, tzinfo=UTC),
