@@ -12,8 +12,11 @@ from .values import EXTREME, FIELDS, TEXTS, ZONES
 WANTED = 20
 TEXT_LOOKUPS = {"contains", "icontains", "startswith", "istartswith", "endswith", "iendswith", "iexact"}
 RELATED = {"id": range(-1, 170), "place": range(14), "previous": range(1, 161), "partner": range(1, 161)}
-# Regular expressions, and comparisons of JSON, are not PostgreSQL's yet.
-LEFT_OUT = {"regex", "iregex"}
+PATTERNS = [
+    "a", "^a", "a$", "^.{2}$", "[a-z]+", r"\d", "^$", "é", "(a|b)", "a*b", r"\.", "[^a]", r"(.)\1", "ß", "σ", r"\s", r"^\w+$", "^[[:alpha:]]+$", r"\yA", r"\mab", r"[[:<:]]a",
+    "(?i)ABC", "%", "'", r"\\", "^-", r"^\d{4}-0[1-3]", "[0-9]+$", "t(?=r)", "^(?!a)", "x{3,}", "[Aa]b?c", "(", "a{2", "[z-a]", "*",
+]  # fmt: skip
+# Comparisons of JSON are not PostgreSQL's yet.
 LEFT_OUT_OF_JSON = {
     "lt",
     "lte",
@@ -58,7 +61,7 @@ def combinations():
     found = []
     for name in (*FIELDS, *RELATED):
         for lookup, cls in Row._meta.get_field(name).get_lookups().items():
-            if lookup in LEFT_OUT or (name == "json" and lookup in LEFT_OUT_OF_JSON):
+            if name == "json" and lookup in LEFT_OUT_OF_JSON | {"regex", "iregex"}:
                 continue
             if issubclass(cls, Transform):
                 found += [(name, f"{lookup}__{c}") for c in ("exact", "gt", "gte", "lt", "lte", "in")]
@@ -94,6 +97,8 @@ class Lookups:
         if lookup in ("in", "range"):
             count = 2 if lookup == "range" else r.choice([0, 1, 2, 3, 8])
             return [self.one(field) for _ in range(count)]
+        if lookup in ("regex", "iregex"):
+            return self.random.choice(PATTERNS)
         if lookup in TEXT_LOOKUPS and not (field == "json" and lookup == "contains"):
             if lookup == "iexact":
                 text = self.value(field)

@@ -582,7 +582,7 @@ class Shapes:
                 "x" * 61,
                 self.expressions.choice("text", models.TextField, 1),
             ],
-            "text": [f.Concat("char", Value("%"), "slug"), self.expressions.text(1), ""],
+            "text": [f.Concat("text", Value("%", models.TextField())), self.expressions.text(1), ""],
             "decimal": [F("decimal") * 2, F("decimal") / 3, F("small"), "12.345", F("wide")],
             "float": [F("decimal"), F("float") / 2, float("nan")],
             "date": [F("moment"), self.expressions.date(1), datetime.date(1, 1, 1)],
