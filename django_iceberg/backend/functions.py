@@ -195,11 +195,14 @@ def combined_expression(self, compiler, connection):
     return self.as_sql(compiler, connection)
 
 
-def inet_key(value):
+def inet_key(expression):
     """What orders addresses as PostgreSQL does."""
-    if not hasattr(value, "resolve_expression"):
-        value = Value(value, output_field=fields.GenericIPAddressField())
-    return Func(value, function="ice_inet_key", output_field=fields.CharField())
+    return Func(expression, function="ice_inet_key", output_field=fields.CharField())
+
+
+def json_key(expression):
+    """What orders JSON as PostgreSQL does, and is equal where it is."""
+    return Func(expression, function="ice_json_key", output_field=fields.BinaryField())
 
 
 @iceberg(Max, Min)

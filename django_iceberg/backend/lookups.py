@@ -9,7 +9,8 @@ import itertools
 import json
 import re
 
-from django.db.models.expressions import RawSQL
+from django.db.models.expressions import RawSQL, Value
+from django.db.models.fields import TextField
 from django.db.models.fields.json import (
     ContainedBy,
     DataContains,
@@ -33,18 +34,31 @@ from django.db.models.fields.tuple_lookups import (
     TupleLessThan,
     TupleLessThanOrEqual,
 )
-from django.db.models.lookups import GreaterThan, GreaterThanOrEqual, LessThan, LessThanOrEqual, Range
+from django.db.models.lookups import GreaterThan, GreaterThanOrEqual, In, LessThan, LessThanOrEqual, Range
 from django.db.models.sql import Query
 
-from .functions import iceberg, inet_key, kind_of
+from .functions import field_of, iceberg, inet_key, json_key
 
 
-@iceberg(GreaterThan, GreaterThanOrEqual, LessThan, LessThanOrEqual, Range)
+@iceberg(GreaterThan, GreaterThanOrEqual, In, LessThan, LessThanOrEqual, Range)
 def compare(self, compiler, connection):
-    if kind_of(self.lhs) != "GenericIPAddressField":
+    """By what orders the values, where the engine has them as text."""
+    field = field_of(self.lhs)
+    kind = None if field is None else field.get_internal_type()
+    if kind not in ("GenericIPAddressField", "JSONField") or isinstance(self.rhs, Query):
         return self.as_sql(compiler, connection)
-    rhs = [inet_key(value) for value in self.rhs] if isinstance(self, Range) else inet_key(self.rhs)
-    return type(self)(inet_key(self.lhs), rhs).as_sql(compiler, connection)
+    function = inet_key if kind == "GenericIPAddressField" else json_key
+
+    def key(value):
+        if not hasattr(value, "resolve_expression"):
+            # As text: JSON values that Python takes for equal may not be.
+            value = Value(field.get_db_prep_value(value, connection), output_field=TextField())
+        return function(value)
+
+    several = isinstance(self, (In, Range))
+    rhs = [key(value) for value in self.rhs if value is not None] if several else key(self.rhs)
+    return type(self)(key(self.lhs), rhs).as_sql(compiler, connection)
+
 
 # What a JSON path cannot say, even in quotes. A JSON pointer (RFC 6901) can.
 _unsayable_re = re.compile(r"[\x00-\x1f*]|^$")

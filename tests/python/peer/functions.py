@@ -216,6 +216,7 @@ class Expressions:
             "ip",
             "char",
             "text",
+            "json",
             "duration",
         )
 
