@@ -302,6 +302,15 @@ void ice__params_free(ice_engine_conn *c, duck_value *values, size_t n)
     free(values);
 }
 
+/* An integer is `integer` where it fits, as a literal is: arithmetic overflows where PostgreSQL's does. */
+static ice_value as_literal(const ice_value *v)
+{
+    ice_value out = *v;
+    if (!v->null && v->kind == ICE_T_LONG && v->i >= INT32_MIN && v->i <= INT32_MAX)
+        out.kind = ICE_T_INT;
+    return out;
+}
+
 ice_code ice__params(ice_engine_conn *c, const ice_value *params, size_t n, duck_value **out, ice_error *err)
 {
     *out = NULL;
@@ -311,7 +320,8 @@ ice_code ice__params(ice_engine_conn *c, const ice_value *params, size_t n, duck
     if (!values)
         return ice_fail_nomem(err);
     for (size_t i = 0; i < n; i++) {
-        ice_code rc = ice__value_to_duck(c->engine, &params[i], &values[i], err);
+        ice_value v = as_literal(&params[i]);
+        ice_code rc = ice__value_to_duck(c->engine, &v, &values[i], err);
         if (rc != ICE_OK) {
             ice_error_prefix(err, "parameter %zu: ", i + 1);
             ice__params_free(c, values, n);

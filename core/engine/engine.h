@@ -91,8 +91,8 @@ void ice_engine_disconnect(ice_engine_conn *c);
 /* Ends the running statement with ICE_CANCELED; from any thread. */
 void ice_engine_interrupt(ice_engine_conn *c);
 
-/* Runs one statement. Parameters are $1..$n (nparams values, typed by their kind; a NULL of kind NONE is
- * untyped). Statements with parse trees are cached by text inside the connection (a small LRU), plans never.
+/* Runs one statement. Parameters are $1..$n (nparams values, typed by their kind, but a LONG that fits is an
+ * INTEGER; a NULL of kind NONE is untyped). Statements with parse trees are cached by text inside the connection (a small LRU), plans never.
  * Errors of DuckDB become codes: parser -> SYNTAX, catalog/binder -> NO_TABLE / NO_COLUMN / SYNTAX,
  * conversion -> BAD_VALUE, out of range -> RANGE, division -> DIV_ZERO, interrupt -> CANCELED, out of memory
  * -> NOMEM, anything else ENGINE; an error that a resolver or source callback gave comes back as it was. */

@@ -110,10 +110,7 @@ static int create(ice_engine *e, const ice_value *v, duck_value *out, duck_error
     switch ((ice_kind)v->kind) {
     case ICE_T_BOOL: return d->value_create_bool(f, v->b, out, de);
     case ICE_T_INT: return d->value_create_int(f, (int32_t)v->i, out, de);
-    case ICE_T_LONG: /* a parameter; small ones are `integer`, as literals are, for the overflows of arithmetic */
-        if (v->i >= INT32_MIN && v->i <= INT32_MAX)
-            return d->value_create_int(f, (int32_t)v->i, out, de);
-        return d->value_create_bigint(f, v->i, out, de);
+    case ICE_T_LONG: return d->value_create_bigint(f, v->i, out, de);
     case ICE_T_FLOAT: return d->value_create_float(f, (float)v->d, out, de);
     case ICE_T_DOUBLE: return d->value_create_double(f, v->d, out, de);
     case ICE_T_DECIMAL: return create_decimal(e, v, out, de);

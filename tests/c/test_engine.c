@@ -371,6 +371,11 @@ static void parameters(void **s)
     }
     ice_result_close(r);
     ice_value two[] = {long_value(41), ICE_NULL};
+    /* as a literal would be */
+    assert_string_equal(text_of("SELECT typeof($1)", two, 1), "INTEGER");
+    assert_string_equal(text_of("SELECT typeof($1)", &p[2], 1), "BIGINT");
+    ice_value most = long_value(INT32_MAX);
+    assert_int_equal(ice_engine_run(conn, ice_str_c("SELECT $1 + 1"), &most, 1, &r, &err), ICE_RANGE);
     assert_string_equal(text_of("SELECT $1 + 1, coalesce($2, 7)", two, 2), "42|7");
     assert_string_equal(text_of("SELECT count(*) FROM numbers WHERE id < $1", two, 1), "41");
     assert_string_equal(text_of("SELECT count(*) FROM numbers WHERE id = $1", &two[1], 1), "0");
