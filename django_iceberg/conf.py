@@ -43,6 +43,19 @@ TEST_KEYS = OUR_KEYS | {
     "SERIALIZE",
 }
 
+
+class Size:
+    """Kind of an option: a number of bytes, or text: "64 MB", "1GiB" (units are powers of 1024), "50%" of memory."""
+
+    pattern = re.compile(r"\s*\d+(\.\d+)?\s*([kmgt]?(i?b)?|%)\s*", re.IGNORECASE)
+
+    @classmethod
+    def accepts(cls, value):
+        if isinstance(value, str):
+            return cls.pattern.fullmatch(value) is not None
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 # OPTIONS of our own. name: (kind, default, meaning)
 CORE_OPTIONS = {
     "flush.interval-ms": (
@@ -50,16 +63,21 @@ CORE_OPTIONS = {
         60_000,
         "age in ms at which committed rows are published as Iceberg snapshots",
     ),
-    "flush.bytes": (int, 67_108_864, "size in bytes of unpublished rows that starts a flush"),
+    "flush.bytes": (Size, 67_108_864, "size of unpublished rows that starts a flush: bytes, or '64 MB'"),
     "flush.background": (bool, True, "publish by age and size without being asked"),
     "bulk.rows": (int, 100_000, "new rows of a table in a transaction that are written as a file; 0 never"),
-    "memory.budget": (str, None, "memory of this host for cache and engine: bytes, or '4GB', or '50%'"),
+    "orphans.grace-ms": (
+        int,
+        259_200_000,
+        "age in ms below which garbage collection leaves files that nothing names",
+    ),
+    "memory.budget": (Size, None, "memory of this host for cache and engine: bytes, or '4GB', or '50%'"),
     "threads": (int, None, "worker threads of the query engine on this host"),
     "durability": (str, "full", "'full': acknowledged once on stable storage; 'os': once written"),
     "isolation-level": (str, "read committed", "'read committed' or 'snapshot'"),
     "lock.timeout-ms": (int, 0, "wait in ms for a row lock; 0 waits until a deadlock or the holder's end"),
     "clock.max-skew-ms": (int, 300_000, "how far in ms commit times may be ahead of this host's clock"),
-    "log.max-bytes": (int, None, "size in bytes of the unpublished log at which writers fail"),
+    "log.max-bytes": (Size, None, "size of the unpublished log at which writers fail: bytes, or '4 GiB'"),
     "history.retention": (
         str,
         None,
@@ -189,6 +207,12 @@ def check_options(options, where="DATABASES"):
             known = _nearest(key, CORE_OPTIONS.keys() | STORE_OPTIONS)
             raise ImproperlyConfigured(f"{where}['OPTIONS'] has the unknown key {key!r}. Did you mean {known!r}?")
         kind = CORE_OPTIONS[key][0]
+        if kind is Size:
+            if value is None or Size.accepts(value):
+                continue
+            raise ImproperlyConfigured(
+                f"{where}['OPTIONS'][{key!r}] must be a size: bytes, '64 MB', '1GiB' or '50%', not {value!r}."
+            )
         if value is None or isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
             continue
         if kind is str and isinstance(value, int) and not isinstance(value, bool):
@@ -234,6 +258,7 @@ def resolve_catalog(uri, warehouse):
     raise ImproperlyConfigured(f"CATALOG_URI {mask(uri)!r}: use sqlite:///path, http:// or https://.")
 
 
+MICROSECOND = datetime.timedelta(microseconds=1)
 _duration_re = re.compile(r"(\d+)\s*(s|m|h|d|w|y)?")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
 

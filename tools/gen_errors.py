@@ -21,7 +21,7 @@ MEANINGS = {
     "NOMEM": ("Out of memory.", "Lower `memory.budget`, or read less at once."),
     "IO": (
         "The operating system refused a read, write or sync.",
-        "The message names the file. After a failed sync nothing is written until every process has closed the log.",
+        "The message names the file. After a failed sync every write tries to go on with the log; this is why it cannot yet. Reads go on.",
     ),
     "NOT_FOUND": (
         'A file is not there. "no warehouse at ...": nothing has been created at `WAREHOUSE` yet.',

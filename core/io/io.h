@@ -7,6 +7,14 @@
 
 typedef struct ice_store ice_store;
 
+/* One file as a scan finds it; `temporary`: what an interrupted put left. */
+typedef struct ice_store_file {
+    ice_str key;
+    uint64_t bytes;
+    int64_t mtime_us;
+    bool temporary;
+} ice_store_file;
+
 typedef struct ice_store_methods {
     /* Whole object into `out`, replacing what it holds. ICE_NOT_FOUND. */
     ice_code (*get)(ice_store *s, ice_str key, ice_buf *out, ice_error *err);
@@ -19,8 +27,13 @@ typedef struct ice_store_methods {
     ice_code (*size)(ice_store *s, ice_str key, uint64_t *out, ice_error *err);
     /* Makes an object another library wrote at its local path durable (fsync of file and directory). */
     ice_code (*sync)(ice_store *s, ice_str key, ice_error *err);
-    /* Removing what is not there succeeds. */
+    /* Removing what is not there succeeds. Follows no symbolic link below the root. */
     ice_code (*remove)(ice_store *s, ice_str key, ice_error *err);
+    /* Removes a directory that is empty; one that is not, or is not there, is left. */
+    ice_code (*remove_dir)(ice_store *s, ice_str key, ice_error *err);
+    /* Every regular file below a directory (its key), sorted, with sizes and times; into the arena. Symbolic
+     * links are neither followed nor told of; a directory that is not there has no files. */
+    ice_code (*scan)(ice_store *s, ice_str dir, ice_arena *a, ice_store_file **out, size_t *n, ice_error *err);
     /* Keys under a prefix, sorted, into the arena. */
     ice_code (*list)(ice_store *s, ice_str prefix, ice_arena *a, ice_str **keys, size_t *n, ice_error *err);
     /* Makes the directories above a key, durably, for another library to write it at its local path. */

@@ -294,14 +294,59 @@ static ice_code local_make_parent(ice_store *s, ice_str key, ice_error *err)
     return rc;
 }
 
-static ice_code local_remove(ice_store *s, ice_str key, ice_error *err)
+/* The directory that holds a key, reached from the root without following a symbolic link; -1 and errno. */
+static int open_parent(const ice_store *s, ice_str key, const char **base)
+{
+    const char *at = key.ptr;
+    int fd = sys_open(root_of(s), O_RDONLY | O_DIRECTORY);
+
+    for (const char *slash; fd >= 0 && (slash = strchr(at, '/')) != NULL; at = slash + 1) {
+        char name[PATH_BYTES];
+        int parent = fd, saved;
+
+        snprintf(name, sizeof name, "%.*s", (int)(slash - at), at);
+        fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        saved = errno;
+        close(parent);
+        errno = saved;
+    }
+    *base = at;
+    return fd;
+}
+
+static ice_code unlink_key(ice_store *s, ice_str key, int flags, ice_error *err)
 {
     char path[PATH_BYTES];
     ice_code rc = path_of(s, key, path, err);
+    const char *base;
+    int fd, failed = 0;
 
-    if (rc == ICE_OK && unlink(path) != 0 && errno != ENOENT && errno != ENOTDIR)
-        rc = ice_fail_errno(err, errno, "removing %s", path);
+    if (rc != ICE_OK)
+        return rc;
+    fd = open_parent(s, ice_str_c(path + s->root.len + 1), &base);
+    if (fd < 0)
+        failed = errno;
+    else if (ice_fault("io.unlink"))
+        failed = EIO;
+    else if (unlinkat(fd, base, flags) != 0)
+        failed = errno;
+    if (fd >= 0)
+        close(fd);
+    if (flags && (failed == ENOTEMPTY || failed == EEXIST))
+        failed = 0;
+    if (failed && failed != ENOENT && failed != ENOTDIR)
+        rc = ice_fail_errno(err, failed, "removing %s", path);
     return rc;
+}
+
+static ice_code local_remove(ice_store *s, ice_str key, ice_error *err)
+{
+    return unlink_key(s, key, 0, err);
+}
+
+static ice_code local_remove_dir(ice_store *s, ice_str key, ice_error *err)
+{
+    return unlink_key(s, key, AT_REMOVEDIR, err);
 }
 
 /* ---- listing ---- */
@@ -309,7 +354,9 @@ static ice_code local_remove(ice_store *s, ice_str key, ice_error *err)
 typedef struct listing {
     ice_arena *a;
     ice_str prefix;
+    bool scan; /* collect `files`, also temporary ones; else `keys` */
     ice_str *keys;
+    ice_store_file *files;
     size_t n, cap;
     ice_error *err;
     char path[PATH_BYTES]; /* of what is looked at; the key begins at path + root */
@@ -331,6 +378,28 @@ static ice_code add_key(listing *l, ice_str key)
     }
     l->keys[l->n] = ice_arena_str(l->a, key);
     return l->keys[l->n++].ptr ? ICE_OK : ice_fail_nomem(l->err);
+}
+
+static ice_code add_file(listing *l, ice_str key, const char *name, const struct stat *st)
+{
+    if (l->n == l->cap) {
+        size_t cap = l->cap ? 2 * l->cap : 64;
+        ice_store_file *files = ICE_NEW_N(l->a, ice_store_file, cap);
+
+        if (!files)
+            return ice_fail_nomem(l->err);
+        if (l->n)
+            memcpy(files, l->files, l->n * sizeof *files);
+        l->files = files;
+        l->cap = cap;
+    }
+    l->files[l->n] = (ice_store_file){
+        .key = ice_arena_str(l->a, key),
+        .bytes = (uint64_t)st->st_size,
+        .mtime_us = (int64_t)st->st_mtim.tv_sec * 1000000 + st->st_mtim.tv_nsec / 1000,
+        .temporary = strncmp(name, ICE_TMP_PREFIX, sizeof ICE_TMP_PREFIX - 1) == 0,
+    };
+    return l->files[l->n++].key.ptr ? ICE_OK : ice_fail_nomem(l->err);
 }
 
 /* Whether keys below a directory (its key, with the slash) can have the prefix, or begin with it. */
@@ -362,15 +431,15 @@ static ice_code visit(listing *l, size_t len, const char *name, int depth)
         key.len++;
         return related(key, l->prefix) ? walk(l, end, depth + 1) : ICE_OK;
     }
-    if (S_ISREG(st.st_mode) && key.len >= l->prefix.len && related(key, l->prefix))
-        return add_key(l, key);
-    return ICE_OK;
+    if (!S_ISREG(st.st_mode) || key.len < l->prefix.len || !related(key, l->prefix))
+        return ICE_OK;
+    return l->scan ? add_file(l, key, name, &st) : add_key(l, key);
 }
 
-static bool is_object_name(const char *name)
+static bool is_wanted(const listing *l, const char *name)
 {
     return strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
-           strncmp(name, ICE_TMP_PREFIX, sizeof ICE_TMP_PREFIX - 1) != 0;
+           (l->scan || strncmp(name, ICE_TMP_PREFIX, sizeof ICE_TMP_PREFIX - 1) != 0);
 }
 
 static ice_code walk(listing *l, size_t len, int depth)
@@ -383,7 +452,7 @@ static ice_code walk(listing *l, size_t len, int depth)
     if (!(dir = opendir(l->path)))
         return errno == ENOENT ? ICE_OK : ice_fail_errno(l->err, errno, "listing %s", l->path);
     while (rc == ICE_OK && (errno = 0, e = readdir(dir)))
-        if (is_object_name(e->d_name))
+        if (is_wanted(l, e->d_name))
             rc = visit(l, len, e->d_name, depth);
     if (rc == ICE_OK && errno != 0)
         rc = ice_fail_errno(l->err, errno, "listing a directory under %.*s", (int)l->root, l->path);
@@ -423,6 +492,43 @@ out:
     return rc;
 }
 
+static int cmp_files(const void *a, const void *b)
+{
+    return ice_str_cmp(((const ice_store_file *)a)->key, ((const ice_store_file *)b)->key);
+}
+
+/* Not there, or a symbolic link or a file on the way. */
+static bool missing(int e) { return e == ENOENT || e == ENOTDIR || e == ELOOP; }
+
+static ice_code local_scan(ice_store *s, ice_str dir, ice_arena *a, ice_store_file **out, size_t *n, ice_error *err)
+{
+    size_t root = s->root.len;
+    listing l = {.a = a, .scan = true, .err = err, .root = root + 1};
+    const char *base;
+    struct stat st;
+    int fd, failed;
+    ice_code rc;
+
+    *out = NULL;
+    *n = 0;
+    ICE_TRY(path_of(s, dir, l.path, err));
+    if ((fd = open_parent(s, ice_str_c(l.path + root + 1), &base)) < 0)
+        return missing(errno) ? ICE_OK : ice_fail_errno(err, errno, "looking at %s", l.path);
+    failed = fstatat(fd, base, &st, AT_SYMLINK_NOFOLLOW) != 0 ? errno : 0;
+    close(fd);
+    if (failed && !missing(failed))
+        return ice_fail_errno(err, failed, "looking at %s", l.path);
+    if (failed || !S_ISDIR(st.st_mode))
+        goto out;
+    ICE_TRY(walk(&l, root + 1 + dir.len, 0));
+    if (l.n > 1)
+        qsort(l.files, l.n, sizeof *l.files, cmp_files);
+    *out = l.files;
+    *n = l.n;
+out:
+    return rc;
+}
+
 static void local_close(ice_store *s) { free(s); }
 
 /* ---- opening ---- */
@@ -434,6 +540,8 @@ static const ice_store_methods local_methods = {
     .size = local_size,
     .sync = local_sync,
     .remove = local_remove,
+    .remove_dir = local_remove_dir,
+    .scan = local_scan,
     .list = local_list,
     .make_parent = local_make_parent,
     .close = local_close,

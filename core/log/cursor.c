@@ -11,6 +11,8 @@ struct ice_log_cursor {
     bool chained;          /* prev and commit are of the record before position */
     uint32_t prev;
     int64_t commit;
+    uint64_t generation;
+    bool ahead; /* it gave a record that was not durable */
 };
 
 ice_code ice_log_cursor_open(ice_log *log, uint64_t position, ice_log_cursor **out, ice_error *err)
@@ -28,6 +30,7 @@ ice_code ice_log_cursor_open(ice_log *log, uint64_t position, ice_log_cursor **o
     c->reader.log = log;
     c->reader.fd = -1;
     c->position = position;
+    c->generation = atomic_load(&log->shared->generation);
     ice__log_ref(log);
     *out = c;
     return ICE_OK;
@@ -122,6 +125,24 @@ out:
     return rc;
 }
 
+/* Records were voided: what was read ahead may be of them, and the file of the name another one. */
+static ice_code follow_generation(ice_log_cursor *c, ice_error *err)
+{
+    uint64_t now = atomic_load(&c->reader.log->shared->generation);
+
+    if (now == c->generation)
+        return ICE_OK;
+    if (c->ahead)
+        return ice_fail(err, ICE_IO, "log %s: records that were read before they were durable are void",
+                        c->reader.log->dir);
+    if (c->reader.fd >= 0)
+        close(c->reader.fd);
+    c->reader.fd = -1;
+    c->reader.len = 0;
+    c->generation = now;
+    return ICE_OK;
+}
+
 ice_code ice_log_read(ice_log_cursor *c, uint64_t limit, ice_log_record *out, bool *found, ice_error *err)
 {
     ice_log *log = c->reader.log;
@@ -130,8 +151,7 @@ ice_code ice_log_read(ice_log_cursor *c, uint64_t limit, ice_log_record *out, bo
     ice_code rc;
 
     *found = false;
-    if (atomic_load(&log->shared->generation) != log->generation)
-        return ice_fail(err, ICE_IO, "log %s: records were voided after a failed sync; reconnect", log->dir);
+    ICE_TRY(follow_generation(c, err)); /* after the caller's limit and the tail were read */
     if (c->position >= tail.end || c->position >= limit)
         return ICE_OK;
     ICE_TRY(next_record(c, &tail, &r, err));
@@ -143,6 +163,7 @@ ice_code ice_log_read(ice_log_cursor *c, uint64_t limit, ice_log_record *out, bo
     c->chained = true;
     c->prev = r.h.crc;
     c->commit = r.h.commit;
+    c->ahead |= r.end > ice__ring_load(&log->shared->durable).end;
 out:
     return rc;
 }

@@ -244,15 +244,16 @@ static void clean_slot(ice_log *log, uint32_t slot)
     atomic_store(&s->slots[slot].in_use, 0);
 }
 
-/* Whoever died holding locks may have appended a record that is not durable yet, so that nobody has applied it:
- * who gets its locks must see what it changed. A failed sync poisons the log, and then nobody writes. */
+/* Whoever died holding locks may have appended a record that is not durable yet, so that nobody has applied
+ * it: who gets its locks must see what it changed. A failed sync poisons the log, and then nobody writes. */
 static void settle(ice_log *log)
 {
+    uint64_t generation = atomic_load(&log->shared->generation);
     uint64_t end = ice__ring_load(&log->shared->tail).end;
     ice_error ignored;
 
     if (ice__ring_load(&log->shared->durable).end < end)
-        (void)!ice_log_sync(log, end, &ignored);
+        (void)!ice_log_sync(log, end, generation, &ignored);
 }
 
 bool ice__slot_reap(ice_log *log, uint32_t slot)
@@ -301,6 +302,7 @@ ice_code ice_locker_open(ice_log *log, ice_locker **out, ice_error *err)
         clean_slot(log, l->slot);
     }
     atomic_store(&s->pin, ICE_LOG_NO_PIN);
+    atomic_store(&s->reads, ICE_LOG_NO_PIN);
     atomic_store(&s->in_use, 1);
     l->log = log;
     ice__log_ref(log);
@@ -644,6 +646,12 @@ out:
     if (rc != ICE_OK)
         atomic_store(&s->slots[l->slot].pin, ICE_LOG_NO_PIN);
     return rc;
+}
+
+void ice_locker_reads(ice_locker *l, uint64_t publish_count)
+{
+    if (!atomic_load_explicit(&l->log->dead, memory_order_relaxed)) /* after fork the slot is the parent's */
+        atomic_store(&l->log->shared->slots[l->slot].reads, publish_count);
 }
 
 /* ---- leases ---- */

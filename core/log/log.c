@@ -17,11 +17,8 @@ enum {
 
 ice_code ice__check_usable(ice_log *log, ice_error *err)
 {
-    if (atomic_load(&log->shared->generation) != log->generation)
-        return ice_fail(err, ICE_IO, "log %s: records were voided after a failed sync; reconnect", log->dir);
     if (atomic_load(&log->shared->poison))
-        return ice_fail(err, ICE_IO, "log %s: a sync failed, nothing more is written until it is reopened",
-                        log->dir);
+        return ice_fail(err, ICE_IO, "log %s: a sync failed, and nothing was written since", log->dir);
     return ICE_OK;
 }
 
@@ -82,7 +79,8 @@ ice_code ice__serial_enter(ice_log *log, ice_error *err)
         pthread_mutex_unlock(&log->serial);
         return rc;
     }
-    rc = ice__check_usable(log, err);
+    if (atomic_load(&log->shared->poison) && (rc = ice__void_tail(log, true, err)) != ICE_OK)
+        ice_error_prefix(err, "a sync of the log failed, and it still cannot go on");
     if (rc == ICE_OK && atomic_load(&log->shared->writing))
         rc = repair(log, err);
     if (rc != ICE_OK)
@@ -103,10 +101,14 @@ void ice_log_get_state(ice_log *log, ice_log_state *out)
     ice__point tail = ice__ring_load(&log->shared->tail);
 
     out->start = atomic_load_explicit(&log->shared->start, memory_order_relaxed);
+    out->trimmed = atomic_load_explicit(&log->shared->trimmed, memory_order_relaxed);
+    if (out->trimmed < out->start)
+        out->trimmed = out->start;
     out->end = tail.end;
     out->last_commit = tail.commit;
     out->durable = durable.end;
     out->durable_commit = durable.commit;
+    out->generation = atomic_load(&log->shared->generation);
     out->publish_count = atomic_load_explicit(&log->shared->publish_count, memory_order_acquire);
 }
 
@@ -175,7 +177,7 @@ static ice_code sync_before_rotation(ice_log *log, uint64_t end, ice_error *err)
     ice_code rc;
 
     if (log->options.sync) {
-        rc = ice_log_sync(log, end, err);
+        rc = ice_log_sync(log, end, atomic_load(&log->shared->generation), err);
         /* What is unknown is the fate of others' records: ours is not written. */
         if (rc == ICE_OUTCOME_UNKNOWN)
             return ice_fail(err, ICE_IO, "log %s: the sync before a new segment failed", log->dir);
@@ -363,22 +365,33 @@ static ice_code try_lead(ice_log *log, uint64_t end, bool *led, ice_error *err)
     return rc;
 }
 
-ice_code ice_log_sync(ice_log *log, uint64_t end, ice_error *err)
+/* What a record's generation has come to; `durable` was read before. */
+static bool is_durable(ice_log *log, uint64_t durable, uint64_t end, uint64_t generation, bool *lost)
 {
-    bool led;
+    uint64_t now = atomic_load(&log->shared->generation);
 
-    if (end > ice__ring_load(&log->shared->tail).end &&
-        atomic_load(&log->shared->generation) == log->generation)
+    *lost = false;
+    if (now == generation)
+        return durable >= end;
+    /* Voided since: what was durable then stays. Of an earlier voiding nobody knows any more. */
+    *lost = now != generation + 1 || atomic_load(&log->shared->voided) < end ||
+            atomic_load(&log->shared->generation) != now;
+    return !*lost;
+}
+
+ice_code ice_log_sync(ice_log *log, uint64_t end, uint64_t generation, ice_error *err)
+{
+    bool led, lost;
+
+    if (end > ice__ring_load(&log->shared->tail).end && atomic_load(&log->shared->generation) == generation)
         return ice_fail(err, ICE_MISUSE, "log %s: sync to %llu, past the end", log->dir,
                         (unsigned long long)end);
     for (;;) {
         uint32_t word = atomic_load(&log->shared->synced);
-        bool durable = ice__ring_load(&log->shared->durable).end >= end;
 
-        /* Read after `durable`: what a later generation made durable is not what this one appended. */
-        if (durable && atomic_load(&log->shared->generation) == log->generation)
+        if (is_durable(log, ice__ring_load(&log->shared->durable).end, end, generation, &lost))
             return ICE_OK;
-        if (ice__check_usable(log, err) != ICE_OK || try_lead(log, end, &led, err) != ICE_OK)
+        if (lost || ice__check_usable(log, err) != ICE_OK || try_lead(log, end, &led, err) != ICE_OK)
             return ice_fail(
                 err, ICE_OUTCOME_UNKNOWN,
                 "log %s: a sync failed before position %llu was durable: the commit may or may not last",
@@ -390,23 +403,55 @@ ice_code ice_log_sync(ice_log *log, uint64_t end, ice_error *err)
 
 /* ---- as_of, trim ---- */
 
-ice_code ice_log_floor(ice_log *log, int64_t t, uint64_t *end, ice_error *err)
+ice_code ice_log_floor(ice_log *log, int64_t t, uint64_t *end, uint64_t *generation, ice_error *err)
 {
-    ice__point tail = ice__ring_load(&log->shared->tail);
+    ice__point durable = ice__ring_load(&log->shared->durable), tail;
     ice_code rc;
 
-    *end = tail.end;
-    if (tail.commit >= t) /* whatever comes, comes later */
-        return ICE_OK;
+    *generation = atomic_load(&log->shared->generation);
+    tail = ice__ring_load(&log->shared->tail);
+    *end = durable.commit >= t ? durable.end : tail.end;
+    if (durable.commit >= t || (tail.commit >= t && !atomic_load(&log->shared->poison)))
+        return ICE_OK; /* whatever comes, comes later */
     if (t > ice_clock_us())
         return ice_fail(err, ICE_FUTURE, "as_of %lld us is in the future", (long long)t);
     ICE_TRY(ice__serial_enter(log, err));
     if (atomic_load(&log->shared->floor) < t)
         atomic_store(&log->shared->floor, t);
     *end = ice__ring_load(&log->shared->tail).end;
+    *generation = atomic_load(&log->shared->generation);
     ice__serial_leave(log);
 out:
     return rc;
+}
+
+uint64_t ice_log_reads(ice_log *log)
+{
+    uint64_t oldest = ICE_LOG_NO_PIN;
+
+    for (uint32_t i = 0; i < ICE__SLOTS; i++) {
+        ice__slot *s = &log->shared->slots[i];
+
+        if (atomic_load(&s->in_use) && atomic_load(&s->reads) < oldest && !ice__slot_reap(log, i)) {
+            uint64_t reads = atomic_load(&s->reads);
+
+            oldest = reads < oldest ? reads : oldest;
+        }
+    }
+    return oldest;
+}
+
+void ice_log_want(ice_log *log, uint64_t publish_count)
+{
+    uint64_t have = atomic_load(&log->shared->wanted);
+
+    while (have < publish_count && !atomic_compare_exchange_weak(&log->shared->wanted, &have, publish_count))
+        ;
+}
+
+uint64_t ice_log_wanted(ice_log *log)
+{
+    return atomic_load_explicit(&log->shared->wanted, memory_order_relaxed);
 }
 
 static uint64_t oldest_pin(ice_log *log, uint64_t position)

@@ -43,11 +43,13 @@ void ice_log_after_fork(ice_log *log);
 
 typedef struct ice_log_state {
     uint64_t start;         /* oldest position kept */
+    uint64_t trimmed;       /* at or after it: records before it are published */
     uint64_t end;           /* end of the last appended record (maybe not durable) */
     uint64_t durable;       /* records ending at or before it are on stable storage */
     int64_t last_commit;    /* commit time of the last appended record */
     int64_t durable_commit; /* commit time of the last durable record */
     uint64_t publish_count; /* increases when a flush or compaction moved catalog pointers */
+    uint64_t generation;    /* increases when records that a failed sync left behind were voided */
 } ice_log_state;
 /* A few loads from shared memory; no system call. */
 void ice_log_get_state(ice_log *log, ice_log_state *out);
@@ -60,13 +62,15 @@ ice_code ice_log_begin(ice_log *log, ice_log_state *state, ice_error *err) ICE_M
 ice_code ice_log_append(ice_log *log, uint64_t txid, ice_str body, int64_t *commit_time, uint64_t *end,
                         ice_error *err) ICE_MUST;
 void ice_log_abort(ice_log *log);
-/* Returns when everything up to `end` is durable; joins or leads a group fdatasync. After a failed fsync:
- * ICE_OUTCOME_UNKNOWN here and ICE_IO for every later append of every process, until reopened. */
-ice_code ice_log_sync(ice_log *log, uint64_t end, ice_error *err) ICE_MUST;
+/* Returns when everything up to `end`, as it was in a generation (ice_log_begin's state), is durable; joins
+ * or leads a group fdatasync. After a failed fsync: ICE_OUTCOME_UNKNOWN here. The next ice_log_begin of any
+ * process voids what is not durable and goes on; while the disk fails, ICE_IO. */
+ice_code ice_log_sync(ice_log *log, uint64_t end, uint64_t generation, ice_error *err) ICE_MUST;
 
 /* as_of(t): raises the floor that later commit times must exceed to t (ICE_FUTURE when t is later than both
- * the clock and the last commit) and returns the position that must be applied and durable before reading. */
-ice_code ice_log_floor(ice_log *log, int64_t t, uint64_t *end, ice_error *err) ICE_MUST;
+ * the clock and the last commit) and returns the position that must be applied and durable before reading,
+ * and its generation. ICE_IO where what came before t is not settled and the disk fails. */
+ice_code ice_log_floor(ice_log *log, int64_t t, uint64_t *end, uint64_t *generation, ice_error *err) ICE_MUST;
 
 typedef struct ice_log_record {
     uint64_t position, end; /* of this record; the next begins at end */
@@ -79,7 +83,8 @@ typedef struct ice_log_cursor ice_log_cursor;
 /* Reading from `position` (ICE_NOT_FOUND when it is before start). Cheap to keep open and go on later; not
  * shared between threads. */
 ice_code ice_log_cursor_open(ice_log *log, uint64_t position, ice_log_cursor **out, ice_error *err) ICE_MUST;
-/* The next record that ends at or before `limit`; *found false when there is none. */
+/* The next record that ends at or before `limit`; *found false when there is none. ICE_IO once a record that
+ * this cursor gave was voided: it was not durable then. */
 ice_code ice_log_read(ice_log_cursor *c, uint64_t limit, ice_log_record *out, bool *found,
                       ice_error *err) ICE_MUST;
 void ice_log_cursor_close(ice_log_cursor *c);
@@ -95,7 +100,7 @@ void ice_log_published(ice_log *log);
 ice_code ice_log_sequence_next(ice_log *log, uint64_t name, int64_t at_least, int64_t count, int64_t *first,
                                ice_error *err) ICE_MUST;
 /* The value that would come next, of a sequence not told of anything else. */
-ice_code ice_log_sequence_peek(ice_log *log, uint64_t name, int64_t *next, ice_error *err) ICE_MUST;
+int64_t ice_log_sequence_peek(ice_log *log, uint64_t name);
 /* A value set by hand: later values exceed it. */
 ice_code ice_log_sequence_bump(ice_log *log, uint64_t name, int64_t used, ice_error *err) ICE_MUST;
 
@@ -123,6 +128,16 @@ void ice_unlock_all(ice_locker *l);
 /* Keeps ice_log_trim from forgetting records at or after `position` until the next call; ICE_LOG_NO_PIN lets
  * go. ICE_NOT_FOUND when they are forgotten already. */
 ice_code ice_locker_pin(ice_locker *l, uint64_t position, ice_error *err) ICE_MUST;
+
+/* Says that this locker's process reads by the catalog as it was at a publish count, and by nothing older;
+ * ICE_LOG_NO_PIN: by nothing. Set before the catalog is read. */
+void ice_locker_reads(ice_locker *l, uint64_t publish_count);
+/* The oldest publish count anybody alive reads by; ICE_LOG_NO_PIN: nobody does. */
+uint64_t ice_log_reads(ice_log *log);
+/* A collection asks everybody who is idle to read by this count at least (never lowered), and what was asked.
+ */
+void ice_log_want(ice_log *log, uint64_t publish_count);
+uint64_t ice_log_wanted(ice_log *log);
 
 /* A named lease, for the flusher: taken if free or its holder died. The epoch strictly increases from taking
  * to taking (it is a clock reading where the shared file was lost). Taking one's own again keeps its epoch.

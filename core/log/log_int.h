@@ -5,8 +5,9 @@
  *   closed      nobody holds flock(dir). The next opener takes it exclusively, checks `shared` against the
  *               segments, recovers, and shares it.
  *   open        every opener holds flock(dir, LOCK_SH). Appends, syncs, locks.
- *   poisoned    a fdatasync failed: shared.poison is set, nobody appends. The next opener voids what is not
- *               durable by a new segment at the durable end and raises the generation; older handles fail.
+ *   poisoned    a fdatasync failed: shared.poison is set, nobody appends. Who next wants to write, or opens,
+ *               voids what is not durable by a new segment at the durable end and raises the generation.
+ * Where that fails too, it is an error, and the next one tries again.
  *
  * Invariants:
  *   L1  shared.tail is published by one store, after the record's last byte was handed to write().
@@ -73,7 +74,7 @@ static inline uint64_t ice__offset(uint64_t first, uint64_t position)
 /* ---- the shared file ---- */
 
 #define ICE__SHARED_MAGIC "ICESHARE"
-#define ICE__SHARED_VERSION 1
+#define ICE__SHARED_VERSION 2
 #define ICE__SLOTS 2048
 #define ICE__LEASES 256
 #define ICE__SEQUENCES 32768
@@ -116,7 +117,9 @@ typedef struct ice__slot { /* one session; its fields are written by the owner o
     _Atomic uint64_t ticket;   /* of its wait: 0 none; the lower came earlier */
     _Atomic uint64_t pin;
     _Atomic uint32_t entry; /* that it waits on */
-    uint32_t pad[9];
+    uint32_t pad0;
+    _Atomic uint64_t reads; /* publish count of the oldest catalog state it reads by, or ICE_LOG_NO_PIN */
+    uint32_t pad[6];
 } ice__slot;
 static_assert(sizeof(ice__slot) == 64, "a slot is a cache line");
 
@@ -170,7 +173,9 @@ typedef struct ice__shared {
 
     _Atomic uint64_t ticket;
     _Atomic uint64_t trimmed; /* records before it are flushed, though `start` keeps whole segments */
-    uint64_t pad1[6];
+    _Atomic uint64_t wanted;  /* publish count that a collection waits for everybody to read by */
+    _Atomic uint64_t voided;  /* durable end at which the present generation began */
+    uint64_t pad1[4];
     _Atomic uint32_t synced; /* futex; changes after every sync */
     uint32_t pad2[15];
 
@@ -192,7 +197,7 @@ typedef struct ice__segments { /* first positions, ascending */
 
 typedef struct ice__file { /* a segment open for writing */
     int fd;
-    uint64_t first;
+    uint64_t first, generation; /* another generation's segment may have the same name */
 } ice__file;
 
 struct ice_log {
@@ -202,7 +207,6 @@ struct ice_log {
     char *dir;
     int dir_fd, shared_fd;
     ice__shared *shared;
-    uint64_t generation;
 
     pthread_mutex_t serial; /* held in the serial section */
     atomic_bool in_serial;
@@ -226,7 +230,7 @@ struct ice_locker {
     struct ice__held {
         uint32_t entry;
         uint8_t before; /* mode held before */
-    } * held;
+    } *held;
     size_t n_held, cap_held;
     struct ice__search *search; /* memory of deadlock detection, made when first needed */
 };
@@ -260,7 +264,7 @@ ice_code ice__segment_create(ice_log *log, const ice__point *p, ice_error *err) 
 ice_code ice__segment_open(ice_log *log, uint64_t first, bool write, int *fd, ice__segment_header *h,
                            ice_error *err) ICE_MUST;
 ice_code ice__segment_size(ice_log *log, int fd, uint64_t first, uint64_t *size, ice_error *err) ICE_MUST;
-/* Makes `f` the segment `first`, open for writing. */
+/* Makes `f` the segment `first`, open for writing. In the serial section, or leading a sync. */
 ice_code ice__file_use(ice_log *log, ice__file *f, uint64_t first, ice_error *err) ICE_MUST;
 /* The segment that holds `position`, and where the next one begins (UINT64_MAX when it is the last). */
 ice_code ice__segment_find(ice_log *log, uint64_t position, uint64_t *first, uint64_t *next,
@@ -303,8 +307,8 @@ void ice__reader_free(ice__reader *r);
 
 /* recover.c; the opening byte is held */
 ice_code ice__recover(ice_log *log, const ice__known *known, ice_error *err) ICE_MUST;
-/* After a failed fdatasync: voids what is not durable. */
-ice_code ice__void_tail(ice_log *log, ice_error *err) ICE_MUST;
+/* After a failed fdatasync: voids what is not durable. held: in the serial section already. */
+ice_code ice__void_tail(ice_log *log, bool held, ice_error *err) ICE_MUST;
 
 /* log.c */
 ice_code ice__serial_enter(ice_log *log, ice_error *err) ICE_MUST;

@@ -214,10 +214,9 @@ static ice_code enter(ice_log *log, bool alone, ice_error *err)
         if (flock(log->dir_fd, LOCK_SH) != 0)
             return ice_fail_errno(err, errno, "log %s: cannot share the directory's lock", log->dir);
     } else if (atomic_load(&log->shared->poison)) {
-        ICE_TRY(ice__void_tail(log, err));
+        ICE_TRY(ice__void_tail(log, false, err));
     }
     ICE_TRY(agree_durability(log, err));
-    log->generation = atomic_load(&log->shared->generation);
 out:
     return rc;
 }

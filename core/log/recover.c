@@ -272,7 +272,7 @@ ice_code ice__recover(ice_log *log, const ice__known *known, ice_error *err)
         ICE_TRY(create_first(log, known, &all, err));
     ICE_TRY(check_segments(log, &all, err));
     if (known->current && atomic_load(&log->shared->poison)) {
-        ICE_TRY(ice__void_tail(log, err));
+        ICE_TRY(ice__void_tail(log, false, err));
         ICE_TRY(ice__segments_list(log->dir_fd, log->dir, true, &all, err));
     }
     ICE_TRY(find_end(log, known, all.first[all.n - 1], &f, err));
@@ -291,12 +291,13 @@ static ice_code void_after(ice_log *log, ice_error *err)
     int64_t voided = ice__ring_load(&s->tail).commit;
     ice_code rc = ICE_OK;
 
-    if (!atomic_load(&s->poison)) /* another opener was first */
+    if (!atomic_load(&s->poison)) /* another one was first */
         goto out;
     ICE_TRY(ice__segment_create(log, &durable, err));
     durable.segment = durable.end;
     durable.last = ICE__NO_RECORD;
-    /* Before any record of the new generation: handles of the old one must not take it for theirs. */
+    /* Before any record of the new generation: who waits for one of the old must not take it for that. */
+    atomic_store(&s->voided, durable.end);
     atomic_fetch_add(&s->generation, 1);
     if (atomic_load(&s->floor) < voided)
         atomic_store(&s->floor, voided);
@@ -310,17 +311,21 @@ out:
     return rc;
 }
 
-ice_code ice__void_tail(ice_log *log, ice_error *err)
+ice_code ice__void_tail(ice_log *log, bool held, ice_error *err)
 {
-    ice_code rc;
+    ice_code rc = ICE_OK;
 
-    ICE_TRY(ice__byte_lock(log, ICE__BYTE_SERIAL, err));
+    if (!held)
+        ICE_TRY(ice__byte_lock(log, ICE__BYTE_SERIAL, err));
+    pthread_mutex_lock(&log->sync);
     rc = ice__byte_lock(log, ICE__BYTE_SYNC, err);
     if (rc == ICE_OK) {
         rc = void_after(log, err);
         ice__byte_unlock(log, ICE__BYTE_SYNC);
     }
-    ice__byte_unlock(log, ICE__BYTE_SERIAL);
+    pthread_mutex_unlock(&log->sync);
+    if (!held)
+        ice__byte_unlock(log, ICE__BYTE_SERIAL);
 out:
     return rc;
 }

@@ -305,16 +305,18 @@ ice_code ice__segment_size(ice_log *log, int fd, uint64_t first, uint64_t *size,
 
 ice_code ice__file_use(ice_log *log, ice__file *f, uint64_t first, ice_error *err)
 {
+    uint64_t generation = atomic_load(&log->shared->generation);
     ice__segment_header h;
     ice_code rc;
 
-    if (f->fd >= 0 && f->first == first)
+    if (f->fd >= 0 && f->first == first && f->generation == generation)
         return ICE_OK;
     if (f->fd >= 0)
         close(f->fd);
     f->fd = -1;
     ICE_TRY(ice__segment_open(log, first, true, &f->fd, &h, err));
     f->first = first;
+    f->generation = generation;
 out:
     return rc;
 }

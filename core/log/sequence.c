@@ -6,7 +6,7 @@ static uint64_t place_name(uint64_t name)
     return name ? name : 1;
 }
 
-static ice__sequence *find(ice_log *log, uint64_t name)
+static ice__sequence *find(ice_log *log, uint64_t name, bool make)
 {
     uint64_t want = place_name(name);
     uint32_t i = (uint32_t)(want * 0x9E3779B97F4A7C15u >> 40) % ICE__SEQUENCES;
@@ -15,10 +15,12 @@ static ice__sequence *find(ice_log *log, uint64_t name)
         ice__sequence *s = &log->shared->sequences[i];
         uint64_t have = atomic_load(&s->name);
 
-        if (have == 0 && atomic_compare_exchange_strong(&s->name, &have, want))
+        if (have == 0 && make && atomic_compare_exchange_strong(&s->name, &have, want))
             return s;
         if (have == want)
             return s;
+        if (have == 0)
+            return NULL;
     }
     return NULL;
 }
@@ -30,7 +32,7 @@ static int64_t biased(int64_t v)
 
 static ice_code find_or_fail(ice_log *log, uint64_t name, ice__sequence **out, ice_error *err)
 {
-    *out = find(log, name);
+    *out = find(log, name, true);
     if (!*out)
         return ice_fail(err, ICE_NOMEM, "log %s: all %d sequences of the shared file are in use", log->dir,
                         ICE__SEQUENCES);
@@ -59,17 +61,12 @@ out:
     return rc;
 }
 
-ice_code ice_log_sequence_peek(ice_log *log, uint64_t name, int64_t *next, ice_error *err)
+int64_t ice_log_sequence_peek(ice_log *log, uint64_t name)
 {
-    ice__sequence *s = NULL;
-    ice_code rc;
+    const ice__sequence *s = find(log, name, false);
+    int64_t next = s ? biased(atomic_load(&s->next)) : 1;
 
-    ICE_TRY(find_or_fail(log, name, &s, err));
-    *next = biased(atomic_load(&s->next));
-    if (*next < 1)
-        *next = 1;
-out:
-    return rc;
+    return next < 1 ? 1 : next;
 }
 
 ice_code ice_log_sequence_bump(ice_log *log, uint64_t name, int64_t used, ice_error *err)

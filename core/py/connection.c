@@ -401,7 +401,7 @@ static PyObject *now_method(PyObject *self, PyObject *unused)
 }
 
 typedef struct upkeep {
-    enum { FLUSH, COMPACT, EXPIRE } what;
+    enum { FLUSH, COMPACT, EXPIRE, EXPIRE_DROPPED } what;
     ice_session *session;
     ice_str table;
     int64_t before;
@@ -415,6 +415,7 @@ static ice_code run_upkeep(void *arg, ice_error *err)
     case FLUSH: return ice_session_flush(u->session, u->table, &u->done, err);
     case COMPACT: return ice_session_compact(u->session, u->table, &u->done, err);
     case EXPIRE: return ice_session_expire(u->session, u->table, u->before, &u->done, err);
+    case EXPIRE_DROPPED: return ice_session_expire_dropped(u->session, u->before, &u->done, err);
     }
     return ice_fail(err, ICE_INTERNAL, "unknown upkeep");
 }
@@ -468,6 +469,13 @@ static PyObject *expire_method(PyObject *self, PyObject *args, PyObject *kwargs)
     return upkeep_call(self, &u);
 }
 
+static PyObject *expire_dropped_method(PyObject *self, PyObject *before)
+{
+    upkeep u = {.what = EXPIRE_DROPPED};
+    u.before = PyLong_AsLongLong(before);
+    return PyErr_Occurred() ? NULL : upkeep_call(self, &u);
+}
+
 /* The core reports from inside the call, on this thread: each report takes the GIL for its own length. */
 typedef struct report {
     PyThreadState *thread;
@@ -508,6 +516,56 @@ static PyObject *check_method(PyObject *self, PyObject *args, PyObject *kwargs)
     if (PyErr_Occurred())
         Py_CLEAR(r.problems);
     return r.problems;
+}
+
+typedef struct collecting {
+    PyThreadState *thread;
+    PyObject *progress;
+} collecting;
+
+static void on_progress(void *arg, const char *what, double done)
+{
+    collecting *c = arg;
+    PyEval_RestoreThread(c->thread);
+    if (!PyErr_Occurred()) {
+        PyObject *unused = PyObject_CallFunction(c->progress, "sd", what, done);
+        Py_XDECREF(unused);
+    }
+    c->thread = PyEval_SaveThread();
+}
+
+static PyObject *collect_method(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"older_than_us", "dry_run", "replaced_now", "progress", NULL};
+    py_state *st = state(self);
+    py_connection *c = (py_connection *)self;
+    collecting g = {.progress = Py_None};
+    ice_collect_request r = {.older_than_us = -1, .arg = &g};
+    int dry = 0, now = 0;
+    long long older = -1;
+    ice_buf out = {0};
+    ice_error err;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|LppO:collect", keywords, &older, &dry, &now, &g.progress) ||
+        ice__py_enter(st, c) < 0)
+        return NULL;
+    r.older_than_us = older;
+    r.dry_run = dry;
+    r.replaced_now = now;
+    r.progress = g.progress != Py_None ? on_progress : NULL;
+    g.thread = PyEval_SaveThread();
+    ice_code rc = ice_session_collect_json(c->handle->session, &r, &out, &err);
+    PyEval_RestoreThread(g.thread);
+    ice__py_leave(c);
+    PyObject *text = NULL, *o = NULL;
+    if (rc != ICE_OK && !PyErr_Occurred())
+        ice__py_raise(st, &err);
+    if (!PyErr_Occurred())
+        text = PyUnicode_DecodeUTF8(out.data ? out.data : "", (Py_ssize_t)out.len, "strict");
+    if (text)
+        o = PyObject_CallOneArg(st->json_loads, text);
+    Py_XDECREF(text);
+    ice_buf_free(&out);
+    return o;
 }
 
 /* ---- attributes ---- */
@@ -598,6 +656,11 @@ static PyMethodDef methods[] = {
      PyDoc_STR("compact(table=None) -> number of tables compacted")},
     {"expire", (PyCFunction)(void (*)(void))expire_method, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("expire(before, table=None): forgets history before a commit time in microseconds")},
+    {"expire_dropped", expire_dropped_method, METH_O,
+     PyDoc_STR("expire_dropped(before) -> number of dropped tables forgotten; their files become garbage")},
+    {"collect", (PyCFunction)(void (*)(void))collect_method, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("collect(older_than_us=-1, dry_run=False, replaced_now=False, progress=None) -> dict: removes "
+               "files nobody can reach; -1: older than the option orphans.grace-ms")},
     {"status", status_method, METH_NOARGS, PyDoc_STR("status() -> dict")},
     {"check", (PyCFunction)(void (*)(void))check_method, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("check(progress=None) -> list of problems; progress(text) hears of each as it is found")},

@@ -554,17 +554,30 @@ static void prune_schemas(ice__edit *e)
     e->m->nschemas = kept;
 }
 
-static ice_code bound_metadata(ice__edit *e, int64_t now_ms, int snapshots_kept, ice_error *err)
+ice_code ice__edit_expire(ice__edit *e, size_t keep, int64_t since_ms, size_t *n, ice_error *err)
 {
     ice_snapshot *gone;
-    size_t ngone;
+    ice_code rc = ice_metadata_expire(e->m, keep, since_ms, &gone, n, err);
+    for (size_t i = 0; rc == ICE_OK && e->env->replaced && i < *n; i++)
+        if (gone[i].manifest_list.ptr)
+            e->env->replaced(e->env->arg, gone[i].manifest_list);
+    return rc;
+}
+
+static ice_code bound_metadata(ice__edit *e, int64_t now_ms, int snapshots_kept, ice_error *err)
+{
+    ice_str *dropped = NULL;
+    size_t n = 0;
     ice_code rc = ICE_OK;
     if (snapshots_kept > 0)
-        ICE_TRY(ice_metadata_expire(e->m, (size_t)snapshots_kept, INT64_MAX, &gone, &ngone, err));
+        ICE_TRY(ice__edit_expire(e, (size_t)snapshots_kept, INT64_MAX, &n, err));
     prune_schemas(e);
+    n = 0;
     if (e->from)
-        ICE_TRY(
-            ice_metadata_log_previous(e->m, e->from->location, now_ms, ICE__METADATA_LOG_MAX, NULL, NULL, err));
+        ICE_TRY(ice_metadata_log_previous(e->m, e->from->location, now_ms, ICE__METADATA_LOG_MAX, &dropped,
+                                          &n, err));
+    for (size_t i = 0; e->env->replaced && i < n; i++)
+        e->env->replaced(e->env->arg, dropped[i]);
 out:
     return rc;
 }

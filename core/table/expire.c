@@ -13,9 +13,8 @@ typedef struct expiry {
 
 static ice_code expire_snapshots(expiry *x, ice__edit *e, ice_error *err)
 {
-    ice_snapshot *gone;
     size_t n = 0;
-    ice_code rc = ice_metadata_expire(e->m, 1, x->before / 1000, &gone, &n, err);
+    ice_code rc = ice__edit_expire(e, 1, x->before / 1000, &n, err);
     x->did |= n > 0;
     return rc;
 }

@@ -178,6 +178,23 @@ static ice_code write_history(job *j, ice_error *err)
     return ice__history_write(&h, j->a, &j->history_expected, &j->history_location, err);
 }
 
+static ice_code put_sequences(job *j, ice_error *err)
+{
+    ice_buf text = {0};
+    ice_code rc = ICE_OK;
+    for (size_t i = 0; i < j->t->nsequences; i++) {
+        const ice_sequence_mark *m = &j->t->sequences[i];
+        ice_buf_printf(&text, "%s%d.%d=%lld", i ? "," : "", (int)m->field_id, (int)m->restarts,
+                       (long long)m->next);
+    }
+    ICE_TRY(ice_buf_check(&text, err));
+    if (text.len)
+        ICE_TRY(ice__edit_text(&j->e, ICE_PROP_SEQUENCES, ice_buf_str(&text), err));
+out:
+    ice_buf_free(&text);
+    return rc;
+}
+
 static ice_code write_properties(job *j, ice_error *err)
 {
     ice_code rc;
@@ -186,6 +203,7 @@ static ice_code write_properties(job *j, ice_error *err)
     ICE_TRY(ice__edit_number(&j->e, ICE_PROP_POSITION, j->o->position, err));
     if (j->history_location.ptr)
         ICE_TRY(ice__edit_text(&j->e, ICE_PROP_HISTORY, j->history_location, err));
+    ICE_TRY(put_sequences(j, err));
 out:
     return rc;
 }
@@ -222,13 +240,12 @@ static ice_code check_table(const job *j, ice_error *err)
         return ice_fail(err, ICE_MISUSE, "table %.*s: flushed up to %lld already",
                         ICE_PRI(j->t->state->def->name), (long long)j->t->state->flushed);
     if (j->t->catalog_name.ptr && (!s || !j->t->location.ptr))
-        return ice_fail(err, ICE_MISUSE,
-                        "table %.*s is in the catalog, but its state has no published files",
+        return ice_fail(err, ICE_MISUSE, "table %.*s is in the catalog, but its state has no published files",
                         ICE_PRI(j->t->catalog_name));
     if (s && j->t->catalog_name.ptr && !built_from(s, j->t->location))
-        return ice_fail(
-            err, ICE_CONFLICT, "table %.*s: the catalog points to %.*s, the state was built from %.*s",
-            ICE_PRI(j->t->catalog_name), ICE_PRI(j->t->location), ICE_PRI(s->location));
+        return ice_fail(err, ICE_CONFLICT,
+                        "table %.*s: the catalog points to %.*s, the state was built from %.*s",
+                        ICE_PRI(j->t->catalog_name), ICE_PRI(j->t->location), ICE_PRI(s->location));
     return s ? check_staged(j, s, err) : ICE_OK;
 }
 
@@ -285,29 +302,18 @@ static ice_code add_change(changes *c, ice_catalog_change change, ice_error *err
     return ICE_OK;
 }
 
-static ice_code drop_table(changes *c, const ice_flush_table *t, ice_error *err)
-{
-    ice_str history;
-    ice_code rc;
-    ICE_TRY(add_change(c, (ice_catalog_change){.op = ICE_CAT_DROP, .name = t->catalog_name}, err));
-    ICE_TRY(ice__history_name(c->a, t->catalog_name, &history, err));
-    ICE_TRY(add_change(c, (ice_catalog_change){.op = ICE_CAT_DROP, .name = history}, err));
-out:
-    return rc;
-}
-
 static bool renamed(const job *j)
 {
     return j->t->catalog_name.ptr && !ice_str_eq(j->t->catalog_name, j->t->state->def->name);
 }
 
-static ice_code has_history(const job *j, bool *out, ice_error *err)
+static ice_code has_history(ice_env *env, ice_arena *a, ice_str table, bool *out, ice_error *err)
 {
     ice_str name, location;
     ice_error missing;
     ice_code rc;
-    ICE_TRY(ice__history_name(j->a, j->t->catalog_name, &name, err));
-    rc = ice_catalog_load(j->env->catalog, j->a, name, &location, &missing);
+    ICE_TRY(ice__history_name(a, table, &name, err));
+    rc = ice_catalog_load(env->catalog, a, name, &location, &missing);
     *out = rc == ICE_OK;
     if (rc == ICE_NO_TABLE)
         return ICE_OK;
@@ -317,15 +323,30 @@ out:
     return rc;
 }
 
-static ice_code rename_one(changes *c, const job *j, ice_str from, ice_str to, bool history, ice_error *err)
+static ice_code rename_one(changes *c, ice_str from, ice_str to, bool history, ice_error *err)
 {
     ice_code rc = ICE_OK;
     ICE_TRY(add_change(c, (ice_catalog_change){.op = ICE_CAT_RENAME, .name = from, .new_name = to}, err));
     if (!history)
         return ICE_OK;
-    ICE_TRY(ice__history_name(j->a, from, &from, err));
-    ICE_TRY(ice__history_name(j->a, to, &to, err));
+    ICE_TRY(ice__history_name(c->a, from, &from, err));
+    ICE_TRY(ice__history_name(c->a, to, &to, err));
     ICE_TRY(add_change(c, (ice_catalog_change){.op = ICE_CAT_RENAME, .name = from, .new_name = to}, err));
+out:
+    return rc;
+}
+
+/* It keeps its files, and other engines can read it, until it is forgotten. */
+static ice_code drop_table(changes *c, const job *j, ice_error *err)
+{
+    bool history;
+    ice_code rc;
+    ICE_TRY(has_history(j->env, c->a, j->t->catalog_name, &history, err));
+    ice_str to = ice_str_c(ice_arena_printf(c->a, "%.*s" ICE_DROPPED_MARK "%016lld",
+                                            ICE_PRI(j->t->catalog_name), (long long)j->t->dropped_at));
+    if (!to.ptr)
+        return ice_fail_nomem(err);
+    ICE_TRY(rename_one(c, j->t->catalog_name, to, history, err));
 out:
     return rc;
 }
@@ -345,8 +366,8 @@ static ice_code rename_tables(changes *c, const job *jobs, size_t n, ice_error *
             ice_str between = ice_str_c(ice_arena_printf(c->a, "__renamed_%s", hex));
             if (!between.ptr)
                 return ice_fail_nomem(err);
-            ICE_TRY(has_history(j, &history, err));
-            ICE_TRY(rename_one(c, j, pass ? between : j->t->catalog_name,
+            ICE_TRY(has_history(j->env, c->a, j->t->catalog_name, &history, err));
+            ICE_TRY(rename_one(c, pass ? between : j->t->catalog_name,
                                pass ? j->t->state->def->name : between, history, err));
         }
 out:
@@ -381,7 +402,7 @@ static ice_code publish(ice_env *env, const job *jobs, size_t n, ice_arena *a, i
     ice_code rc = ICE_OK;
     for (size_t i = 0; i < n; i++)
         if (jobs[i].t->dropped && jobs[i].t->catalog_name.ptr)
-            ICE_TRY(drop_table(&c, jobs[i].t, err));
+            ICE_TRY(drop_table(&c, &jobs[i], err));
     ICE_TRY(rename_tables(&c, jobs, n, err));
     for (size_t i = 0; i < n; i++)
         if (!jobs[i].t->dropped)

@@ -11,11 +11,25 @@
 
 #include "table/table.h"
 
+/* A dropped table's name in the catalog: this and the commit time of the drop, 16 digits, after its own. */
+#define ICE_DROPPED_MARK "__dropped_"
+
+/* What an identity column's sequence would hand out next. A column whose values were started anew is another
+ * sequence: `restarts` tells them apart. */
+typedef struct ice_sequence_mark {
+    int32_t field_id;
+    int32_t restarts;
+    int64_t next;
+} ice_sequence_mark;
+
 typedef struct ice_flush_table {
     ice_tabstate *state;  /* with its tail applied to `upto`; borrowed */
     ice_str catalog_name; /* name the catalog has now; absent: not in the catalog yet */
     ice_str location;     /* metadata location the catalog had when the state was built; absent: none */
-    bool dropped; /* dropped in the log: remove from the catalog (files stay for garbage collection) */
+    bool dropped; /* dropped in the log: the catalog keeps it under another name until it is forgotten */
+    int64_t dropped_at; /* commit time of that */
+    size_t nsequences;  /* identity columns: what their sequences would hand out next */
+    ice_sequence_mark *sequences;
     /* out */
     ice_str new_location; /* in the caller's arena */
     uint64_t rows_added, rows_deleted, files_added;

@@ -57,6 +57,8 @@ void ice__edit_remove(ice__edit *e, size_t file);
 /* Room for the rows to delete from a file that stays: its vector so far, cloned. Borrowed. */
 ice_code ice__edit_dv(ice__edit *e, size_t file, ice_dv **out, ice_error *err) ICE_MUST;
 bool ice__edit_changes_data(const ice__edit *e);
+/* Lets go of snapshots: keeps the `keep` newest and those since a time. *n: how many went. */
+ice_code ice__edit_expire(ice__edit *e, size_t keep, int64_t since_ms, size_t *n, ice_error *err) ICE_MUST;
 /* Writes manifests, manifest list and metadata file, all durable. `operation` NULL: as the changes are. A
  * snapshot only where data changes. `flushed` 0: the snapshot has the previous one's. */
 ice_code ice__edit_finish(ice__edit *e, const char *operation, int64_t flushed, int64_t now_ms,

@@ -98,16 +98,21 @@ int32_t ice__name_schema(ice_str base)
     return named ? (int32_t)id : -1;
 }
 
+bool ice_dir_uuid(ice_str dir, ice_uuid *out)
+{
+    const char *hex = dir.ptr + dir.len - 32;
+    if (dir.len < 34 || hex[-1] != '-' || !all_hex(hex, 32))
+        return false;
+    for (int i = 0; i < 16; i++)
+        out->b[i] = (uint8_t)(hex_digit(hex[2 * i]) << 4 | hex_digit(hex[2 * i + 1]));
+    return true;
+}
+
 bool ice_location_uuid(ice_str location, ice_uuid *out)
 {
     static const char mark[] = "/metadata/";
-    const char *hit = NULL;
-    for (size_t i = location.len; i >= sizeof mark - 1 && !hit; i--)
+    for (size_t i = location.len; i >= sizeof mark - 1; i--)
         if (memcmp(location.ptr + i - (sizeof mark - 1), mark, sizeof mark - 1) == 0)
-            hit = location.ptr + i - (sizeof mark - 1);
-    if (!hit || hit - location.ptr < 34 || hit[-33] != '-' || !all_hex(hit - 32, 32))
-        return false;
-    for (int i = 0; i < 16; i++)
-        out->b[i] = (uint8_t)(hex_digit(hit[-32 + 2 * i]) << 4 | hex_digit(hit[-31 + 2 * i]));
-    return true;
+            return ice_dir_uuid((ice_str){location.ptr, i - (sizeof mark - 1)}, out);
+    return false;
 }

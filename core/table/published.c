@@ -1,9 +1,9 @@
 /* Loading a published state: metadata file, manifest list, manifests; all of it read without trust. */
 #include "table/table_int.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-
-#define MANIFEST_MAX ((uint64_t)512 << 20)
+#include <unistd.h>
 
 static ice_code load_at(ice_env *env, ice_str location, bool history, ice_published **out, ice_error *err);
 
@@ -27,7 +27,7 @@ static ice_code read_location(ice_published *s, ice_str location, ice_buf *out, 
     ice_str key;
     ice_code rc;
     ICE_TRY(ice__locate(s->env, s->arena, location, &key, NULL, err));
-    ICE_TRY(read_object(s->env, key, MANIFEST_MAX, out, err));
+    ICE_TRY(read_object(s->env, key, ICE__MANIFEST_MAX, out, err));
 out:
     return rc;
 }
@@ -353,6 +353,7 @@ static ice_published *blank(ice_env *env, ice_str location)
         return NULL;
     s->env = env;
     s->refs = 1;
+    s->guard = -1;
     s->resident = -1;
     pthread_mutex_init(&s->lock, NULL);
     s->arena = ice_arena_create();
@@ -410,6 +411,8 @@ void ice_published_unref(ice_published *s)
     }
     ice__dead_slots_free(s);
     ice_published_unref(s->history);
+    if (s->guard >= 0)
+        close(s->guard);
     ice_tabledef_free(s->def);
     ice_arena_free(s->arena);
     pthread_mutex_destroy(&s->lock);
@@ -460,6 +463,21 @@ int64_t ice_published_max_int(const ice_published *s, int32_t field_id)
             max = upper.i;
     }
     return max;
+}
+
+int64_t ice_published_next(const ice_published *s, int32_t field_id, int32_t restarts)
+{
+    ice_str text = ice_metadata_property(s->meta, ICE_PROP_SEQUENCES);
+    char want[32];
+    size_t n = (size_t)snprintf(want, sizeof want, "%d.%d=", (int)field_id, (int)restarts);
+    for (size_t at = 0; at < text.len;) {
+        const char *comma = memchr(text.ptr + at, ',', text.len - at);
+        size_t end = comma ? (size_t)(comma - text.ptr) : text.len;
+        if (end - at > n && end - at < n + 20 && memcmp(text.ptr + at, want, n) == 0)
+            return strtoll(text.ptr + at + n, NULL, 10); /* the property's copy ends in a NUL */
+        at = end + 1;
+    }
+    return 0;
 }
 
 bool ice__file_evolved(const ice_published *s, const ice__file *f, const ice_column *cols, size_t n)

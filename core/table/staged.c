@@ -192,6 +192,16 @@ out:
 
 /* ---- before they are published ---- */
 
+static ice_code guard(ice_env *env, ice_str location, ice_published *p, ice_arena *a, ice_error *err)
+{
+    ice_str key, path;
+    ice_code rc;
+    ICE_TRY(ice__locate(env, a, location, &key, &path, err));
+    ICE_TRY(ice__guard_open(path, &p->guard, err));
+out:
+    return rc;
+}
+
 static ice_code stage_edit(ice__edit *e, ice_env *env, ice_published *old, const ice_tabledef *def,
                            ice_arena *a, ice_error *err)
 {
@@ -215,9 +225,14 @@ ice_code ice_published_stage(ice_env *env, ice_published *old, const ice_tablede
     ice_buf json = {0};
     ice__edit e = {0};
     ice_str location;
+    bool begun = false;
     ice_code rc;
     if (!a)
         return ice_fail_nomem(err);
+    *out = NULL;
+    if (env->stage_begin)
+        ICE_TRY(env->stage_begin(env->arg, err));
+    begun = true;
     ICE_TRY(stage_edit(&e, env, old, def, a, err));
     ICE_TRY(ice__staged_add(&e, files, n, err));
     ICE_TRY(ice_tabledef_to_json(def, &json, err));
@@ -225,7 +240,14 @@ ice_code ice_published_stage(ice_env *env, ice_published *old, const ice_tablede
     ICE_TRY(ice__edit_finish(&e, "append", old ? old->flushed : 0, files[0].commit_time / 1000, 0, &location,
                              err));
     ICE_TRY(ice_published_load(env, location, out, err));
+    ICE_TRY(guard(env, location, *out, a, err));
 out:
+    if (begun && env->stage_end)
+        env->stage_end(env->arg);
+    if (rc != ICE_OK) {
+        ice_published_unref(*out);
+        *out = NULL;
+    }
     ice__edit_free(&e);
     ice_buf_free(&json);
     ice_arena_free(a);

@@ -30,6 +30,12 @@ typedef struct ice_env {
      * and this environment as its argument. */
     ice_code (*engine_acquire)(void *arg, ice_engine_conn **out, ice_error *err);
     void (*engine_release)(void *arg, ice_engine_conn *c);
+    /* Around writing metadata that no catalog points to (staged files): no collection lists meanwhile. */
+    ice_code (*stage_begin)(void *arg, ice_error *err);
+    void (*stage_end)(void *arg);
+    /* Location of a metadata file or manifest list that what is being published no longer names. The three
+     * may be NULL. */
+    void (*replaced)(void *arg, ice_str location);
     void *arg;
     /* What the running statement of that connection may name; table/'s own, zero at first. */
     struct ice__name *names;
@@ -63,6 +69,8 @@ ice_str ice_published_location(const ice_published *s);
  * none). */
 uint64_t ice_published_rows(const ice_published *s);
 int64_t ice_published_max_int(const ice_published *s, int32_t field_id);
+/* The value an identity column's sequence would have handed out next when this was published; 0: not said. */
+int64_t ice_published_next(const ice_published *s, int32_t field_id, int32_t restarts);
 /* Past snapshots for snapshots(), newest first. commit_time: the flushed commit time it stands for. */
 typedef struct ice_snapshot_info {
     int64_t snapshot_id, timestamp_ms, commit_time;
@@ -75,6 +83,8 @@ ice_code ice_published_list(ice_published *s, ice_arena *a, ice_snapshot_info **
 /* uuid of a table from the directory name our metadata locations have ("<table>-<32 hex>/metadata/...");
  * false for others'. */
 bool ice_location_uuid(ice_str metadata_location, ice_uuid *out);
+/* The same of the directory's name itself. */
+bool ice_dir_uuid(ice_str dir, ice_uuid *out);
 
 /* ---- table states ---- */
 

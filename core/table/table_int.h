@@ -16,6 +16,7 @@
 #define ICE_PROP_POSITION "django-iceberg.flushed-position"   /* + log position of F */
 #define ICE_PROP_KEPT                                                                                        \
     "django-iceberg.history-kept-from" /* versions that ended before it may be gone, microseconds */
+#define ICE_PROP_SEQUENCES "django-iceberg.sequences"      /* "<field id>.<restarts>=<next>", by commas */
 #define ICE_PROP_HISTORY "django-iceberg.history-location" /* the companion's metadata at F */
 
 /* ---- places (all keys are relative to the store's root) ---- */
@@ -36,6 +37,13 @@ ice_code ice__locate(const ice_env *env, ice_arena *a, ice_str location, ice_str
 int32_t ice__name_schema(ice_str base);
 ice_str ice__base_name(ice_str key);
 
+/* ---- metadata files that only this process reads (guard.c) ---- */
+
+/* A lock on the file for as long as the descriptor is open; garbage collection of any process sees it. */
+ice_code ice__guard_open(ice_str path, int *fd, ice_error *err) ICE_MUST;
+/* Does somebody hold it? A file that is gone is not held. */
+ice_code ice__guard_held(ice_str path, bool *held, ice_error *err) ICE_MUST;
+
 /* ---- columns ---- */
 
 /* _row_start, _row_end, _operation as columns; NULL for other ids. Static. */
@@ -52,6 +60,9 @@ ice_code ice__def_of_schema(const ice_schema *s, ice_str name, ice_uuid u, ice_t
                             ice_error *err) ICE_MUST;
 
 /* ---- snapshots ---- */
+
+#define ICE__MANIFEST_MAX                                                                                    \
+    ((uint64_t)512 << 20) /* bytes of a manifest or manifest list we are willing to read */
 
 struct ice__cached;
 
@@ -76,6 +87,7 @@ typedef struct ice__file {
 struct ice_published {
     ice_env *env;
     int refs;         /* atomic */
+    int guard;        /* of a metadata file that no catalog points to; -1: none */
     ice_arena *arena; /* owns what is below; not used after loading but under `lock` */
     ice_str location; /* as the catalog has it */
     ice_str dir;      /* key of the table's directory */

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "txn/txn_int.h"
+#include "txn/collect.h"
 
 static ice_code open_view(ice_session *s, ice__stview **v, ice_error *err)
 {
@@ -259,13 +259,34 @@ static json_t *table_status(ice_view *view, const char *name)
                      (json_int_t)n.bytes);
 }
 
+/* Tables that were dropped and are kept: what other engines can still read them by. */
+static ice_code dropped_json(ice_warehouse *wh, json_t **out, ice_error *err)
+{
+    ice_arena *a = ice_arena_create();
+    ice_catalog_entry *list = NULL;
+    size_t n = 0;
+    ice_code rc = a ? ice_catalog_list(wh->catalog, a, &list, &n, err) : ice_fail_nomem(err);
+    *out = json_array();
+    for (size_t i = 0; rc == ICE_OK && i < n; i++) {
+        int64_t at;
+        if (ice__is_dropped_name(list[i].name, &at))
+            json_array_append_new(*out, json_pack("{s:o, s:I, s:o}", "name", text_or_null(list[i].name),
+                                                  "dropped_at", (json_int_t)at, "metadata_location",
+                                                  text_or_null(list[i].metadata_location)));
+    }
+    ice_arena_free(a);
+    return rc;
+}
+
 ice_code ice_session_status_json(ice_session *s, ice_buf *out, ice_error *err)
 {
     ice__stview *v = NULL;
     ice_log_state st;
     char uuid[37];
-    json_t *tables = json_array();
+    json_t *tables = json_array(), *dropped = NULL;
     ice_code rc = open_view(s, &v, err);
+    if (rc == ICE_OK)
+        rc = dropped_json(s->wh, &dropped, err);
     for (size_t i = 0; rc == ICE_OK && i < v->reg->n; i++) {
         ice_view *view = NULL;
         rc = ice__stview_table(v, ice_str_c(v->reg->entries[i]->name), &view, err);
@@ -274,6 +295,7 @@ ice_code ice_session_status_json(ice_session *s, ice_buf *out, ice_error *err)
     }
     if (rc != ICE_OK) {
         json_decref(tables);
+        json_decref(dropped);
         ice__stview_unref(v);
         return rc;
     }
@@ -281,13 +303,14 @@ ice_code ice_session_status_json(ice_session *s, ice_buf *out, ice_error *err)
     ice_log_get_state(wh->log, &st);
     ice_uuid_text(wh->env.warehouse, uuid);
     pthread_mutex_lock(&wh->flusher_mutex);
-    json_t *j = json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o}", "warehouse", wh->config.warehouse,
-        "warehouse_uuid", uuid, "namespace", wh->config.ns, "log_start", (json_int_t)st.start, "log_end",
-        (json_int_t)st.end, "last_commit", (json_int_t)st.last_commit, "oldest_unflushed",
-        (json_int_t)atomic_load(&wh->oldest_unflushed), "unflushed_bytes",
-        (json_int_t)atomic_load(&wh->unflushed_bytes), "flushes", (json_int_t)wh->flushes, "compactions",
-        (json_int_t)wh->compactions, "flusher_error", wh->flusher_error, "tables", tables);
+    json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o}", "warehouse",
+                          wh->config.warehouse, "warehouse_uuid", uuid, "namespace", wh->config.ns,
+                          "log_start", (json_int_t)st.start, "log_end", (json_int_t)st.end, "last_commit",
+                          (json_int_t)st.last_commit, "oldest_unflushed",
+                          (json_int_t)atomic_load(&wh->oldest_unflushed), "unflushed_bytes",
+                          (json_int_t)atomic_load(&wh->unflushed_bytes), "flushes", (json_int_t)wh->flushes,
+                          "compactions", (json_int_t)wh->compactions, "flusher_error", wh->flusher_error,
+                          "tables", tables, "dropped", dropped);
     pthread_mutex_unlock(&wh->flusher_mutex);
     ice__stview_unref(v);
     return dump(j, out, err);
@@ -312,6 +335,78 @@ ice_code ice_session_expire(ice_session *s, ice_str table, int64_t before, size_
     *done = 0;
     ice_code rc = ice__session_need(s, err);
     return rc == ICE_OK ? ice__compact_all(s->wh, s->locker, table, false, before, done, err) : rc;
+}
+
+/* ---- garbage ---- */
+
+ice_code ice_session_expire_dropped(ice_session *s, int64_t before, size_t *done, ice_error *err)
+{
+    ice_arena *a = ice_arena_create();
+    ice_catalog_entry *list = NULL;
+    ice_catalog_change *changes = NULL;
+    bool taken = false;
+    size_t n = 0, nchanges = 0;
+    ice_code rc = a ? ice__session_need(s, err) : ice_fail_nomem(err);
+    *done = 0;
+    if (rc == ICE_OK && (rc = ice__take_lease(s->locker, true, &taken, err)) == ICE_OK)
+        rc = ice_catalog_list(s->wh->catalog, a, &list, &n, err);
+    if (rc == ICE_OK && !(changes = ICE_NEW_N(a, ice_catalog_change, 2 * n + 1)))
+        rc = ice_fail_nomem(err);
+    for (size_t i = 0; rc == ICE_OK && i < n; i++) {
+        int64_t at;
+        if (!ice__is_dropped_name(list[i].name, &at) || at >= before)
+            continue;
+        char *history = ice_arena_printf(a, "%.*s__history", ICE_PRI(list[i].name));
+        if (!history)
+            rc = ice_fail_nomem(err);
+        changes[nchanges++] = (ice_catalog_change){.op = ICE_CAT_DROP, .name = list[i].name};
+        changes[nchanges++] = (ice_catalog_change){.op = ICE_CAT_DROP, .name = ice_str_c(history)};
+    }
+    if (rc == ICE_OK && nchanges)
+        rc = ice_catalog_commit(s->wh->catalog, changes, nchanges, err);
+    if (rc == ICE_OK)
+        *done = nchanges / 2;
+    if (taken)
+        ice__release_lease(s->locker);
+    ice_arena_free(a);
+    return rc;
+}
+
+static json_t *pair(uint64_t files, uint64_t bytes)
+{
+    return json_pack("[I, I]", (json_int_t)files, (json_int_t)bytes);
+}
+
+static json_t *sums_json(const ice_file_sum *sums)
+{
+    json_t *j = json_object();
+    for (int k = 0; k < ICE_FILE_KINDS; k++)
+        if (sums[k].files)
+            json_object_set_new(j, ice_file_kind_names[k], pair(sums[k].files, sums[k].bytes));
+    return j;
+}
+
+ice_code ice_session_collect_json(ice_session *s, const ice_collect_request *r, ice_buf *out, ice_error *err)
+{
+    ice__collected c;
+    ice_code rc = ice__session_need(s, err);
+    if (rc != ICE_OK)
+        return rc;
+    ice__collect_options o = {.grace_us = r->older_than_us < 0 ? s->wh->config.orphans_grace_ms * 1000
+                                                               : r->older_than_us,
+                              .wait_us = r->dry_run ? 0 : 2 * 1000 * 1000,
+                              .dry_run = r->dry_run,
+                              .progress = r->progress,
+                              .arg = r->arg};
+    o.replaced_grace_us = r->replaced_now ? 0 : o.grace_us;
+    if ((rc = ice__collect_garbage(s->wh, s->locker, &o, &c, err)) != ICE_OK)
+        return rc;
+    return dump(json_pack("{s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I}}", "files", sums_json(c.sums.all),
+                          "unreachable", sums_json(c.sums.unreachable), "ripe", sums_json(c.sums.ripe),
+                          "removed", sums_json(c.sums.removed), "left", pair(c.held_files, c.held_bytes),
+                          "last", "at_us", (json_int_t)c.last_us, "files", (json_int_t)c.last_files, "bytes",
+                          (json_int_t)c.last_bytes),
+                out, err);
 }
 
 ice_code ice_session_check(ice_session *s, void (*report)(void *, const char *), void *arg, ice_error *err)

@@ -161,10 +161,9 @@ out:
 static ice_code restart(ice__ddl *d, ice_column *col, int64_t at, ice_error *err)
 {
     uint64_t name = ice__sequence_name(d->def, col);
-    int64_t next;
-    ice_code rc = ice_log_sequence_peek(d->s->wh->log, name, &next, err);
-    if (rc != ICE_OK || next == at)
-        return rc;
+    int64_t next = ice_log_sequence_peek(d->s->wh->log, name);
+    if (next == at)
+        return ICE_OK;
     if (next < at)
         return ice_log_sequence_bump(d->s->wh->log, name, at - 1, err);
     col->restarts++;

@@ -9,12 +9,14 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "txn/txn_int.h"
+#include "txn/collect.h"
 
 #define LEASE ((uint64_t)0x666c757368657273) /* name of the flusher's lease */
-#define COMPACT_FILES 8 /* data files of a table that make the background flusher compact it */
+#define COMPACT_FILES 8     /* data files of a table that make the background flusher compact it */
+#define COLLECT_FLUSHES 100 /* flushes after which it collects what they replaced */
+#define REPLACED_GRACE ((int64_t)10 * 60 * 1000 * 1000) /* what other engines may still be reading, us */
 
-static ice_code take_lease(ice_locker *locker, bool wait, bool *taken, ice_error *err)
+ice_code ice__take_lease(ice_locker *locker, bool wait, bool *taken, ice_error *err)
 {
     uint64_t epoch;
     for (;;) {
@@ -25,11 +27,15 @@ static ice_code take_lease(ice_locker *locker, bool wait, bool *taken, ice_error
     }
 }
 
+void ice__release_lease(ice_locker *locker)
+{
+    ice_lease_release(locker, LEASE);
+}
+
 /* ---- what a flush is given ---- */
 
 typedef struct plan {
     ice_flush_table *tables;
-    ice__entry **entries; /* NULL for a dropped one */
     size_t n, cap;
 } plan;
 
@@ -38,18 +44,36 @@ static ice_flush_table *plan_add(plan *p, ice_arena *a)
     if (p->n == p->cap) {
         size_t cap = p->cap ? p->cap * 2 : 16;
         ice_flush_table *t = ice_arena_array(a, cap, sizeof *t);
-        ice__entry **e = ice_arena_array(a, cap, sizeof *e);
-        if (!t || !e)
+        if (!t)
             return NULL;
-        if (p->n) {
+        if (p->n)
             memcpy(t, p->tables, p->n * sizeof *t);
-            memcpy(e, p->entries, p->n * sizeof *e);
-        }
         p->tables = t;
-        p->entries = e;
         p->cap = cap;
     }
     return &p->tables[p->n++];
+}
+
+/* What its identity columns' sequences would hand out next. */
+static ice_code take_sequences(ice_warehouse *wh, const ice_tabstate *st, ice_flush_table *t, bool *moved,
+                               ice_arena *a, ice_error *err)
+{
+    const ice_tabledef *def = st->def;
+    *moved = false;
+    t->sequences = ICE_NEW_N(a, ice_sequence_mark, def->ncols + 1);
+    if (!t->sequences)
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < def->ncols; i++) {
+        const ice_column *col = &def->cols[i];
+        if (!col->identity)
+            continue;
+        int64_t next = ice_log_sequence_peek(wh->log, ice__sequence_name(def, col));
+        int64_t told = st->published ? ice_published_next(st->published, col->field_id, col->restarts) : 1;
+        *moved |= next > told && next > 1;
+        t->sequences[t->nsequences++] =
+            (ice_sequence_mark){col->field_id, col->restarts, next > told ? next : told};
+    }
+    return ICE_OK;
 }
 
 static bool needs_flush(const ice__entry *e, const ice_tabstate *st)
@@ -61,44 +85,95 @@ static bool needs_flush(const ice__entry *e, const ice_tabstate *st)
            ice_published_def(st->published)->schema_id != st->def->schema_id;
 }
 
-static ice_code plan_tables(ice__registry *reg, ice_str only, plan *p, ice_arena *a, ice_error *err)
+static ice_code plan_table(ice_warehouse *wh, ice__entry *e, plan *p, ice_arena *a, ice_error *err)
 {
-    for (size_t i = 0; i < reg->n; i++) {
-        ice__entry *e = reg->entries[i];
-        ice_tabstate *st = atomic_load(&e->state);
-        if (only.ptr && !ice_str_eqc(only, e->name))
-            continue;
-        /* A table that was never loaded has nothing in the tail (V3); a renamed one was loaded when its
-         * record was applied. */
-        if (!st || !needs_flush(e, st))
-            continue;
-        ice_flush_table *t = plan_add(p, a);
-        if (!t)
-            return ice_fail_nomem(err);
-        *t = (ice_flush_table){
-            .state = st, .catalog_name = ice_str_c(e->catalog_name), .location = ice_str_c(e->location)};
-        p->entries[p->n - 1] = e;
-    }
+    ice_tabstate *st = atomic_load(&e->state);
+    ice_flush_table t = {
+        .state = st, .catalog_name = ice_str_c(e->catalog_name), .location = ice_str_c(e->location)};
+    bool moved = false;
+    /* A table that was never loaded has nothing in the tail (V3); a renamed one was loaded when its record
+     * was applied. */
+    ice_code rc = st ? take_sequences(wh, st, &t, &moved, a, err) : ICE_OK;
+    if (rc != ICE_OK || !st || (!moved && !needs_flush(e, st)))
+        return rc;
+    ice_flush_table *to = plan_add(p, a);
+    if (!to)
+        return ice_fail_nomem(err);
+    *to = t;
     return ICE_OK;
 }
 
-static ice_code plan_drops(ice_warehouse *wh, plan *p, ice_arena *a, ice_error *err)
+static ice_code plan_drop(const ice_catalog_entry *ce, int64_t at, plan *p, ice_arena *a, ice_error *err)
+{
+    ice_flush_table *t = plan_add(p, a);
+    if (!t)
+        return ice_fail_nomem(err);
+    *t = (ice_flush_table){
+        .catalog_name = ce->name, .location = ce->metadata_location, .dropped = true, .dropped_at = at};
+    return ICE_OK;
+}
+
+static ice_code plan_all(ice_warehouse *wh, ice__registry *reg, const ice_catalog_entry *list, size_t n,
+                         plan *p, ice_arena *a, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    for (size_t i = 0; rc == ICE_OK && i < reg->n; i++)
+        rc = plan_table(wh, reg->entries[i], p, a, err);
+    for (size_t i = 0; rc == ICE_OK && i < n; i++) {
+        ice_uuid id;
+        int64_t at;
+        if (!ice__is_hidden_name(list[i].name) && ice_location_uuid(list[i].metadata_location, &id) &&
+            ice__wh_dropped(wh, id, &at))
+            rc = plan_drop(&list[i], at, p, a, err);
+    }
+    return rc;
+}
+
+/* Who has the name in the catalog, if that is another table than `e`: it has to make room. */
+static const ice_catalog_entry *in_the_way(const ice_catalog_entry *list, size_t n, ice_str name,
+                                           const ice__entry *e, ice_uuid *id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ice_str_eq(list[i].name, name) && ice_location_uuid(list[i].metadata_location, id))
+            return e && ice_uuid_eq(e->uuid, *id) ? NULL : &list[i];
+    return NULL;
+}
+
+/* One table, and those whose names in the catalog have to become free for it: dropped, or renamed since. */
+static ice_code plan_one(ice_warehouse *wh, ice__registry *reg, const ice_catalog_entry *list, size_t n,
+                         ice_str only, plan *p, ice_arena *a, ice_error *err)
+{
+    ice_str *names = ICE_NEW_N(a, ice_str, reg->n + 2);
+    size_t nnames = 1;
+    ice_code rc = names ? ICE_OK : ice_fail_nomem(err);
+    if (names)
+        names[0] = only;
+    for (size_t i = 0; rc == ICE_OK && i < nnames; i++) {
+        ice__entry *e = ice__registry_find(reg, names[i]), *other;
+        ice_uuid id;
+        int64_t at;
+        const ice_catalog_entry *ce = in_the_way(list, n, names[i], e, &id);
+        if (e)
+            rc = plan_table(wh, e, p, a, err);
+        if (rc != ICE_OK || !ce)
+            continue;
+        if (ice__wh_dropped(wh, id, &at))
+            rc = plan_drop(ce, at, p, a, err);
+        else if ((other = ice__registry_find_uuid(reg, id)) && nnames <= reg->n &&
+                 !ice_str_eqc(only, other->name))
+            names[nnames++] = ice_str_c(other->name);
+    }
+    return rc;
+}
+
+static ice_code plan_flush(ice_warehouse *wh, ice__registry *reg, ice_str only, plan *p, ice_arena *a,
+                           ice_error *err)
 {
     ice_catalog_entry *list = NULL;
     size_t n = 0;
     ice_code rc = ice_catalog_list(wh->catalog, a, &list, &n, err);
-    for (size_t i = 0; rc == ICE_OK && i < n; i++) {
-        ice_uuid id;
-        if (ice__is_history_name(list[i].name) || !ice_location_uuid(list[i].metadata_location, &id) ||
-            !ice__wh_dropped(wh, id))
-            continue;
-        ice_flush_table *t = plan_add(p, a);
-        if (!t)
-            return ice_fail_nomem(err);
-        *t = (ice_flush_table){
-            .catalog_name = list[i].name, .location = list[i].metadata_location, .dropped = true};
-        p->entries[p->n - 1] = NULL;
-    }
+    if (rc == ICE_OK)
+        rc = only.ptr ? plan_one(wh, reg, list, n, only, p, a, err) : plan_all(wh, reg, list, n, p, a, err);
     return rc;
 }
 
@@ -115,9 +190,7 @@ static ice_code flush_once(ice_warehouse *wh, ice_str only, size_t *published, i
     ice__wh_view(wh, &reg, &o.upto);
     o.position = atomic_load(&wh->applied_position);
     pthread_mutex_unlock(&wh->apply);
-    ICE_TRY(plan_tables(reg, only, &p, a, err));
-    if (!only.ptr)
-        ICE_TRY(plan_drops(wh, &p, a, err));
+    ICE_TRY(plan_flush(wh, reg, only, &p, a, err));
     if (p.n > 0) {
         ICE_TRY(ice_flush(&wh->env, p.tables, p.n, &o, a, err));
         ice_log_published(wh->log);
@@ -139,17 +212,41 @@ ice_code ice__flush_all(ice_warehouse *wh, ice_locker *locker, ice_str table, si
                         ice_error *err)
 {
     bool taken = false;
-    ice_code rc = take_lease(locker, true, &taken, err);
+    ice_code rc = ice__take_lease(locker, true, &taken, err);
     if (rc != ICE_OK)
         return rc;
     for (int round = 0; round < 5; round++)
         if ((rc = flush_once(wh, table, published, err)) != ICE_CONFLICT)
             break;
-    ice_lease_release(locker, LEASE);
+    ice__release_lease(locker);
     return rc;
 }
 
 /* ---- compaction, expiry ---- */
+
+/* Staged files are published first: what is rewritten begins from what the catalog has. *e, a reference,
+ * becomes the entry afterwards. */
+static ice_code unstage(ice_warehouse *wh, ice__entry **e, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    for (int round = 0; rc == ICE_OK && (*e)->nstaged > 0 && round < 5; round++) {
+        ice__registry *reg = NULL;
+        size_t published;
+        int64_t at;
+        if ((rc = flush_once(wh, ice_str_c((*e)->name), &published, err)) != ICE_OK)
+            break;
+        ice__wh_view(wh, &reg, &at);
+        ice__entry *now = ice__registry_find_uuid(reg, (*e)->uuid);
+        if (now) {
+            ice__entry_unref(*e);
+            *e = ice__entry_ref(now);
+        }
+        ice__registry_unref(reg);
+        if (!now)
+            break;
+    }
+    return rc;
+}
 
 static ice_code compact_entry(ice_warehouse *wh, ice__entry *e, bool compact, int64_t before, size_t *done,
                               ice_error *err)
@@ -158,7 +255,10 @@ static ice_code compact_entry(ice_warehouse *wh, ice__entry *e, bool compact, in
     ice_tabstate *st = NULL;
     ice_str location;
     bool did = false;
-    ice_code rc = a ? ice__wh_state(wh, e, &st, err) : ice_fail_nomem(err);
+    ice__entry_ref(e);
+    ice_code rc = a ? unstage(wh, &e, err) : ice_fail_nomem(err);
+    if (rc == ICE_OK)
+        rc = ice__wh_state(wh, e, &st, err);
     if (rc == ICE_OK && st->published && e->catalog_name) {
         if (compact)
             rc = ice_compact(&wh->env, st->published, ice_str_c(e->catalog_name), a, &location, &did, err);
@@ -175,6 +275,7 @@ static ice_code compact_entry(ice_warehouse *wh, ice__entry *e, bool compact, in
         pthread_mutex_unlock(&wh->flusher_mutex);
     }
     ice_arena_free(a);
+    ice__entry_unref(e);
     return rc;
 }
 
@@ -184,7 +285,7 @@ ice_code ice__compact_all(ice_warehouse *wh, ice_locker *locker, ice_str table, 
     ice__registry *reg = NULL;
     bool taken = false;
     int64_t at;
-    ice_code rc = take_lease(locker, true, &taken, err);
+    ice_code rc = ice__take_lease(locker, true, &taken, err);
     if (rc != ICE_OK)
         return rc;
     if ((rc = ice__wh_catchup(wh, err)) == ICE_OK) {
@@ -194,7 +295,7 @@ ice_code ice__compact_all(ice_warehouse *wh, ice_locker *locker, ice_str table, 
                 rc = compact_entry(wh, reg->entries[i], compact, before, done, err);
     }
     ice__registry_unref(reg);
-    ice_lease_release(locker, LEASE);
+    ice__release_lease(locker);
     return rc;
 }
 
@@ -232,6 +333,24 @@ static bool due(ice_warehouse *wh)
     return wh->config.flush_interval_ms > 0 && ice_clock_us() - oldest >= wh->config.flush_interval_ms * 1000;
 }
 
+/* Without it many small flushes would leave a metadata file and a few more each. */
+static ice_code collect_replaced(ice_warehouse *wh, ice_locker *locker, ice_error *err)
+{
+    ice__collect_options o = {.grace_us = wh->config.orphans_grace_ms * 1000,
+                              .replaced_grace_us = REPLACED_GRACE};
+    ice__collected done;
+    wh->uncollected = 0;
+    return ice__collect_garbage(wh, locker, &o, &done, err);
+}
+
+/* A collection waits for who reads by an older catalog: an idle process lets go of it. */
+static void follow_collection(ice_warehouse *wh)
+{
+    ice_error ignored;
+    if (ice_log_wanted(wh->log) > atomic_load(&wh->publish_seen))
+        (void)!ice__wh_catchup(wh, &ignored);
+}
+
 /* A flush nobody waits for the result of: what goes wrong is for the status to say. wait: for another
  * flusher's end. */
 static void flush_round(ice_warehouse *wh, ice_locker *locker, bool wait)
@@ -239,12 +358,14 @@ static void flush_round(ice_warehouse *wh, ice_locker *locker, bool wait)
     ice_error err = {0};
     bool taken = false;
     size_t published;
-    if (take_lease(locker, wait, &taken, &err) != ICE_OK || !taken)
+    if (ice__take_lease(locker, wait, &taken, &err) != ICE_OK || !taken)
         return;
     ice_code rc = flush_once(wh, ICE_STR_NONE, &published, &err);
     if (rc == ICE_OK)
         rc = compact_fragmented(wh, &err);
-    ice_lease_release(locker, LEASE);
+    ice__release_lease(locker);
+    if (rc == ICE_OK && !wait && ++wh->uncollected >= COLLECT_FLUSHES)
+        rc = collect_replaced(wh, locker, &err);
     pthread_mutex_lock(&wh->flusher_mutex);
     snprintf(wh->flusher_error, sizeof wh->flusher_error, "%s",
              rc == ICE_OK || rc == ICE_CONFLICT ? "" : err.message);
@@ -272,10 +393,12 @@ static void *flusher_main(void *arg)
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
         pthread_cond_timedwait(&wh->flusher_wake, &wh->flusher_mutex, &until);
-        if (wh->flusher_stop || !due(wh))
+        if (wh->flusher_stop)
             continue;
         pthread_mutex_unlock(&wh->flusher_mutex);
-        flush_round(wh, locker, false);
+        follow_collection(wh);
+        if (due(wh))
+            flush_round(wh, locker, false);
         pthread_mutex_lock(&wh->flusher_mutex);
     }
     pthread_mutex_unlock(&wh->flusher_mutex);

@@ -6,15 +6,18 @@
 static bool is_dropped(const ice_warehouse *wh, ice_uuid id)
 {
     for (size_t i = 0; i < wh->ndropped; i++)
-        if (ice_uuid_eq(wh->dropped[i], id))
+        if (ice_uuid_eq(wh->dropped[i].uuid, id))
             return true;
     return false;
 }
 
-bool ice__wh_dropped(ice_warehouse *wh, ice_uuid id)
+bool ice__wh_dropped(ice_warehouse *wh, ice_uuid id, int64_t *at)
 {
+    bool dropped = false;
     pthread_mutex_lock(&wh->apply);
-    bool dropped = is_dropped(wh, id);
+    for (size_t i = 0; i < wh->ndropped && !dropped; i++)
+        if ((dropped = ice_uuid_eq(wh->dropped[i].uuid, id)))
+            *at = wh->dropped[i].at;
     pthread_mutex_unlock(&wh->apply);
     return dropped;
 }
@@ -33,10 +36,32 @@ static ice_uuid entry_uuid(const ice_catalog_entry *e)
     return id;
 }
 
-bool ice__is_history_name(ice_str name)
+static bool is_history_name(ice_str name)
 {
     ice_str suffix = ICE_STR("__history");
     return name.len > suffix.len && memcmp(name.ptr + name.len - suffix.len, suffix.ptr, suffix.len) == 0;
+}
+
+bool ice__is_dropped_name(ice_str name, int64_t *at)
+{
+    ice_str mark = ICE_STR(ICE_DROPPED_MARK);
+    size_t digits = 0;
+    *at = 0;
+    while (digits < 16 && digits < name.len && name.ptr[name.len - 1 - digits] >= '0' &&
+           name.ptr[name.len - 1 - digits] <= '9')
+        digits++;
+    if (digits < 16 || name.len <= mark.len + 16 ||
+        memcmp(name.ptr + name.len - 16 - mark.len, mark.ptr, mark.len) != 0)
+        return false;
+    for (size_t i = name.len - 16; i < name.len; i++)
+        *at = *at * 10 + (name.ptr[i] - '0');
+    return true;
+}
+
+bool ice__is_hidden_name(ice_str name)
+{
+    int64_t at;
+    return is_history_name(name) || ice__is_dropped_name(name, &at);
 }
 
 ice_code ice__wh_list_catalog(ice_warehouse *wh, ice__registry *reg, ice_error *err)
@@ -46,7 +71,7 @@ ice_code ice__wh_list_catalog(ice_warehouse *wh, ice__registry *reg, ice_error *
     size_t n = 0;
     ice_code rc = a ? ice_catalog_list(wh->catalog, a, &list_, &n, err) : ice_fail_nomem(err);
     for (size_t i = 0; rc == ICE_OK && i < n; i++) {
-        if (ice__is_history_name(list_[i].name))
+        if (ice__is_hidden_name(list_[i].name))
             continue;
         ice__entry *e = ice__entry_create(entry_uuid(&list_[i]), list_[i].name, list_[i].name,
                                           list_[i].metadata_location, NULL);
@@ -243,11 +268,11 @@ static ice_code apply_drop(void *arg, ice_uuid id, ice_error *err)
     ice__entry *e = ice__registry_find_uuid(wh->building, id);
     /* Also of a table the catalog does not have: a flush may be about to publish it. */
     if (e && !is_dropped(wh, id)) {
-        ice_uuid *grown = realloc(wh->dropped, (wh->ndropped + 1) * sizeof *grown);
+        ice__dropped *grown = realloc(wh->dropped, (wh->ndropped + 1) * sizeof *grown);
         if (!grown)
             return ice_fail_nomem(err);
         wh->dropped = grown;
-        wh->dropped[wh->ndropped++] = id;
+        wh->dropped[wh->ndropped++] = (ice__dropped){id, wh->applying};
     }
     ice__registry_remove(wh->building, id);
     return ICE_OK;
@@ -410,10 +435,11 @@ static void note_unflushed(ice_warehouse *wh)
  */
 static ice_code start_over(ice_warehouse *wh, ice_error *err)
 {
-    ice__registry *reg = ice__registry_copy(NULL);
     ice_log_cursor *cursor = NULL;
     ice_log_state st;
     int64_t commit;
+    ice_log_get_state(wh->log, &st);
+    ice__registry *reg = ice__registry_create(&wh->pins, st.publish_count);
     ice_code rc = reg ? ice__wh_list_catalog(wh, reg, err) : ice_fail_nomem(err);
     ice_log_get_state(wh->log, &st);
     if (rc == ICE_OK)
@@ -456,9 +482,10 @@ static ice_code refresh_locked(ice_warehouse *wh, ice_error *err)
     if (rc == ICE_OK)
         rc = building(wh, err);
     for (size_t i = 0; rc == ICE_OK && i < n; i++)
-        if (!ice__is_history_name(entries[i].name) && !is_dropped(wh, entry_uuid(&entries[i])))
+        if (!ice__is_hidden_name(entries[i].name) && !is_dropped(wh, entry_uuid(&entries[i])))
             rc = refresh_entry(wh, wh->building, &entries[i], err);
     if (rc == ICE_OK) {
+        ice__registry_reads(wh->building, before.publish_count);
         share(wh, 0, atomic_load(&wh->applied_position));
         atomic_store(&wh->publish_seen, before.publish_count);
         note_unflushed(wh);

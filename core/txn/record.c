@@ -276,3 +276,65 @@ ice_code ice__record_read(ice_str body, const ice_record_sink *sink, void *arg, 
     ice_arena_free(s.arena);
     return rc;
 }
+
+/* ---- files alone ---- */
+
+static ice_code staged_key(ice_reader *r, ice_str *key, ice_error *err)
+{
+    uint64_t n = ice_read_varint(r);
+    const uint8_t *p = r->failed || n > 4096 ? NULL : ice_read_bytes(r, n);
+    if (!p)
+        return ice_fail(err, ICE_CORRUPT, "log record ends inside a staged file");
+    *key = (ice_str){(const char *)p, n};
+    return ICE_OK;
+}
+
+/* Passes over one operation; *key: the file it names, absent: none. */
+static ice_code skip_op(ice_reader *r, ice_str *key, ice_error *err)
+{
+    uint8_t op = ice_read_u8(r);
+    *key = ICE_STR_NONE;
+    switch (op) {
+    case 'D':
+        ice_read_bytes(r, 16);
+        ice_read_bytes(r, ice_read_varint(r));
+        return ICE_OK;
+    case 'X':
+    case 'Q':
+        ice_read_bytes(r, 16);
+        return ICE_OK;
+    case 'T':
+        ice_read_bytes(r, 16);
+        ice_read_varint(r);
+        return ICE_OK;
+    case 'I':
+    case 'U':
+    case 'R':
+    case 'S': {
+        ice_read_varint(r);
+        uint32_t n = ice_read_u32(r);
+        const uint8_t *p = ice_read_bytes(r, n);
+        ice_reader body = {p, p ? p + n : NULL, false};
+        return op == 'S' && p ? staged_key(&body, key, err) : ICE_OK;
+    }
+    default:
+        return ice_fail(err, ICE_CORRUPT, "log record: operation %u is not known to this version", op);
+    }
+}
+
+ice_code ice__record_files(ice_str body, ice_code (*fn)(void *arg, ice_str key, ice_error *err), void *arg,
+                           ice_error *err)
+{
+    ice_reader r = ice_reader_of(body);
+    ice_code rc = ICE_OK;
+    if (ice_read_u8(&r) != ICE_RECORD_FORMAT)
+        return ice_fail(err, ICE_CORRUPT, "log record of a format that this version does not read");
+    while (rc == ICE_OK && ice_reader_left(&r) > 0 && !r.failed) {
+        ice_str key;
+        if ((rc = skip_op(&r, &key, err)) == ICE_OK && key.ptr)
+            rc = fn(arg, key, err);
+    }
+    if (rc == ICE_OK && r.failed)
+        rc = ice_fail(err, ICE_CORRUPT, "log record ends inside an operation");
+    return rc;
+}

@@ -52,5 +52,8 @@ typedef struct ice_record_sink {
     ice_code (*staged)(void *arg, void *handle, const ice_staged_file *f, ice_error *err);
     void (*sequence)(void *arg, uint64_t name, int64_t value);
 } ice_record_sink;
+/* Keys of the files that a record names, without looking at its rows: what garbage collection has to keep. */
+ice_code ice__record_files(ice_str body, ice_code (*fn)(void *arg, ice_str key, ice_error *err), void *arg,
+                           ice_error *err) ICE_MUST;
 ice_code ice__record_read(ice_str body, const ice_record_sink *sink, void *arg, ice_error *err) ICE_MUST;
 #endif

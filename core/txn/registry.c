@@ -91,29 +91,41 @@ void ice__registry_unref(ice__registry *r)
 {
     if (!r || atomic_fetch_sub(&r->refs, 1) != 1)
         return;
+    ice__registry_delist(r);
     for (size_t i = 0; i < r->n; i++)
         ice__entry_unref(r->entries[i]);
     free(r->entries);
     free(r);
 }
 
-ice__registry *ice__registry_copy(const ice__registry *r)
+static ice__registry *with_room(ice__pins *pins, uint64_t reads, size_t cap)
 {
     static _Atomic uint64_t versions;
-    size_t n = r ? r->n : 0;
-    ice__registry *c = calloc(1, sizeof *c);
-    if (!c)
+    ice__registry *r = calloc(1, sizeof *r);
+    if (!r)
         return NULL;
-    atomic_init(&c->refs, 1);
-    c->version = atomic_fetch_add(&versions, 1) + 1;
-    c->cap = n + 8;
-    if (!(c->entries = calloc(c->cap, sizeof *c->entries))) {
-        free(c);
+    atomic_init(&r->refs, 1);
+    r->version = atomic_fetch_add(&versions, 1) + 1;
+    r->cap = cap;
+    if (!(r->entries = calloc(cap, sizeof *r->entries))) {
+        free(r);
         return NULL;
     }
-    for (size_t i = 0; i < n; i++)
-        c->entries[i] = ice__entry_ref(r->entries[i]);
-    c->n = n;
+    r->reads = reads;
+    ice__registry_enlist(r, pins);
+    return r;
+}
+
+ice__registry *ice__registry_create(ice__pins *pins, uint64_t reads)
+{
+    return with_room(pins, reads, 8);
+}
+
+ice__registry *ice__registry_copy(const ice__registry *r)
+{
+    ice__registry *c = with_room(r->pins, r->reads, r->n + 8);
+    for (size_t i = 0; c && i < r->n; i++)
+        c->entries[c->n++] = ice__entry_ref(r->entries[i]);
     return c;
 }
 

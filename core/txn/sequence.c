@@ -57,6 +57,9 @@ static ice_code sequence_floor(ice_session *s, ice_view *view, const ice_column 
         return ice_fail_nomem(err);
     s->floors = grown;
     *out = highest(view, col) + 1;
+    int64_t told =
+        view->state->published ? ice_published_next(view->state->published, col->field_id, col->restarts) : 0;
+    *out = told > *out ? told : *out;
     if (col->restarts && *out < col->restart_at)
         *out = col->restart_at;
     s->floors[s->nfloors++] = (ice__seqmark){name, *out};

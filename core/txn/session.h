@@ -35,6 +35,7 @@ typedef struct ice_config {
     uint64_t log_max_bytes;
     uint64_t bulk_rows; /* a transaction with that many new rows in a table writes them to a Parquet file
                            before its commit; 0: never */
+    int64_t orphans_grace_ms; /* age below which garbage collection leaves files of unknown origin */
     bool fast_path;
     bool background_flush;
     bool keep_open; /* after its last session the warehouse stays open in the process, for the next one */
@@ -111,6 +112,21 @@ ice_code ice_session_flush(ice_session *s, ice_str table /* absent: all */, size
 ice_code ice_session_compact(ice_session *s, ice_str table, size_t *done, ice_error *err) ICE_MUST;
 ice_code ice_session_expire(ice_session *s, ice_str table, int64_t before, size_t *done,
                             ice_error *err) ICE_MUST;
+/* Forgets tables dropped before a commit time: from then on their files are garbage. *done: how many. */
+ice_code ice_session_expire_dropped(ice_session *s, int64_t before, size_t *done, ice_error *err) ICE_MUST;
+
+/* Garbage collection (ARCHITECTURE.md, invariant 6). */
+typedef struct ice_collect_request {
+    int64_t older_than_us; /* files of unknown origin written less than that ago stay; < 0: as configured */
+    bool replaced_now;     /* without grace for what this process has published and replaced */
+    bool dry_run;
+    void (*progress)(void *arg, const char *what, double done); /* may be NULL */
+    void *arg;
+} ice_collect_request;
+/* JSON: {"files": {kind: [files, bytes]}, "unreachable": ..., "ripe": ..., "removed": ... (the same), "left": [files,
+ * bytes] (unreachable, not removed), "last": {"at_us", "files", "bytes"} (the last collection)}. */
+ice_code ice_session_collect_json(ice_session *s, const ice_collect_request *r, ice_buf *out,
+                                  ice_error *err) ICE_MUST;
 ice_code ice_session_status_json(ice_session *s, ice_buf *out, ice_error *err) ICE_MUST;
 ice_code ice_session_check(ice_session *s, void (*report)(void *, const char *), void *arg,
                            ice_error *err) ICE_MUST;

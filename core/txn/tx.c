@@ -105,6 +105,8 @@ ice_code ice__tx_set_def(ice_session *s, ice__txtable *t, ice_tabstate *now, ice
 {
     ice_tabstate *state = NULL;
     ice_code rc;
+    if (!s->tx.base)
+        s->tx.base = ice__pins_oldest(&s->wh->pins);
     if (now)
         rc = ice__state_with_def(now, def, false, &state, err);
     else if ((rc = ice_tabstate_create(def, NULL, NULL, NULL, &state, err)) != ICE_OK)
@@ -338,6 +340,8 @@ void ice__tx_clear(ice_session *s)
     tx->snapshot_at = 0;
     ice__registry_unref(tx->snapshot_reg);
     tx->snapshot_reg = NULL;
+    ice__registry_unref(tx->base);
+    tx->base = NULL;
     if (s->locker)
         ice_unlock_all(s->locker);
 }
@@ -552,7 +556,7 @@ static ice_code append(ice_session *s, ice_str body, ice_error *err)
     if (rc == ICE_OK)
         rc = ice_log_append(wh->log, ice_random64(), body, &commit, &end, err);
     if (rc == ICE_OK)
-        rc = ice_log_sync(wh->log, end, err);
+        rc = ice_log_sync(wh->log, end, st.generation, err);
     if (rc != ICE_OK)
         return rc;
     /* The commit is durable: what keeps this process from following the log is the next statement's error. */

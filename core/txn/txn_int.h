@@ -56,11 +56,36 @@ typedef struct ice__registry {
     uint64_t version; /* differs whenever an entry differs */
     size_t n, cap;
     ice__entry **entries; /* sorted by name */
+    struct ice__pins *pins;
+    uint64_t reads; /* publish count that the catalog was read at, for all entries */
+    struct ice__registry *prev, *next;
 } ice__registry;
+
+/* What keeps garbage collection from what this process reads. Whatever a statement, a cursor or a transaction
+ * reads of published files, it holds a registry that is as old: so the oldest one alive says it all. */
+typedef struct ice__pins {
+    pthread_mutex_t lock;           /* guards the list */
+    ice__registry *oldest, *newest; /* alive; `reads` never falls along the list */
+    pthread_mutex_t staging;        /* guards the locker, and: */
+    unsigned nstaging;              /* threads that write metadata which no catalog points to */
+    ice_locker *locker;             /* of the process; NULL: the warehouse is not open */
+} ice__pins;
+void ice__registry_enlist(ice__registry *r, ice__pins *p);
+void ice__registry_delist(ice__registry *r);
+ice_code ice__pins_open(ice__pins *p, ice_log *log, ice_error *err) ICE_MUST;
+void ice__pins_close(ice__pins *p);
+/* Everything in the registry agrees with the catalog as it was at this publish count. */
+void ice__registry_reads(ice__registry *r, uint64_t publish_count);
+/* The oldest one alive: as old as anything this process reads by. Referenced; NULL: none. */
+ice__registry *ice__pins_oldest(ice__pins *p);
+/* ice_env's stage_begin, stage_end, with the warehouse as argument. */
+ice_code ice__stage_begin(void *wh, ice_error *err);
+void ice__stage_end(void *wh);
 
 ice__registry *ice__registry_ref(ice__registry *r);
 void ice__registry_unref(ice__registry *r);
-ice__registry *ice__registry_copy(const ice__registry *r); /* r NULL: an empty one; NULL on no memory */
+ice__registry *ice__registry_create(ice__pins *pins, uint64_t reads); /* NULL on no memory, here and below */
+ice__registry *ice__registry_copy(const ice__registry *r);
 ice__entry *ice__registry_find(const ice__registry *r, ice_str name);
 ice__entry *ice__registry_find_uuid(const ice__registry *r, ice_uuid id);
 /* Only on a copy not yet shared. put takes the caller's reference and replaces the entry of the same uuid. */
@@ -73,6 +98,17 @@ ice__entry *ice__entry_ref(ice__entry *e);
 void ice__entry_unref(ice__entry *e);
 
 /* ---- warehouse ---- */
+
+typedef struct ice__replaced_file {
+    char *location;
+    int64_t at;
+} ice__replaced_file;
+
+/* A table dropped in the log. */
+typedef struct ice__dropped {
+    ice_uuid uuid;
+    int64_t at; /* commit time of the drop */
+} ice__dropped;
 
 struct ice_warehouse {
     struct ice_warehouse *next; /* list of the process's warehouses, the one used last first */
@@ -104,7 +140,7 @@ struct ice_warehouse {
     pthread_mutex_t apply;
     ice_log_cursor *cursor;  /* under apply */
     ice__registry *building; /* under apply: the registry being made */
-    ice_uuid *dropped;       /* under apply: tables dropped in the log that the catalog may still list */
+    ice__dropped *dropped;   /* under apply: tables dropped in the log that the catalog may still list */
     size_t ndropped;
     int64_t applying; /* under apply: commit time of the record being applied */
     _Atomic uint64_t applied_position;
@@ -112,6 +148,7 @@ struct ice_warehouse {
     _Atomic uint64_t publish_seen;
     pthread_mutex_t load;
 
+    ice__pins pins;
     pthread_mutex_t reg;
     ice__registry *registry;
     int64_t applied; /* commit time */
@@ -126,6 +163,9 @@ struct ice_warehouse {
     _Atomic uint64_t unflushed_bytes;
     char flusher_error[1024];      /* under flusher_mutex: last failure, for status */
     uint64_t flushes, compactions; /* under flusher_mutex */
+    size_t nreplaced;              /* under flusher_mutex: files that publishing by this process replaced */
+    ice__replaced_file *replaced;
+    unsigned uncollected; /* the flusher's: flushes since it last collected garbage */
 };
 
 ice_code ice__wh_get(const ice_config *c, ice_warehouse **out, ice_error *err) ICE_MUST;
@@ -156,8 +196,15 @@ ice_code ice__flush_all(ice_warehouse *wh, ice_locker *locker, ice_str table, si
 /* Compacts (or, else, expires history before a time) one table, or all. */
 ice_code ice__compact_all(ice_warehouse *wh, ice_locker *locker, ice_str table, bool compact, int64_t before,
                           size_t *done, ice_error *err) ICE_MUST;
-bool ice__is_history_name(ice_str name);
-bool ice__wh_dropped(ice_warehouse *wh, ice_uuid id);
+/* Names in the catalog that are no tables of the database: histories, and tables that were dropped
+ * ("<name>__dropped_<16 digits>", the commit time of the drop; theirs is "...__history"). */
+bool ice__is_hidden_name(ice_str name);
+/* *at: commit time of the drop. */
+bool ice__is_dropped_name(ice_str name, int64_t *at);
+bool ice__wh_dropped(ice_warehouse *wh, ice_uuid id, int64_t *at);
+/* The flusher's lease, which one process of the host has: catalog pointers move under it. */
+ice_code ice__take_lease(ice_locker *locker, bool wait, bool *taken, ice_error *err) ICE_MUST;
+void ice__release_lease(ice_locker *locker);
 /* Warehouse and locker of a session, on first need; not created. */
 ice_code ice__session_need(ice_session *s, ice_error *err) ICE_MUST;
 
@@ -206,6 +253,7 @@ typedef struct ice__tx {
     bool unchecked;           /* a deferrable key was set that was not looked for */
     int64_t snapshot_at;      /* snapshot isolation: the transaction's time, 0 not yet */
     ice__registry *snapshot_reg;
+    ice__registry *base; /* as old as what the tables' private states read by; NULL: there are none */
 } ice__tx;
 
 /* ---- statements ---- */
@@ -222,6 +270,7 @@ typedef struct ice__stview {
     atomic_int refs;
     ice_session *session; /* for resolving; NULL once the statement is over */
     ice__registry *reg;
+    ice__registry *base; /* of the transaction, while a cursor may outlive it */
     int64_t at;
     ice_view_mode mode;
     bool with_start; /* the tables show _row_start (statements of ours) */

@@ -6,16 +6,26 @@
 
 /* ---- statement views ---- */
 
+/* Nothing that comes later will have been before the instant, and what came before is durable. */
+static ice_code settle_instant(ice_warehouse *wh, int64_t as_of, ice_error *err)
+{
+    for (int round = 0;; round++) {
+        uint64_t end, generation;
+        ice_code rc = ice_log_floor(wh->log, as_of, &end, &generation, err);
+        if (rc == ICE_OK)
+            rc = ice_log_sync(wh->log, end, generation, err);
+        /* A sync failed: the next floor voids what it left, or says that the disk still fails. */
+        if (rc != ICE_OUTCOME_UNKNOWN || round == 3)
+            return rc;
+    }
+}
+
 static ice_code view_time(ice_session *s, ice__stview *v, int64_t as_of, ice_error *err)
 {
     ice_warehouse *wh = s->wh;
     ice_code rc;
-    if (as_of) {
-        uint64_t end;
-        if ((rc = ice_log_floor(wh->log, as_of, &end, err)) != ICE_OK ||
-            (rc = ice_log_sync(wh->log, end, err)) != ICE_OK)
-            return rc;
-    }
+    if (as_of && (rc = settle_instant(wh, as_of, err)) != ICE_OK)
+        return rc;
     if ((rc = ice__wh_catchup(wh, err)) != ICE_OK)
         return rc;
     if (wh->config.snapshot_isolation && s->tx.open && !as_of) {
@@ -41,6 +51,7 @@ ice_code ice__stview_open(ice_session *s, int64_t as_of, ice__stview **out, ice_
     atomic_init(&v->refs, 1);
     v->session = s;
     v->mode = ICE_VIEW_CURRENT;
+    v->base = s->tx.base ? ice__registry_ref(s->tx.base) : NULL;
     ice_code rc = view_time(s, v, as_of, err);
     if (rc != ICE_OK) {
         ice__stview_unref(v);
@@ -70,6 +81,7 @@ void ice__stview_unref(ice__stview *v)
     }
     free(v->tables);
     ice__registry_unref(v->reg);
+    ice__registry_unref(v->base);
     free(v);
 }
 

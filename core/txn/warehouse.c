@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "txn/txn_int.h"
+#include "txn/collect.h"
 
 #define FORMAT_VERSION 1
 #define IDLE_WAREHOUSES 4 /* of a process, kept open without a session */
@@ -67,6 +67,7 @@ void ice_config_defaults(ice_config *c)
                       .flush_bytes = 64 << 20,
                       .max_skew_ms = 5 * 60 * 1000,
                       .bulk_rows = 100 * 1000,
+                      .orphans_grace_ms = (int64_t)3 * 24 * 3600 * 1000,
                       .fast_path = true,
                       .background_flush = true};
 }
@@ -77,6 +78,7 @@ static void close_parts(ice_warehouse *wh)
 {
     if (wh->cursor)
         ice_log_cursor_close(wh->cursor);
+    ice__pins_close(&wh->pins);
     if (wh->log)
         ice_log_close(wh->log);
     if (wh->catalog)
@@ -105,6 +107,9 @@ static void wh_free(ice_warehouse *wh)
     free(wh->cache_dir);
     free(wh->dropped);
     free(wh->changing);
+    for (size_t i = 0; i < wh->nreplaced; i++)
+        free(wh->replaced[i].location);
+    free(wh->replaced);
     free(wh);
 }
 
@@ -127,7 +132,9 @@ static ice_warehouse *wh_new(const ice_config *c)
     pthread_mutex_init(&wh->reg, NULL);
     pthread_mutex_init(&wh->flusher_mutex, NULL);
     pthread_cond_init(&wh->flusher_wake, NULL);
-    wh->registry = ice__registry_copy(NULL);
+    pthread_mutex_init(&wh->pins.lock, NULL);
+    pthread_mutex_init(&wh->pins.staging, NULL);
+    wh->registry = ice__registry_create(&wh->pins, 0);
     if (!wh->config.warehouse || !wh->config.catalog || !wh->config.ns || !wh->config.duckdb_library ||
         !wh->registry) {
         wh_free(wh);
@@ -149,7 +156,7 @@ static bool same_settings(const ice_config *a, const ice_config *b)
            a->memory_budget == budget && a->flush_interval_ms == b->flush_interval_ms &&
            a->flush_bytes == b->flush_bytes && a->lock_timeout_ms == b->lock_timeout_ms &&
            a->max_skew_ms == b->max_skew_ms && a->log_max_bytes == b->log_max_bytes &&
-           a->bulk_rows == b->bulk_rows && a->snapshot_isolation == b->snapshot_isolation &&
+           a->bulk_rows == b->bulk_rows && a->orphans_grace_ms == b->orphans_grace_ms && a->snapshot_isolation == b->snapshot_isolation &&
            a->background_flush == b->background_flush;
 }
 
@@ -382,6 +389,9 @@ static ice_code open_parts(ice_warehouse *wh, bool create, ice_error *err)
     wh->env.memory_budget = c->memory_budget;
     wh->env.engine_acquire = engine_acquire;
     wh->env.engine_release = engine_release;
+    wh->env.stage_begin = ice__stage_begin;
+    wh->env.stage_end = ice__stage_end;
+    wh->env.replaced = ice__replaced;
     wh->env.arg = wh;
 
     struct stat control = {0};
@@ -391,6 +401,8 @@ static ice_code open_parts(ice_warehouse *wh, bool create, ice_error *err)
     ice_log_state st;
     ice_log_get_state(wh->log, &st);
     atomic_store(&wh->publish_seen, st.publish_count);
+    ice__registry_reads(wh->registry, st.publish_count);
+    ICE_TRY(ice__pins_open(&wh->pins, wh->log, err));
     ICE_TRY(ice__wh_list_catalog(wh, wh->registry, err));
     ice_log_get_state(wh->log, &st);
     ICE_TRY(ice_log_cursor_open(wh->log, st.start, &wh->cursor, err));

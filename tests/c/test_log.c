@@ -79,13 +79,23 @@ static uint64_t append(ice_log *log, long i)
     return end;
 }
 
+static uint64_t generation_of(ice_log *log)
+{
+    ice_log_state s;
+
+    ice_log_get_state(log, &s);
+    return s.generation;
+}
+
+static ice_code sync_to(ice_log *log, uint64_t end) { return ice_log_sync(log, end, generation_of(log), &err); }
+
 static uint64_t append_many(ice_log *log, long from, long to)
 {
     uint64_t end = 0;
 
     for (long i = from; i < to; i++)
         end = append(log, i);
-    ok(ice_log_sync(log, end, &err));
+    ok(sync_to(log, end));
     return end;
 }
 
@@ -164,14 +174,14 @@ static void test_append_and_read(void **state)
     ice_log_get_state(log, &s);
     assert_int_equal(s.end, end);
     assert_int_equal(s.durable, 0);
-    ok(ice_log_sync(log, end, &err));
+    ok(sync_to(log, end));
     ice_log_get_state(log, &s);
     assert_int_equal(s.durable, end);
     assert_int_equal(s.durable_commit, s.last_commit);
     append_many(log, 1, 200);
     expect_from(log, 0, 0, 200);
     expect_from(log, end, 1, 200);
-    fails(ICE_MISUSE, ice_log_sync(log, end * 1000, &err));
+    fails(ICE_MISUSE, sync_to(log, end * 1000));
     ice_log_close(log);
 }
 
@@ -260,7 +270,7 @@ static void test_two_handles(void **state)
     for (long i = 0; i < 50; i++)
         append(i % 2 ? a : b, i);
     ice_log_get_state(a, &s);
-    ok(ice_log_sync(a, s.end, &err));
+    ok(sync_to(a, s.end));
     expect_from(b, 0, 0, 50);
     o.sync = false;
     fails(ICE_CONFIG, ice_log_open(dir, &o, &c, &err));
@@ -408,40 +418,97 @@ static void test_failed_sync_poisons(void **state)
 {
     ice_log *a = open_log(&usual), *b = open_log(&usual), *c;
     ice_log_state s;
-    uint64_t durable = append_many(a, 0, 5), end;
-    ice_log_cursor *cursor;
+    uint64_t durable = append_many(a, 0, 5), end, generation = generation_of(a);
+    ice_log_cursor *cursor, *ahead;
     ice_log_record r;
     bool found;
 
+    ok(ice_log_cursor_open(b, 0, &cursor, &err));
+    ok(ice_log_cursor_open(b, durable, &ahead, &err));
     end = append(a, 5);
+    ok(ice_log_read(ahead, UINT64_MAX, &r, &found, &err));
+    assert_true(found);
     ice_fault_arm("log.fsync", 1, false);
-    fails(ICE_OUTCOME_UNKNOWN, ice_log_sync(a, end, &err));
+    fails(ICE_OUTCOME_UNKNOWN, ice_log_sync(a, end, generation, &err));
     ice_fault_disarm();
-    fails(ICE_OUTCOME_UNKNOWN, ice_log_sync(a, end, &err));
-    fails(ICE_IO, ice_log_begin(a, &s, &err));
-    fails(ICE_IO, ice_log_begin(b, &s, &err)); /* every handle */
-    ok(ice_log_sync(b, durable, &err));
+    fails(ICE_OUTCOME_UNKNOWN, ice_log_sync(a, end, generation, &err));
+    ok(ice_log_sync(b, durable, generation, &err));
     expect_from(b, 0, 0, 6);
 
-    c = open_log(&usual);
-    ice_log_get_state(c, &s);
+    /* The disk still fails: nothing is written, and reading goes on. */
+    ice_fault_arm("log.segment", 1, false);
+    fails(ICE_IO, ice_log_begin(b, &s, &err));
+    assert_non_null(strstr(err.message, "a sync of the log failed"));
+    ice_fault_arm("log.dirsync", 1, false);
+    fails(ICE_IO, ice_log_begin(a, &s, &err));
+    ice_fault_disarm();
+    ok(ice_log_sync(b, durable, generation, &err));
+    for (long i = 0; i < 5; i++) {
+        ok(ice_log_read(cursor, durable, &r, &found, &err));
+        assert_true(found && r.txid == (uint64_t)i);
+    }
+
+    /* Then whoever writes next goes on after what is durable, and the others with it. */
+    ok(ice_log_begin(b, &s, &err));
     assert_int_equal(s.end, durable);
-    expect_from(c, 0, 0, 5);
-    append_many(c, 5, 9);
-    expect_from(c, 0, 0, 9);
+    assert_true(s.generation > generation);
+    ice_log_abort(b);
+    fails(ICE_OUTCOME_UNKNOWN, ice_log_sync(a, end, generation, &err));
+    ok(ice_log_sync(a, durable, generation, &err));
+    append_many(b, 5, 7);
+    append_many(a, 7, 9);
+    expect_from(a, 0, 0, 9);
+    fails(ICE_OUTCOME_UNKNOWN, ice_log_sync(b, end, generation, &err));
     assert_int_equal(count_segments(), 2);
-    fails(ICE_IO, ice_log_begin(a, &s, &err)); /* older handles know another past */
-    fails(ICE_OUTCOME_UNKNOWN, ice_log_sync(b, end, &err));
-    ok(ice_log_cursor_open(b, 0, &cursor, &err));
-    fails(ICE_IO, ice_log_read(cursor, UINT64_MAX, &r, &found, &err));
+    for (long i = 5; i < 9; i++) {
+        ok(ice_log_read(cursor, UINT64_MAX, &r, &found, &err));
+        assert_true(found && r.txid == (uint64_t)i);
+    }
+    fails(ICE_IO, ice_log_read(ahead, UINT64_MAX, &r, &found, &err)); /* it gave what is void */
     ice_log_cursor_close(cursor);
+    ice_log_cursor_close(ahead);
     ice_log_close(a);
     ice_log_close(b);
-    ice_log_close(c);
     remove_shared();
     c = open_log(&usual);
     expect_from(c, 0, 0, 9);
     ice_log_close(c);
+}
+
+/* Twice at one position: the second new segment has the first one's name, and a reader had that open. */
+static void test_failed_again(void **state)
+{
+    ice_log *a = open_log(&usual), *b = open_log(&usual);
+    uint64_t durable = append_many(a, 0, 3);
+    ice_log_cursor *cursor;
+    ice_log_record r;
+    bool found;
+
+    ok(ice_log_cursor_open(b, 0, &cursor, &err));
+    for (int round = 0; round < 3; round++) {
+        ice_log_state s;
+        uint64_t end = append(round % 2 ? a : b, 40 + round), generation = generation_of(a);
+
+        ice_log_get_state(b, &s);
+        do
+            ok(ice_log_read(cursor, s.durable, &r, &found, &err));
+        while (found);
+        ice_fault_arm("log.fsync", 1, false);
+        fails(ICE_OUTCOME_UNKNOWN, ice_log_sync(a, end, generation, &err));
+        ice_fault_disarm();
+        ice_log_get_state(b, &s);
+        assert_int_equal(s.durable, durable);
+    }
+    append_many(a, 3, 8);
+    append_many(b, 8, 9);
+    for (long i = 3; i < 9; i++) {
+        ok(ice_log_read(cursor, UINT64_MAX, &r, &found, &err));
+        assert_true(found && r.txid == (uint64_t)i);
+    }
+    expect_from(b, 0, 0, 9);
+    ice_log_cursor_close(cursor);
+    ice_log_close(a);
+    ice_log_close(b);
 }
 
 static void test_poison_outlives_the_processes(void **state)
@@ -451,7 +518,7 @@ static void test_poison_outlives_the_processes(void **state)
 
     end = append(a, 0); /* nothing durable yet: the new segment has the old one's name */
     ice_fault_arm("log.fsync", 1, false);
-    fails(ICE_OUTCOME_UNKNOWN, ice_log_sync(a, end, &err));
+    fails(ICE_OUTCOME_UNKNOWN, sync_to(a, end));
     ice_fault_disarm();
     ice_log_close(a);
     a = open_log(&usual);
@@ -563,7 +630,7 @@ static void test_every_fault(void **state)
                 if (ice_log_begin(log, &s, &err) != ICE_OK ||
                     ice_log_append(log, (uint64_t)acked, body_of(acked, buf), &commit, &end, &err) != ICE_OK)
                     continue;
-                if (ice_log_sync(log, end, &err) != ICE_OK)
+                if (ice_log_sync(log, end, s.generation, &err) != ICE_OK)
                     break;
                 acked++;
             }
@@ -595,7 +662,7 @@ static void test_no_sync(void **state)
     ice_log_state s;
     uint64_t end = append(log, 0);
 
-    ok(ice_log_sync(log, end, &err));
+    ok(sync_to(log, end));
     ice_log_get_state(log, &s);
     assert_int_equal(s.durable, end);
     for (long i = 1; i < 6; i++)
@@ -617,20 +684,21 @@ static void test_floor(void **state)
 {
     ice_log *log = open_log(&usual);
     ice_log_state s;
+    uint64_t generation;
     int64_t commit, t;
     uint64_t end, at;
 
     end = append(log, 0);
     ice_log_get_state(log, &s);
-    ok(ice_log_floor(log, s.last_commit, &at, &err));
+    ok(ice_log_floor(log, s.last_commit, &at, &generation, &err));
     assert_int_equal(at, end);
     t = ice_clock_us();
-    ok(ice_log_floor(log, t, &at, &err));
+    ok(ice_log_floor(log, t, &at, &generation, &err));
     assert_int_equal(at, end);
     ok(ice_log_begin(log, &s, &err));
     ok(ice_log_append(log, 1, ICE_STR("x"), &commit, &end, &err));
     assert_true(commit > t);
-    fails(ICE_FUTURE, ice_log_floor(log, ice_clock_us() + 10000000, &at, &err));
+    fails(ICE_FUTURE, ice_log_floor(log, ice_clock_us() + 10000000, &at, &generation, &err));
     ice_log_close(log);
 }
 
@@ -639,6 +707,7 @@ static void test_clock_ahead(void **state)
     ice_log_options o = usual;
     ice_log *log = open_log(&usual);
     ice_log_state s;
+    uint64_t generation;
     ice__point p;
     int64_t commit;
     uint64_t end;
@@ -649,7 +718,7 @@ static void test_clock_ahead(void **state)
     ice__ring_store(&log->shared->tail, &p);
     ok(ice_log_begin(log, &s, &err));
     fails(ICE_CLOCK_SKEW, ice_log_append(log, 1, ICE_STR("x"), &commit, &end, &err));
-    ok(ice_log_floor(log, p.commit, &end, &err)); /* what exists is not future */
+    ok(ice_log_floor(log, p.commit, &end, &generation, &err)); /* what exists is not future */
     o.max_skew_us = (int64_t)7200 * 1000000;
     ice_log_close(log);
     ok(ice_log_open(dir, &o, &log, &err));
@@ -671,7 +740,7 @@ static void test_limits(void **state)
     ok(ice_log_append(log, 0, (ice_str){big, sizeof big}, &commit, &end, &err));
     ok(ice_log_begin(log, &s, &err));
     fails(ICE_DISK_FULL, ice_log_append(log, 0, (ice_str){big, sizeof big}, &commit, &end, &err));
-    ok(ice_log_sync(log, end, &err));
+    ok(sync_to(log, end));
     ok(ice_log_trim(log, end, &err));
     ok(ice_log_begin(log, &s, &err));
     ok(ice_log_append(log, 0, (ice_str){big, sizeof big}, &commit, &end, &err));
@@ -690,7 +759,7 @@ static void test_trim_and_pins(void **state)
 
     for (long i = 0; i < 100; i++)
         ends[i] = append(log, i);
-    ok(ice_log_sync(log, ends[99], &err));
+    ok(sync_to(log, ends[99]));
     before = count_segments();
     ok(ice_locker_open(log, &l, &err));
     ok(ice_locker_pin(l, ends[49], &err));
@@ -783,7 +852,7 @@ static void *committer(void *arg)
 
         if (ice_log_begin(log, &s, &e) != ICE_OK ||
             ice_log_append(log, 1, ICE_STR("thread"), &commit, &end, &e) != ICE_OK ||
-            ice_log_sync(log, end, &e) != ICE_OK || commit <= last)
+            ice_log_sync(log, end, s.generation, &e) != ICE_OK || commit <= last)
             return "failed";
         last = commit;
         ice_log_get_state(log, &s);
@@ -836,6 +905,7 @@ int main(void)
         T(test_damaged_and_foreign_segments),
         T(test_newer_version_is_refused),
         T(test_failed_sync_poisons),
+        T(test_failed_again),
         T(test_poison_outlives_the_processes),
         T(test_no_return_from_the_dead),
         T(test_killed_while_rotating),

@@ -648,7 +648,10 @@ static void many_tables(void **unused)
     ice_str moved[2] = {t[0].new_location, t[1].new_location};
     t[0] = (ice_flush_table){.state = s[0], .catalog_name = ICE_STR("a"), .location = moved[0]};
     t[1] = (ice_flush_table){.state = s[1], .catalog_name = ICE_STR("b"), .location = moved[1]};
-    t[2] = (ice_flush_table){.catalog_name = ICE_STR("c"), .location = t[2].new_location, .dropped = true};
+    t[2] = (ice_flush_table){.catalog_name = ICE_STR("c"),
+                             .location = t[2].new_location,
+                             .dropped = true,
+                             .dropped_at = 1234567890123456};
     t[3] = (ice_flush_table){.state = s[3]};
     o.upto += 10;
     /* Once with a failure before anything is published, then for good. */
@@ -657,7 +660,7 @@ static void many_tables(void **unused)
     ice_fault_disarm();
     expect_names(w, "a a__history b c");
     OK(ice_flush(&w->env, t, 4, &o, w->arena, &w->err));
-    expect_names(w, "a b b__history d");
+    expect_names(w, "a b b__history c__dropped_1234567890123456 d");
     ice_str location;
     ice_uuid u;
     OK(ice_catalog_load(w->env.catalog, w->arena, ICE_STR("b"), &location, &w->err));

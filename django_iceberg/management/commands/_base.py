@@ -2,6 +2,15 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, connections
 
 
+def print_files(out, verb, kinds):
+    """Files and bytes by kind, and together: kinds is {kind: (files, bytes)}."""
+    for kind, (files, size) in sorted(kinds.items()):
+        out.write(f"  {kind:14} {files:>10,} files {size:>18,} bytes")
+    files = sum(count for count, _ in kinds.values())
+    size = sum(size for _, size in kinds.values())
+    out.write(f"{verb} {files:,} files, {size:,} bytes.")
+
+
 class IcebergCommand(BaseCommand):
     """A command on one Iceberg database; subclasses define run(connection, options)."""
 

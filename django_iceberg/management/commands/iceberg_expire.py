@@ -5,13 +5,14 @@ from django.core.management.base import CommandError
 from django.utils.dateparse import parse_datetime
 
 from ... import conf, timetravel
-from ._base import IcebergCommand
+from ._base import IcebergCommand, print_files
 
 
 class Command(IcebergCommand):
     help = (
         "Drops row versions that ended before a retention: --before, --keep, a model's TimeTravel.retention, "
-        "or the option history.retention, the first of them that is set."
+        "or the option history.retention, the first of them that is set. Without tables named, also forgets tables "
+        "dropped before it. Deletes the files that nothing reaches any more then."
     )
     takes_tables = True
 
@@ -33,6 +34,11 @@ class Command(IcebergCommand):
             if before is not None:
                 count += connection.connection.expire(before, table) or 0
         self.stdout.write(f"{count} table{'' if count == 1 else 's'} expired.")
+        before = given if given is not None else self.limit(default)
+        if before is not None and not options["tables"]:
+            count = connection.connection.expire_dropped(before)
+            self.stdout.write(f"{count} dropped table{'' if count == 1 else 's'} forgotten.")
+        print_files(self.stdout, "Deleted", connection.connection.collect(replaced_now=True)["removed"])
 
     def given(self, options):
         """The commit time the command line asks for, or None."""

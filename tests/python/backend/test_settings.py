@@ -36,7 +36,7 @@ def test_an_unknown_key_names_the_nearest():
 
 
 def test_options_have_types():
-    refuse("must be int", OPTIONS={"flush.bytes": "many"})
+    refuse("must be a size", OPTIONS={"flush.bytes": "many"})
     refuse("must be bool", OPTIONS={"read-only": 1})
     conf.check_settings({**GOOD, "OPTIONS": {"memory.budget": "4GB", "threads": 2, "s3.region": "eu"}})
 
