@@ -168,6 +168,10 @@ static int bind_str(py_state *st, PyObject *o, ice_value *out)
         ice__py_chain(st, ICE_BAD_VALUE, "str can't be stored as UTF-8");
         return -1;
     }
+    if (memchr(s, 0, (size_t)n)) {
+        ice__py_fail(st, ICE_BAD_VALUE, "a str with a NUL character can't be stored: %s", "take it out, or use bytes");
+        return -1;
+    }
     *out = (ice_value){.kind = ICE_T_STRING, .s = {s, (size_t)n}};
     return 0;
 }
