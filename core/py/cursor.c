@@ -91,9 +91,7 @@ static void forget(py_cursor *c)
 {
     ice__py_cursor_reset(c);
     Py_CLEAR(c->description);
-    Py_CLEAR(c->sql);
-    Py_CLEAR(c->params);
-    c->has_rows = c->fetched = c->materialised = false;
+    c->has_rows = c->materialised = false;
     c->ncols = c->count = c->at = 0;
     c->rowcount = -1;
     c->path = "";
@@ -284,12 +282,8 @@ static PyObject *execute(PyObject *self, PyObject *const *args, Py_ssize_t nargs
     if (ice__py_enter(state(c), c->connection) < 0)
         return NULL;
     int rc = run_one(c, s.sql, s.params, s.as_of, &result);
-    if (rc == 0) {
+    if (rc == 0)
         adopt(c, result);
-        c->sql = Py_NewRef(s.sql);
-        c->params = Py_XNewRef(s.params);
-        c->as_of = s.as_of;
-    }
     ice__py_leave(c->connection);
     return rc == 0 ? Py_NewRef(self) : NULL;
 }
@@ -524,7 +518,6 @@ static int fetch_begin(py_cursor *c)
     }
     if (ice__py_enter(state(c), c->connection) < 0)
         return -1;
-    c->fetched = true;
     return 0;
 }
 
@@ -606,27 +599,6 @@ static PyObject *execute_arrow(PyObject *self, PyObject *const *args, Py_ssize_t
     return stream;
 }
 
-/* The statement runs again, as Arrow: what execute() started was not read, and the engine had barely begun. */
-static PyObject *fetch_arrow(PyObject *self, PyObject *unused)
-{
-    py_cursor *c = (py_cursor *)self;
-    if (check_open(c) < 0)
-        return NULL;
-    if (!c->has_rows || !c->sql)
-        return ice__py_fail(state(c), ICE_SYNTAX, "no result to fetch: the last statement returned no rows, or none was run");
-    if (c->fetched)
-        return ice__py_fail(state(c), ICE_SYNTAX, "rows of this result were fetched already: fetch_arrow() takes a whole result");
-    if (make_description(c) < 0)
-        return NULL;
-    ice__py_cursor_reset(c);
-    c->fetched = true;
-    statement s = {Py_NewRef(c->sql), Py_XNewRef(c->params), c->as_of};
-    PyObject *stream = arrow(c, &s);
-    Py_DECREF(s.sql);
-    Py_XDECREF(s.params);
-    return stream;
-}
-
 /* ---- life and attributes ---- */
 
 PyObject *ice__py_cursor_create(py_state *st, py_connection *conn)
@@ -655,8 +627,6 @@ static int traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(c->connection);
     Py_VISIT(c->description);
-    Py_VISIT(c->sql);
-    Py_VISIT(c->params);
     return 0;
 }
 
@@ -665,7 +635,6 @@ static int clear(PyObject *self)
 {
     py_cursor *c = (py_cursor *)self;
     Py_CLEAR(c->description);
-    Py_CLEAR(c->params);
     return 0;
 }
 
@@ -714,7 +683,6 @@ static PyMethodDef methods[] = {
     {"fetchone", fetchone, METH_NOARGS, NULL},
     {"fetchmany", (PyCFunction)(void (*)(void))fetchmany, METH_VARARGS | METH_KEYWORDS, NULL},
     {"fetchall", fetchall, METH_NOARGS, NULL},
-    {"fetch_arrow", fetch_arrow, METH_NOARGS, PyDoc_STR("The whole result of the last SELECT; instead of the other fetches.")},
     {"close", close_cursor, METH_NOARGS, NULL},
     {"setinputsizes", ignore, METH_VARARGS, NULL},
     {"setoutputsize", ignore, METH_VARARGS, NULL},

@@ -119,11 +119,10 @@ typedef struct py_cursor {
     py_connection *connection;
     struct py_cursor *prev, *next; /* among the connection's cursors with an open result */
     ice_cursor *result;            /* NULL: none, or read to its end */
-    bool closed, has_rows, fetched, materialised;
+    bool closed, has_rows, materialised;
     size_t ncols, count, at;       /* current batch, next row in it */
     PyObject *description;         /* made when asked for, or when the result ends */
-    PyObject *sql, *params;        /* of the last execute, for fetch_arrow */
-    int64_t as_of, rowcount;
+    int64_t rowcount;
     Py_ssize_t arraysize;
     const char *path;
 } py_cursor;

@@ -67,6 +67,11 @@ static void tail_free(ice_tail *t)
     }
     ice__tailheap_free(&t->tomb_heap);
     ice__tailhash_free(&t->tomb_hash);
+    for (ice__hold *h = t->holds, *next; h; h = next) {
+        next = h->next;
+        h->release(h->owner);
+        free(h);
+    }
     ice_arena_free(t->arena);
     pthread_rwlock_destroy(&t->lock);
     free(t);
@@ -76,6 +81,16 @@ void ice_tail_unref(ice_tail *t)
 {
     if (t && atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) == 1)
         tail_free(t);
+}
+
+ice_code ice_tail_hold(ice_tail *t, void *owner, void (*release)(void *), ice_error *err)
+{
+    ice__hold *h = ice__chunk_alloc(sizeof *h);
+    if (!h)
+        return ice_fail_nomem(err);
+    *h = (ice__hold){t->holds, owner, release};
+    t->holds = h;
+    return ICE_OK;
 }
 
 ice_code ice_tail_set_def(ice_tail *t, const ice_tabledef *def, ice_error *err)
@@ -545,7 +560,7 @@ void ice_tail_counts_get(ice_tail *t, ice_tail_counts *out)
     *out = (ice_tail_counts){.versions = t->versions,
                              .live = t->live,
                              .tombstones = t->tombstones,
-                             .bytes = sizeof *t + ice_arena_used(t->arena) + t->bytes + t->tomb_hash.bytes + t->order_bytes,
+                             .bytes = sizeof *t + t->arena_bytes + t->bytes + t->tomb_hash.bytes + t->order_bytes,
                              .changes = t->changes};
     for (size_t i = 0; i < t->keys.n; i++)
         out->bytes += t->indexes[i]->hash.bytes;

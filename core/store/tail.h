@@ -49,6 +49,9 @@ typedef struct ice_tail ice_tail;
 ice_code ice_tail_create(const ice_tabledef *def, ice_tail **out, ice_error *err) ICE_MUST;
 ice_tail *ice_tail_ref(ice_tail *t);
 void ice_tail_unref(ice_tail *t); /* NULL is fine */
+/* The tail holds `owner`, of what it borrows, until the last one lets go of the tail, who then calls release(owner) on its
+ * thread. */
+ice_code ice_tail_hold(ice_tail *t, void *owner, void (*release)(void *), ice_error *err) ICE_MUST;
 /* A new schema version: later rows have its columns; indexes for new keys are built from the live rows. */
 ice_code ice_tail_set_def(ice_tail *t, const ice_tabledef *def, ice_error *err) ICE_MUST;
 

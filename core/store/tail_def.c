@@ -149,6 +149,7 @@ static void adopt(ice_tail *t, next_def *n, const ice_tabledef *def)
     t->indexes = n->wants;
     t->hashes = n->hashes;
     t->indexed = n->indexed;
+    t->arena_bytes = ice_arena_used(t->arena);
     t->def = def;
 }
 

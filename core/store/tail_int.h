@@ -185,11 +185,18 @@ void ice__tail_free_orders(ice_tail *t);
 
 /* ---- the tail ---- */
 
+typedef struct ice__hold {
+    struct ice__hold *next;
+    void *owner;
+    void (*release)(void *);
+} ice__hold;
+
 struct ice_tail {
     atomic_int refs;
     pthread_rwlock_t lock;
     const ice_tabledef *def;
-    ice_arena *arena; /* keys of every definition so far, only allocated from */
+    ice_arena *arena; /* keys of every definition so far, only allocated from, by the writer */
+    size_t arena_bytes;
     ice_keys keys;
     ice__index **indexes; /* keys.n of them */
     ice__index *retired;
@@ -203,6 +210,7 @@ struct ice_tail {
     ice__hash tomb_hash;
     pthread_mutex_t order_lock; /* of the orders; taken before `lock` */
     ice__order *orders;
+    ice__hold *holds; /* the writer's */
     _Atomic uint64_t order_bytes;
     _Atomic uint64_t versions, live, tombstones, bytes, changes;
     _Atomic int64_t min_start, max_start;

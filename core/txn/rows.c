@@ -153,11 +153,6 @@ void ice_cursor_close(ice_cursor *c)
         if (c->econn)
             ice__econn_release(c->econn);
         ice__stview_unref(c->view);
-        if (--s->open_cursors == 0) {
-            for (size_t i = 0; i < s->nzombies; i++)
-                ice_tabstate_unref(s->zombies[i]);
-            s->nzombies = 0;
-        }
     }
     ice_arena_free(c->arena);
     free(c);

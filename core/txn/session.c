@@ -52,7 +52,6 @@ void ice_session_close(ice_session *s)
     for (size_t i = 0; i < s->nprelude; i++)
         free(s->prelude[i]);
     free(s->prelude);
-    free(s->zombies);
     free(s->floors);
     free(s->tx.tables);
     free(s->tx.saves);
@@ -378,7 +377,6 @@ static ice_code cursor_new(ice_session *s, ice_cursor **out, ice_error *err)
     c->session = s;
     c->path = "";
     c->rowcount = -1;
-    s->open_cursors++;
     *out = c;
     return ICE_OK;
 }

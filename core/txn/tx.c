@@ -82,22 +82,31 @@ ice_code ice__tx_state(ice_session *s, ice__txtable *t, ice__registry *reg, ice_
     return ice__wh_state(s->wh, e, out, err);
 }
 
-static ice_code keep_state(ice__txtable *t, ice_tabstate *state, ice_error *err)
+static void state_release(void *state)
 {
-    ice_tabstate **kept = realloc(t->kept, (t->nkept + 1) * sizeof *kept);
-    if (!kept)
-        return ice_fail_nomem(err);
-    t->kept = kept;
-    kept[t->nkept++] = ice_tabstate_ref(state);
-    return ICE_OK;
+    ice_tabstate_unref(state);
+}
+
+/* The overlay's chunks use the definition; a stream may read them, on another thread, when the transaction is over. */
+static ice_code keep_state(ice_tail *overlay, ice_tabstate *state, ice_error *err)
+{
+    ice_code rc = ice_tail_hold(overlay, state, state_release, err);
+    if (rc == ICE_OK)
+        ice_tabstate_ref(state);
+    return rc;
 }
 
 ice_code ice__tx_overlay(ice__txtable *t, ice_tabstate *state, ice_error *err)
 {
+    ice_tail *overlay = NULL;
     if (t->overlay)
         return ICE_OK;
-    ice_code rc = keep_state(t, state, err);
-    return rc == ICE_OK ? ice_tail_create(state->def, &t->overlay, err) : rc;
+    ice_code rc = ice_tail_create(state->def, &overlay, err);
+    if (rc == ICE_OK && (rc = keep_state(overlay, state, err)) != ICE_OK)
+        ice_tail_unref(overlay);
+    if (rc == ICE_OK)
+        t->overlay = overlay;
+    return rc;
 }
 
 ice_code ice__tx_set_def(ice_session *s, ice__txtable *t, ice_tabstate *now, ice_tabledef *def,
@@ -114,7 +123,7 @@ ice_code ice__tx_set_def(ice_session *s, ice__txtable *t, ice_tabstate *now, ice
     if (rc != ICE_OK)
         return rc;
     if (t->overlay) {
-        if ((rc = keep_state(t, state, err)) != ICE_OK ||
+        if ((rc = keep_state(t->overlay, state, err)) != ICE_OK ||
             (rc = ice_tail_set_def(t->overlay, def, err)) != ICE_OK) {
             ice_tabstate_unref(state);
             return rc;
@@ -131,20 +140,9 @@ ice_code ice__tx_set_def(ice_session *s, ice__txtable *t, ice_tabstate *now, ice
     return ICE_OK;
 }
 
-static void txtable_free(ice_session *s, ice__txtable *t)
+static void txtable_free(ice__txtable *t)
 {
     ice_tail_unref(t->overlay);
-    for (size_t i = 0; i < t->nkept; i++) {
-        ice_tabstate **z = NULL;
-        /* A cursor may still read the overlay, whose chunks use these definitions. */
-        if (s->open_cursors > 0 && (z = realloc(s->zombies, (s->nzombies + 1) * sizeof *z))) {
-            s->zombies = z;
-            z[s->nzombies++] = t->kept[i];
-        } else {
-            ice_tabstate_unref(t->kept[i]);
-        }
-    }
-    free(t->kept);
     if (t->state)
         ice_tabstate_unref(t->state);
     free(t->name);
@@ -220,7 +218,8 @@ static void restore_overlay(ice_session *s, ice__txtable *t)
     if (!t->overlay)
         return;
     ice__wh_view(s->wh, &reg, &at);
-    if (ice__tx_state(s, t, reg, &state, &ignored) == ICE_OK && keep_state(t, state, &ignored) == ICE_OK)
+    if (ice__tx_state(s, t, reg, &state, &ignored) == ICE_OK &&
+        keep_state(t->overlay, state, &ignored) == ICE_OK)
         (void)!ice_tail_set_def(t->overlay, state->def, &ignored);
     ice__registry_unref(reg);
 }
@@ -233,7 +232,7 @@ void ice__tx_restore(ice_session *s, const ice__savepoint *mark, bool unlock)
             ice_tail_undo(tx->tables[i].overlay, mark->seq);
     if (mark->tables) {
         while (tx->ntables > mark->ntables)
-            txtable_free(s, &tx->tables[--tx->ntables]);
+            txtable_free(&tx->tables[--tx->ntables]);
         for (size_t i = 0; i < mark->ntables; i++) {
             ice_tabstate *was = tx->tables[i].state;
             restore_table(&tx->tables[i], &mark->tables[i]);
@@ -332,7 +331,7 @@ void ice__tx_clear(ice_session *s)
     while (tx->nsaves > 0)
         ice__savepoint_free(&tx->saves[--tx->nsaves]);
     for (size_t i = 0; i < tx->ntables; i++)
-        txtable_free(s, &tx->tables[i]);
+        txtable_free(&tx->tables[i]);
     tx->ntables = 0;
     tx->nseqs = 0;
     tx->seq = 0;

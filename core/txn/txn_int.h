@@ -217,8 +217,6 @@ typedef struct ice__txtable {
     ice_tabstate *state; /* private (referenced) where the definition changed: nobody else writes the table
                             meanwhile, so it stays right; NULL: the registry's */
     ice_tail *overlay;   /* NULL until a row changes */
-    size_t nkept;
-    ice_tabstate **kept; /* keep the definitions alive that the overlay's chunks were made with */
     bool created, dropped, exclusive;
     size_t rows; /* changed so far, for lock escalation */
 } ice__txtable;
@@ -292,13 +290,14 @@ struct ice_prepared {
     ice_stmt stmt;
 };
 
-/* An engine connection of a session, or left by one to the next; busy while a cursor streams from it. */
+/* An engine connection of a session, or left by one to the next; busy while a cursor or an Arrow stream reads from it. The
+ * stream's end may come on another thread: it touches only what is below `busy`, and clears that last. */
 typedef struct ice__econn {
     struct ice__econn *next;
     ice_engine_conn *conn;
     ice_session *session;
     uint64_t prelude; /* hash of the statements it was prepared with */
-    bool busy;
+    atomic_bool busy;
     ice__stview *view; /* of the running statement */
     char timezone[64];
 } ice__econn;
@@ -319,11 +318,8 @@ struct ice_session {
     ice_prepared *current; /* handed out by the last prepare */
     atomic_bool interrupted;
     _Atomic(ice_engine_conn *) running;
-    size_t open_cursors;
     size_t nfloors; /* sequences whose lowest unused value this session has looked up */
     ice__seqmark *floors;
-    size_t nzombies; /* states that streaming cursors of ended transactions may still read through */
-    ice_tabstate **zombies;
     ice_arena *scratch; /* of one statement */
 };
 

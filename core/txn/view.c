@@ -426,7 +426,7 @@ ice_code ice__econn_get(ice_session *s, ice__stview *view, ice__econn **out, ice
 {
     ice_code rc = ICE_OK;
     ice__econn *c = s->conns;
-    while (c && c->busy)
+    while (c && atomic_load_explicit(&c->busy, memory_order_acquire))
         c = c->next;
     if (!c) {
         uint64_t prelude = prelude_hash(s);
@@ -438,7 +438,7 @@ ice_code ice__econn_get(ice_session *s, ice__stview *view, ice__econn **out, ice
     }
     if ((rc = set_timezone(c, err)) != ICE_OK)
         return rc;
-    c->busy = true;
+    atomic_store_explicit(&c->busy, true, memory_order_relaxed);
     c->view = view;
     if (view)
         atomic_fetch_add(&view->refs, 1);
@@ -457,5 +457,5 @@ void ice__econn_release(ice__econn *c)
     atomic_compare_exchange_strong(&c->session->running, &mine, NULL);
     ice__stview_unref(c->view);
     c->view = NULL;
-    c->busy = false;
+    atomic_store_explicit(&c->busy, false, memory_order_release);
 }

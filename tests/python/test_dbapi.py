@@ -1,5 +1,6 @@
 """The module django_iceberg._core as PEP 249 describes one, and what it adds."""
 
+import concurrent.futures
 import datetime
 import decimal
 import enum
@@ -340,7 +341,7 @@ class TestCursor:
             cursor = books.connection.cursor()
             if statement:
                 cursor.execute(statement)
-            for call in (cursor.fetchone, cursor.fetchall, cursor.fetchmany, cursor.fetch_arrow):
+            for call in (cursor.fetchone, cursor.fetchall, cursor.fetchmany):
                 with pytest.raises(_core.ProgrammingError):
                     call()
 
@@ -807,14 +808,21 @@ class TestArrow:
         frame = polars.DataFrame(books.execute_arrow("SELECT id, title FROM books WHERE id > %s ORDER BY id", [1]))
         assert frame.rows() == [(2, "Persuasion"), (3, "Sanditon")]
 
-    def test_fetch_arrow(self, books):
+    def test_streams_are_read_on_other_threads(self, connection, books):
+        """…, while the connection goes on, and outlive its transaction."""
         pyarrow = pytest.importorskip("pyarrow")
-        books.execute("SELECT id FROM books WHERE id < %s", [3])
-        assert sorted(pyarrow.table(books.fetch_arrow())["id"].to_pylist()) == [1, 2]
-        books.execute("SELECT id FROM books")
-        books.fetchone()
-        with pytest.raises(_core.ProgrammingError):
-            books.fetch_arrow()
+        books.execute("CREATE TABLE numbers (n bigint PRIMARY KEY)")
+        books.execute("INSERT INTO numbers SELECT range FROM range(20000)")
+        connection.autocommit = False
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            tables = []
+            for i in range(40):
+                books.execute("INSERT INTO numbers VALUES (%s)", [20000 + i])
+                tables.append(pool.submit(pyarrow.table, books.execute_arrow("SELECT n FROM numbers WHERE n >= 0")))
+                books.execute("SELECT count(*) FROM numbers GROUP BY n % 2")
+                if i % 10 == 9:
+                    connection.commit()
+            assert [table.result().num_rows for table in tables] == [20001 + i for i in range(40)]
 
     def test_as_of(self, connection, books):
         pyarrow = pytest.importorskip("pyarrow")
