@@ -41,6 +41,14 @@ typedef enum ice_constraint_kind {
     ICE_CON_CHECK,
 } ice_constraint_kind;
 
+/* What becomes of rows that refer to a deleted one. */
+typedef enum ice_fk_action {
+    ICE_FK_NO_ACTION, /* its deletion fails at commit */
+    ICE_FK_CASCADE,
+    ICE_FK_SET_NULL,
+    ICE_FK_SET_DEFAULT,
+} ice_fk_action;
+
 /* A constraint; a UNIQUE INDEX is a constraint of kind UNIQUE with is_index set. */
 typedef struct ice_constraint {
     ice_constraint_kind kind;
@@ -57,6 +65,7 @@ typedef struct ice_constraint {
     int32_t *include_ids;   /* covering UNIQUE, kept for introspection */
     ice_uuid ref_table;     /* FOREIGN */
     int32_t *ref_field_ids; /* FOREIGN, ncols of them; the parent's primary or unique key */
+    ice_fk_action on_delete; /* FOREIGN */
     ice_str check_sql;      /* CHECK */
 } ice_constraint;
 

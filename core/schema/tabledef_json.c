@@ -21,6 +21,7 @@ enum { FORMAT = 1 };
 
 static const char *const constraint_kinds[] = {
     [ICE_CON_PRIMARY] = "primary", [ICE_CON_UNIQUE] = "unique", [ICE_CON_FOREIGN] = "foreign", [ICE_CON_CHECK] = "check"};
+static const char *const fk_actions[] = {[ICE_FK_CASCADE] = "cascade", [ICE_FK_SET_NULL] = "set null", [ICE_FK_SET_DEFAULT] = "set default"};
 
 /* ---- writing ---- */
 
@@ -163,6 +164,8 @@ static void put_constraint(ice_buf *b, const ice_constraint *c)
     if (c->kind == ICE_CON_FOREIGN) {
         put_uuid(b, "ref_table", c->ref_table);
         put_ids(b, "ref_columns", c->ref_field_ids, c->ncols);
+        if (c->on_delete)
+            put_text(b, "on_delete", ice_str_c(fk_actions[c->on_delete]));
     }
     put_text(b, "check", c->check_sql);
     ice_buf_put_u8(b, '}');
@@ -428,11 +431,24 @@ static ice_constraint_kind get_kind(doc *r, const json_t *o)
     return ICE_CON_CHECK;
 }
 
+static ice_fk_action get_action(doc *r, const json_t *o)
+{
+    ice_str text = get_text(r, o, "on_delete", false);
+
+    if (!text.ptr)
+        return ICE_FK_NO_ACTION;
+    for (int k = ICE_FK_CASCADE; k <= ICE_FK_SET_DEFAULT; k++)
+        if (ice_str_eqc(text, fk_actions[k]))
+            return (ice_fk_action)k;
+    fault(r, "on_delete", "is not an action");
+    return ICE_FK_NO_ACTION;
+}
+
 static ice_code read_constraint(doc *r, const json_t *o, ice_tabledef *d)
 {
     static const char *const known[] = {"kind",      "name",       "columns",   "is_index",    "nulls_not_distinct",
                                         "deferrable", "initially_deferred", "where", "expressions", "include",
-                                        "ref_table", "ref_columns", "check",    "expr_desc", NULL};
+                                        "ref_table", "ref_columns", "on_delete", "check",    "expr_desc", NULL};
     ice_constraint c = {0};
     size_t nrefs;
 
@@ -452,6 +468,9 @@ static ice_code read_constraint(doc *r, const json_t *o, ice_tabledef *d)
     c.check_sql = get_text(r, o, "check", false);
     if (c.kind == ICE_CON_FOREIGN)
         c.ref_table = get_uuid(r, o, "ref_table");
+    c.on_delete = get_action(r, o);
+    if (c.on_delete && c.kind != ICE_CON_FOREIGN)
+        fault(r, "on_delete", "is set on what is not a foreign key");
     if (nrefs != (c.kind == ICE_CON_FOREIGN ? c.ncols : 0))
         fault(r, "ref_columns", "does not match \"columns\"");
     if (c.is_index && c.kind != ICE_CON_UNIQUE)

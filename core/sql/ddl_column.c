@@ -102,8 +102,8 @@ static bool include(ice__parser *p, ice_conspec *c)
     return true;
 }
 
-/* ON DELETE and ON UPDATE: what Django leaves to the database is nothing. */
-static bool actions(ice__parser *p)
+/* ON DELETE, ON UPDATE. */
+static bool actions(ice__parser *p, ice_constraint *con)
 {
     while (ice__take(p, "ON")) {
         bool update = ice__is(p, "UPDATE");
@@ -111,9 +111,18 @@ static bool actions(ice__parser *p)
         if (!update && !ice__is(p, "DELETE"))
             return ice__syntax(p, "DELETE or UPDATE");
         ice__advance(p);
-        if (!ice__take2(p, "NO", "ACTION") && !ice__take(p, "RESTRICT"))
-            return ice__unsupported(p, "ON %s CASCADE, SET NULL or SET DEFAULT",
-                                    update ? "UPDATE" : "DELETE");
+        if (ice__take2(p, "NO", "ACTION") || ice__take(p, "RESTRICT"))
+            continue;
+        if (update)
+            return ice__unsupported(p, "ON UPDATE CASCADE, SET NULL or SET DEFAULT");
+        if (ice__take(p, "CASCADE"))
+            con->on_delete = ICE_FK_CASCADE;
+        else if (ice__take2(p, "SET", "NULL"))
+            con->on_delete = ICE_FK_SET_NULL;
+        else if (ice__take2(p, "SET", "DEFAULT"))
+            con->on_delete = ICE_FK_SET_DEFAULT;
+        else
+            return ice__syntax(p, "NO ACTION, RESTRICT, CASCADE, SET NULL or SET DEFAULT");
     }
     return true;
 }
@@ -133,7 +142,7 @@ static bool references(ice__parser *p, ice_conspec *c)
         return ice__fail(p, ICE_SYNTAX, "a foreign key has %zu columns and refers to %zu", c->ncols, cols.n);
     if (ice__take(p, "MATCH") && !ice__take(p, "SIMPLE"))
         return ice__unsupported(p, "MATCH FULL or PARTIAL");
-    return actions(p) && deferrability(p, &c->con);
+    return actions(p, &c->con) && deferrability(p, &c->con);
 }
 
 static bool check(ice__parser *p, ice_conspec *c)

@@ -94,6 +94,7 @@ static json_t *column_json(const ice_column *c)
 static json_t *constraint_json(const ice_tabledef *def, const ice_constraint *c, const ice_tabledef *parent)
 {
     static const char *const kinds[] = {"", "primary", "unique", "foreign", "check"};
+    static const char *const actions[] = {"NO ACTION", "CASCADE", "SET NULL", "SET DEFAULT"};
     json_t *j =
         json_pack("{s:s, s:o, s:o, s:b, s:b, s:b, s:b, s:o, s:o, s:o, s:o}", "kind", kinds[c->kind], "name",
                   text_or_null(c->name), "columns", column_names(def, c->field_ids, c->ncols), "is_index",
@@ -106,6 +107,7 @@ static json_t *constraint_json(const ice_tabledef *def, const ice_constraint *c,
     if (j && c->kind == ICE_CON_FOREIGN) {
         json_object_set_new(j, "ref_table", parent ? text_or_null(parent->name) : json_null());
         json_object_set_new(j, "ref_columns", column_names(parent, c->ref_field_ids, c->ncols));
+        json_object_set_new(j, "on_delete", json_string(actions[c->on_delete]));
     }
     return j;
 }

@@ -318,6 +318,7 @@ struct ice_session {
     ice_prepared *current; /* handed out by the last prepare */
     atomic_bool interrupted;
     _Atomic(ice_engine_conn *) running;
+    size_t cascades; /* ON DELETE actions that are running */
     size_t nfloors; /* sequences whose lowest unused value this session has looked up */
     ice__seqmark *floors;
     ice_arena *scratch; /* of one statement */

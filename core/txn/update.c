@@ -236,6 +236,8 @@ ice_code ice__run_update(ice_session *s, ice_prepared *p, const ice_value *param
     c->path = done ? "fast" : "engine";
     if (b.n > 0)
         ICE_TRY(ice__apply_changes(&b, st->nset > 0, err));
+    if (b.n > 0 && st->nset == 0)
+        ICE_TRY(ice__run_actions(&b, err));
     for (size_t i = 0; st->returning && i < b.n; i++)
         ICE_TRY(ice__returning_row(s, c, b.def, st->returning_star, st->nreturning, st->returning_exprs,
                                    st->nset ? b.rows[i].values : b.rows[i].before, err));

@@ -71,6 +71,9 @@ ice_code ice__engine_changes(ice__batch *b, const ice_update *st, const ice_valu
                              ice_error *err) ICE_MUST;
 ice_code ice__apply_changes(ice__batch *b, bool update, ice_error *err) ICE_MUST;
 
+/* cascade.c: after a DELETE, the ON DELETE actions of the foreign keys that refer to its table. */
+ice_code ice__run_actions(ice__batch *b, ice_error *err) ICE_MUST;
+
 /* The newest row with the same value of a key, of the batch's definition; or of a conditional or functional
  * one, by the engine. */
 ice_code ice__find_by_key(ice__batch *b, const ice_key *k, const ice_value *row, ice_row *out, bool *found,

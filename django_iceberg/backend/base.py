@@ -123,6 +123,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         # A past queryset's alias is a str that also carries an instant; the connection's own is plain.
         super().__init__(settings_dict, str(alias))
         conf.wrap_secrets(self.settings_dict)
+        self.settings_checked = False
         # Instant (commit time, µs) that the compiler wants the next SELECT read at; None: now.
         self.read_instant = None
 
@@ -133,7 +134,9 @@ class DatabaseWrapper(BaseDatabaseWrapper):
 
     def get_connection_params(self):
         settings_dict = self.settings_dict
-        conf.check_settings(settings_dict, self.alias)
+        if not self.settings_checked:
+            conf.check_settings(settings_dict, self.alias)
+            self.settings_checked = True
         warehouse = conf.resolve_warehouse(settings_dict["WAREHOUSE"])
         catalog = conf.resolve_catalog(settings_dict.get("CATALOG_URI"), warehouse)
         options = {k: str(v) if isinstance(v, conf.Secret) else v for k, v in settings_dict["OPTIONS"].items()}

@@ -104,6 +104,12 @@ class SQLCompiler(PastMixin, compiler.SQLCompiler):
             sql, params = _placeholder_re.sub(literal, sql), ()
         return sql, params
 
+    def explain_query(self):
+        # A row is the name of the plan and its text.
+        for rows in self.execute_sql():
+            for _, plan in rows:
+                yield plan
+
 
 class SQLInsertCompiler(WriteMixin, compiler.SQLInsertCompiler):
     pass

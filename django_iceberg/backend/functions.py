@@ -33,6 +33,11 @@ from django.db.models.functions import (
 
 from .operations import AS_TEXT, INTEGER_FIELDS
 
+try:
+    from django.db.models.functions import UUID4
+except ImportError:  # before Django 6.1
+    UUID4 = None
+
 
 def iceberg(*classes):
     """Registers a function as the as_iceberg() of Django's classes."""
@@ -147,6 +152,13 @@ def duration_expression(self, compiler, connection):
     (lhs, lhs_params), (rhs, rhs_params) = map(compiler.compile, sides)
     function = "ice_duration_div" if self.connector == Combinable.DIV else "ice_duration_mul"
     return f"{function}({lhs}, {rhs})", (*lhs_params, *rhs_params)
+
+
+if UUID4 is not None:
+
+    @iceberg(UUID4)
+    def uuid4(self, compiler, connection, **extra_context):
+        return self.as_sql(compiler, connection, function="GEN_RANDOM_UUID", **extra_context)
 
 
 @iceberg(JSONObject, JSONArray)

@@ -3,6 +3,7 @@ import re
 from collections import namedtuple
 from typing import ClassVar
 
+import django
 from django.db.backends.base.introspection import BaseDatabaseIntrospection
 from django.db.backends.base.introspection import FieldInfo as BaseFieldInfo
 from django.db.backends.base.introspection import TableInfo as BaseTableInfo
@@ -143,14 +144,17 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
 
     def get_relations(self, cursor, table_name):
         """
-        Return a dictionary of {field_name: (field_name_other_table, other_table)}
-        representing all foreign keys in the given table.
+        Return a dictionary of {field_name: (field_name_other_table, other_table)}, from Django 6.1 on
+        {field_name: (field_name_other_table, other_table, db_on_delete)}, representing all foreign keys in the given table.
         """
         relations = {}
         for constraint in self._table_def(table_name)["constraints"]:
             if constraint["kind"] == "foreign":
                 columns = constraint.get("ref_columns") or self._primary_key(constraint["ref_table"])
-                relations[constraint["columns"][0]] = (columns[0], constraint["ref_table"])
+                relation = (columns[0], constraint["ref_table"])
+                if django.VERSION >= (6, 1):
+                    relation += (self.on_delete_types[constraint["on_delete"]],)
+                relations[constraint["columns"][0]] = relation
         return relations
 
     def _primary_key(self, table_name):

@@ -11,6 +11,7 @@ from django.db import DataError, NotSupportedError
 from django.db.backends.base.operations import BaseDatabaseOperations
 from django.db.models.constants import OnConflict
 from django.db.models.expressions import Col
+from django.db.models.fields.composite import CompositePrimaryKey
 from django.db.models.functions import Cast
 from django.utils import timezone
 from django.utils.duration import duration_microseconds
@@ -35,8 +36,6 @@ AS_TEXT = {
     "FloatField": "ice_float_text(%s)",
     "JSONField": "ice_json_text(%s)",
 }
-# Statements with more parameters than this are split.
-MAX_INSERT_PARAMS = 50_000
 
 
 def within_years(value, zone):
@@ -227,10 +226,18 @@ class DatabaseOperations(BaseDatabaseOperations):
             return name  # Quoting once is enough.
         return '"' + name.replace('"', '""') + '"'
 
+    def explain_query_prefix(self, format=None, **options):
+        analyze = options.pop("analyze", False) or options.pop("ANALYZE", False)
+        prefix = super().explain_query_prefix(format, **options)
+        extra = (["ANALYZE"] if analyze else []) + ([f"FORMAT {format.upper()}"] if format else [])
+        return f"{prefix} ({', '.join(extra)})" if extra else prefix
+
     def bulk_batch_size(self, fields, objs):
+        # As Django's own from 6.0 on.
         if not fields:
             return len(objs)
-        return min(len(objs), max(MAX_INSERT_PARAMS // len(fields), 1)) if objs else 1
+        columns = sum(len(field.fields) if isinstance(field, CompositePrimaryKey) else 1 for field in fields)
+        return self.connection.features.max_query_params // columns
 
     def fetch_returned_insert_rows(self, cursor):
         return cursor.fetchall()

@@ -1,3 +1,4 @@
+import django
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.utils import strip_quotes
 
@@ -19,9 +20,12 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
     """Writes PostgreSQL's DDL. The core runs it inside the transaction it finds itself in."""
 
     sql_create_index = "CREATE INDEX %(name)s ON %(table)s%(using)s (%(columns)s)%(include)s%(extra)s%(condition)s"
-    sql_delete_column = "ALTER TABLE %(table)s DROP COLUMN %(column)s CASCADE"
     sql_delete_index = "DROP INDEX IF EXISTS %(name)s"
-    sql_create_column_inline_fk = "CONSTRAINT %(name)s REFERENCES %(to_table)s (%(to_column)s)%(deferrable)s"
+    sql_create_column_inline_fk = (
+        "CONSTRAINT %(name)s REFERENCES %(to_table)s (%(to_column)s)"
+        + ("%(on_delete_db)s" if django.VERSION >= (6, 1) else "")
+        + "%(deferrable)s"
+    )
     sql_create_unique = (
         "ALTER TABLE %(table)s ADD CONSTRAINT %(name)s UNIQUE%(nulls_distinct)s (%(columns)s)%(deferrable)s"
     )
@@ -33,6 +37,10 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         if params is None:
             return super().execute(sql, params)
         return super().execute(self.connection.ops.compose_sql(str(sql), params), None)
+
+    def _column_generated_sql(self, field):
+        sql, params = super()._column_generated_sql(field)
+        return sql.removesuffix("VIRTUAL").removesuffix("STORED") + "STORED", params
 
     def quote_value(self, value):
         return self.connection.ops.quote_value(value)

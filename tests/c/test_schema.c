@@ -46,7 +46,7 @@ static ice_tabledef *book(void)
     ice_constraint unique = {.kind = ICE_CON_UNIQUE, .name = ICE_STR("title_uniq"), .ncols = 1, .field_ids = two, .is_index = true,
                              .nulls_not_distinct = true, .where_sql = ICE_STR("\"price\" > 0"), .ninclude = 1, .include_ids = one};
     ice_constraint fk = {.kind = ICE_CON_FOREIGN, .name = ICE_STR("book_self"), .ncols = 1, .field_ids = two, .ref_field_ids = one,
-                         .ref_table = ice_uuid_random(), .deferrable = true, .initially_deferred = true};
+                         .ref_table = ice_uuid_random(), .on_delete = ICE_FK_SET_NULL, .deferrable = true, .initially_deferred = true};
     ice_index index = {.name = ICE_STR("book_idx"), .ncols = 2, .field_ids = pair, .descending = down, .kind = ICE_STR("partition"),
                        .params = ICE_STR("bucket[16]")};
 

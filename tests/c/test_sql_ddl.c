@@ -89,12 +89,13 @@ static void test_columns(void **state)
 
 static void test_constraints(void **state)
 {
-    ice_stmt s = ok("CREATE TABLE t (a integer, b integer CONSTRAINT \"fk\" REFERENCES p (c) DEFERRABLE "
-                    "INITIALLY DEFERRED, "
-                    "c bigint REFERENCES \"q\" ON DELETE NO ACTION, CONSTRAINT u UNIQUE NULLS NOT DISTINCT "
-                    "(a, b) INCLUDE (c), "
-                    "UNIQUE (b) DEFERRABLE, CHECK (a > b -- always\n), CHECK (b > 1), PRIMARY KEY (a, c), "
-                    "FOREIGN KEY (a, b) REFERENCES r (x, y));");
+    ice_stmt s =
+        ok("CREATE TABLE t (a integer, b integer CONSTRAINT \"fk\" REFERENCES p (c) DEFERRABLE "
+           "INITIALLY DEFERRED, "
+           "c bigint REFERENCES \"q\" ON DELETE NO ACTION, CONSTRAINT u UNIQUE NULLS NOT DISTINCT "
+           "(a, b) INCLUDE (c), "
+           "UNIQUE (b) DEFERRABLE, CHECK (a > b -- always\n), CHECK (b > 1), PRIMARY KEY (a, c), "
+           "FOREIGN KEY (a, b) REFERENCES r (x, y) ON UPDATE NO ACTION ON DELETE SET NULL DEFERRABLE);");
     const ice_conspec *c = s.create.cons;
 
     assert_int_equal(s.create.ncons, 8);
@@ -118,6 +119,8 @@ static void test_constraints(void **state)
                 s.create.cols[2].column.not_null);
     is(c[7].con.name, "t_a_b_fkey");
     assert_int_equal(c[7].nref, 2);
+    assert_true(c[7].con.on_delete == ICE_FK_SET_NULL && c[7].con.deferrable);
+    assert_int_equal(c[1].con.on_delete, ICE_FK_NO_ACTION);
 }
 
 static void test_create_errors(void **state)
@@ -133,7 +136,8 @@ static void test_create_errors(void **state)
         "more than one primary key");
     bad("CREATE TABLE t (a integer GENERATED ALWAYS AS IDENTITY)", ICE_UNSUPPORTED, "BY DEFAULT");
     bad("CREATE TABLE t (a integer GENERATED ALWAYS AS (b) VIRTUAL)", ICE_UNSUPPORTED, "STORED");
-    bad("CREATE TABLE t (a integer REFERENCES p ON DELETE CASCADE)", ICE_UNSUPPORTED, "ON DELETE");
+    bad("CREATE TABLE t (a integer REFERENCES p ON UPDATE CASCADE)", ICE_UNSUPPORTED, "ON UPDATE");
+    bad("CREATE TABLE t (a integer REFERENCES p ON DELETE SET 1)", ICE_SYNTAX, "SET NULL");
     bad("CREATE TABLE t (a integer, EXCLUDE USING gist (a WITH =))", ICE_UNSUPPORTED, "EXCLUDE");
     bad("CREATE TABLE t (a integer) PARTITION BY RANGE (a)", ICE_UNSUPPORTED, "PARTITION");
     bad("CREATE TABLE t (a integer, UNIQUE (a, a))", ICE_DUP_COLUMN, "twice");

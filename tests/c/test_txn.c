@@ -437,6 +437,76 @@ static void schema_changes(void **state)
     ok(e, "INSERT INTO c (p_id) VALUES (5)");
 }
 
+static void flush_step(env *e)
+{
+    size_t n;
+    if (ice_session_flush(e->s, ICE_STR_NONE, &n, &e->err) != ICE_OK)
+        fail_msg("flush: %s", e->err.message);
+}
+
+/* A tree and what hangs on it: deleting a row takes the rows below it along, sets NULL, sets the default. */
+static void on_delete_tables(env *e)
+{
+    ok(e, "CREATE TABLE t (id integer PRIMARY KEY, up integer REFERENCES t (id) ON DELETE CASCADE)");
+    ok(e, "CREATE TABLE n (id integer PRIMARY KEY, t_id integer REFERENCES t (id) ON DELETE SET NULL)");
+    ok(e, "CREATE TABLE d (id integer PRIMARY KEY, t_id integer DEFAULT 1 REFERENCES t (id) ON DELETE SET "
+          "DEFAULT)");
+    ok(e, "CREATE TABLE x (id integer PRIMARY KEY, n_id integer REFERENCES n (id) ON DELETE CASCADE)");
+    ok(e, "INSERT INTO t VALUES (1, NULL), (2, NULL), (3, 2), (4, 3), (5, 4), (6, 1)");
+    ok(e, "INSERT INTO n VALUES (10, 5), (11, 1), (12, NULL)");
+    ok(e, "INSERT INTO d VALUES (20, 4), (21, 6)");
+    ok(e, "INSERT INTO x VALUES (30, 10), (31, 11)");
+}
+
+static void on_delete(void **state)
+{
+    env *e = *state;
+    on_delete_tables(e);
+    for (int flushed = 0; flushed < 2; flushed++) {
+        ok(e, "BEGIN");
+        is(e, "DELETE FROM t WHERE id = 2 RETURNING id", "2\n");
+        assert_int_equal(e->rowcount, 1);
+        is(e, "SELECT id FROM t ORDER BY id", "1\n6\n");
+        is(e, "SELECT id, t_id FROM n ORDER BY id", "10|NULL\n11|1\n12|NULL\n");
+        is(e, "SELECT id, t_id FROM d ORDER BY id", "20|1\n21|6\n");
+        ok(e, flushed ? "COMMIT" : "ROLLBACK");
+        if (!flushed)
+            flush_step(e);
+    }
+    is_other(e, "SELECT count(*) FROM t", "2\n");
+    fails(e, "DELETE FROM t WHERE id = 1", ICE_FOREIGN_KEY); /* the default refers to the row that goes */
+    is(e, "SELECT count(*) FROM t", "2\n");
+    ok(e, "DELETE FROM d");
+    ok(e, "DELETE FROM t");
+    is(e, "SELECT id, t_id FROM n ORDER BY id", "10|NULL\n11|NULL\n12|NULL\n");
+    ok(e, "DELETE FROM n WHERE id <> 11");
+    is_other(e, "SELECT id FROM x", "31\n");
+}
+
+/* More rows than one action looks for, of a table that refers to itself and with a key of two columns; a
+ * chain too deep. */
+static void on_delete_many(void **state)
+{
+    env *e = *state;
+    ok(e, "CREATE TABLE p (a integer, b integer, PRIMARY KEY (a, b))");
+    ok(e, "CREATE TABLE c (id integer PRIMARY KEY, a integer NOT NULL, b integer NOT NULL, "
+          "FOREIGN KEY (a, b) REFERENCES p (a, b) ON DELETE CASCADE)");
+    ok(e,
+       "CREATE TABLE n (id integer PRIMARY KEY, c_id integer NOT NULL REFERENCES c (id) ON DELETE SET NULL)");
+    ok(e, "INSERT INTO p SELECT i // 10, mod(i, 10) FROM range(700) r (i)");
+    ok(e, "INSERT INTO c SELECT i, i // 10, mod(i, 10) FROM range(700) r (i)");
+    ok(e, "DELETE FROM p WHERE a < 69");
+    is(e, "SELECT min(id), count(*) FROM c", "690|10\n");
+    ok(e, "INSERT INTO n VALUES (1, 695)");
+    fails(e, "DELETE FROM c WHERE id = 695", ICE_NOT_NULL);
+    is(e, "SELECT count(*) FROM c", "10\n");
+    ok(e, "CREATE TABLE t (id integer PRIMARY KEY, up integer REFERENCES t (id) ON DELETE CASCADE)");
+    ok(e, "INSERT INTO t SELECT i, CASE WHEN i > 0 THEN i - 1 END FROM range(1100) r (i)");
+    fails(e, "DELETE FROM t WHERE id = 0", ICE_UNSUPPORTED);
+    ok(e, "DELETE FROM t WHERE id = 1000");
+    is(e, "SELECT count(*) FROM t", "1000\n");
+}
+
 static void conflicts(void **state)
 {
     env *e = *state;
@@ -546,13 +616,6 @@ static void same_after(env *e, void (*step)(env *))
 static void no_step(env *e)
 {
     (void)e;
-}
-
-static void flush_step(env *e)
-{
-    size_t n;
-    if (ice_session_flush(e->s, ICE_STR_NONE, &n, &e->err) != ICE_OK)
-        fail_msg("flush: %s", e->err.message);
 }
 
 static void compact_step(env *e)
@@ -711,6 +774,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(update_and_delete, setup, teardown),
         cmocka_unit_test_setup_teardown(transactions, setup, teardown),
         cmocka_unit_test_setup_teardown(schema_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(on_delete, setup, teardown),
+        cmocka_unit_test_setup_teardown(on_delete_many, setup, teardown),
         cmocka_unit_test_setup_teardown(conflicts, setup, teardown),
         cmocka_unit_test_setup_teardown(locks, setup, teardown),
         cmocka_unit_test_setup_teardown(time_travel, setup, teardown),

@@ -1,4 +1,5 @@
-"""Test runner that writes one line for each test: id, outcome, seconds, reason (of a skip or a failure).
+"""Test runner that writes one line for each test: id, outcome, seconds, whether its class may use a database, reason (of
+a skip or a failure).
 
 A row is closed when the next test begins, because Django reports what goes wrong before a test's start and
 after its end (deferred constraints are checked there) outside startTest() and stopTest(). The worst outcome
@@ -11,6 +12,7 @@ import os
 import time
 import unittest
 
+from django.test import TransactionTestCase
 from django.test.runner import DiscoverRunner
 from results import OUTCOMES
 
@@ -38,6 +40,7 @@ class RecordingResult(unittest.TextTestResult):
         self.current = None
         self.worst = 0
         self.reason = ""
+        self.database = False
         self.since = time.perf_counter()
 
     def close_row(self):
@@ -47,7 +50,7 @@ class RecordingResult(unittest.TextTestResult):
         reason = " ".join(self.reason.split())[:300]
         _, _, holder = self.current.partition("setUpClass (")
         for test in self.classes[holder.rstrip(")")] if holder else [self.current]:
-            self.file.write(f"{test}\t{OUTCOMES[self.worst]}\t{now - self.since:.4f}\t{reason}\n")
+            self.file.write(f"{test}\t{OUTCOMES[self.worst]}\t{now - self.since:.4f}\t{self.database:d}\t{reason}\n")
             self.since = now
         self.since, self.current = now, None
 
@@ -55,6 +58,7 @@ class RecordingResult(unittest.TextTestResult):
         if test.id() != self.current:
             self.close_row()
             self.current, self.worst, self.reason = test.id(), 0, ""
+            self.database = isinstance(test, TransactionTestCase) or test.id().startswith("setUpClass")
         if OUTCOMES.index(outcome) >= self.worst:
             self.worst, self.reason = OUTCOMES.index(outcome), str(reason)
 

@@ -14,6 +14,7 @@ BAD = ("xpass", "fail", "error")
 class Row(NamedTuple):
     outcome: str
     seconds: float
+    database: bool  # whether its class may use one
     reason: str
 
 
@@ -33,15 +34,18 @@ def read_run(path):
     if not path.exists():
         return rows
     for line in path.read_text().splitlines():
-        test, outcome, seconds, reason = line.split("\t")
+        test, outcome, seconds, database, reason = line.split("\t")
         old = rows.get(test)
         if old is None or OUTCOMES.index(outcome) > OUTCOMES.index(old.outcome):
-            rows[test] = Row(outcome, float(seconds), reason)
+            rows[test] = Row(outcome, float(seconds), database == "1", reason)
     return rows
 
 
 def write_run(path, rows):
-    lines = [f"{test}\t{row.outcome}\t{row.seconds:.4f}\t{row.reason}\n" for test, row in sorted(rows.items())]
+    lines = [
+        f"{test}\t{row.outcome}\t{row.seconds:.4f}\t{row.database:d}\t{row.reason}\n"
+        for test, row in sorted(rows.items())
+    ]
     path.write_text("".join(lines))
 
 

@@ -7,6 +7,7 @@ settings of a PostgreSQL cluster as JSON.
 import json
 import os
 
+import django
 from django.db.backends.signals import connection_created
 
 BACKEND = os.environ.get("DJANGO_SUITE_BACKEND", "iceberg")
@@ -38,6 +39,7 @@ else:
 SECRET_KEY = "django_tests_secret_key"
 # Speed only, as in Django's own test settings.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+if django.VERSION < (6,):  # the settings that Django's suite brings have it until then
+    DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 USE_TZ = False
 TEST_RUNNER = "recorder.RecordingRunner"
