@@ -1,7 +1,7 @@
 from typing import ClassVar
 
 import django
-from django.db import InterfaceError
+from django.db import DataError, InterfaceError
 from django.db.backends.base.features import BaseDatabaseFeatures
 from django.utils.functional import cached_property
 
@@ -15,7 +15,7 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     has_real_datatype = True
     has_native_boolean_field = True
     has_native_uuid_field = True
-    # Microseconds in a long.
+    # Microseconds in a long. Its parts are not extracted.
     has_native_duration_field = False
     supports_temporal_subtraction = True
     # A string to Iceberg; compared, ordered and searched as jsonb.
@@ -47,6 +47,8 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     supports_aggregate_filter_clause = True
     supports_aggregate_order_by_clause = True
     supports_any_value = True
+    supported_explain_formats: ClassVar = {"JSON", "TEXT", "YAML"}
+    prohibits_null_characters_in_text_exception = (DataError, "a str with a NUL character can't be stored")
     supports_update_conflicts = True
     supports_update_conflicts_with_target = True
     supports_covering_indexes = True

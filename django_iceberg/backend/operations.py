@@ -255,6 +255,12 @@ class DatabaseOperations(BaseDatabaseOperations):
     def returning_columns(self, fields):
         return self.return_insert_columns(fields)
 
+    def explain_query_prefix(self, format=None, *, analyze=False, **options):
+        prefix = super().explain_query_prefix(format, **options)
+        # A line for each step, as PostgreSQL's; the engine's own text draws boxes.
+        kind = format if format and format.upper() != "TEXT" else "COMPACT"
+        return f"{prefix} ({'ANALYZE, ' if analyze else ''}FORMAT {kind})"
+
     def on_conflict_suffix_sql(self, fields, on_conflict, update_fields, unique_fields):
         if on_conflict == OnConflict.IGNORE:
             return "ON CONFLICT DO NOTHING"

@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import json
 
 import pytest
 from django.db import DataError, connection
@@ -224,3 +225,16 @@ def test_json_compares_as_jsonb(db):
     assert Book.objects.filter(data__v__has_key="a").count() == 3
     assert Book.objects.filter(data__icontains='"b": 1, "a"').count() == 0
     assert Book.objects.filter(data__icontains='"A": 2, "b": 1').get().title == "8"
+
+
+def test_explain_has_formats(db):
+    books = Book.objects.filter(pages__gt=3)
+    assert "iceapp_book" in str(books.query) and books.explain() == books.explain(format="text")
+    assert isinstance(json.loads(books.explain(format="json")), list)
+    assert books.explain(format="YAML").startswith("- name:")
+    assert len(books.explain(analyze=True)) > len(books.explain())
+    assert json.loads(books.explain(format="json", analyze=True))
+    with pytest.raises(ValueError, match="XML is not a recognized format. Allowed formats: JSON, TEXT, YAML"):
+        books.explain(format="xml")
+    with pytest.raises(ValueError, match="Unknown options: verbose"):
+        books.explain(verbose=True)
