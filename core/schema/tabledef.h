@@ -67,6 +67,7 @@ typedef struct ice_constraint {
     int32_t *ref_field_ids; /* FOREIGN, ncols of them; the parent's primary or unique key */
     ice_fk_action on_delete; /* FOREIGN */
     ice_str check_sql;      /* CHECK */
+    int64_t since;          /* PRIMARY: rows that ended by this commit time had another key; 0: none had */
 } ice_constraint;
 
 /* A non-unique index: an ordered index in the hot tier. */

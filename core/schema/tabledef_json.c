@@ -160,6 +160,8 @@ static void put_constraint(ice_buf *b, const ice_constraint *c)
     put_text(b, "expressions", c->expr_sql);
     if (c->expr_desc)
         put_int(b, "expr_desc", c->expr_desc);
+    if (c->since)
+        put_int(b, "since", c->since);
     put_ids(b, "include", c->include_ids, c->ninclude);
     if (c->kind == ICE_CON_FOREIGN) {
         put_uuid(b, "ref_table", c->ref_table);
@@ -448,7 +450,7 @@ static ice_code read_constraint(doc *r, const json_t *o, ice_tabledef *d)
 {
     static const char *const known[] = {"kind",      "name",       "columns",   "is_index",    "nulls_not_distinct",
                                         "deferrable", "initially_deferred", "where", "expressions", "include",
-                                        "ref_table", "ref_columns", "on_delete", "check",    "expr_desc", NULL};
+                                        "ref_table", "ref_columns", "on_delete", "check",    "expr_desc", "since", NULL};
     ice_constraint c = {0};
     size_t nrefs;
 
@@ -463,6 +465,7 @@ static ice_code read_constraint(doc *r, const json_t *o, ice_tabledef *d)
     c.where_sql = get_text(r, o, "where", false);
     c.expr_sql = get_text(r, o, "expressions", false);
     c.expr_desc = (uint32_t)get_int(r, o, "expr_desc", false, 0, UINT32_MAX);
+    c.since = get_int(r, o, "since", false, 0, INT64_MAX);
     c.include_ids = get_ids(r, o, "include", &c.ninclude);
     c.ref_field_ids = get_ids(r, o, "ref_columns", &nrefs);
     c.check_sql = get_text(r, o, "check", false);

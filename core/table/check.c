@@ -267,25 +267,29 @@ static int64_t newest(const ice_published *s)
 }
 
 /* Versions of a row follow each other: one begins no earlier than the one before it ended, a live one is the
- * last. */
+ * last. Those that ended before the table had its key are no versions of a row by that. */
 static ice_code check_versions(checker *c, ice_error *err)
 {
+    const ice_constraint *pk = c->keys.keys[0].con;
+    int64_t since = pk ? pk->since : 0;
     char *before = ice_arena_printf(
         c->a,
         "SELECT count(*) FILTER (WHERE epoch_us(s) > %lld OR epoch_us(e) > %lld), "
-        "count(*) FILTER (WHERE e <= s), count(*) FILTER (WHERE next < e OR (e IS NULL AND next IS NOT "
-        "NULL)), "
+        "count(*) FILTER (WHERE e <= s), count(*) FILTER (WHERE NOT old AND (next < e OR (e IS NULL AND next "
+        "IS NOT NULL))), "
         "count(*) FILTER (WHERE e IS NOT NULL AND (op IS NULL OR op NOT IN ('update', 'delete'))) FROM ("
-        "SELECT \"_row_start\" AS s, \"_row_end\" AS e, \"_operation\" AS op, lead(\"_row_start\") OVER w AS "
-        "next FROM (",
-        (long long)newest(c->s), (long long)newest(c->s));
+        "SELECT \"_row_start\" AS s, \"_row_end\" AS e, \"_operation\" AS op, coalesce(epoch_us(\"_row_end\") <= %lld, "
+        "false) AS old, lead(\"_row_start\") OVER w AS next FROM (",
+        (long long)newest(c->s), (long long)newest(c->s), (long long)since);
     int64_t n[4];
     ice_code rc;
-    if (!before)
+    char *after = ice_arena_printf(c->a,
+                                   " WINDOW w AS (PARTITION BY {key}, coalesce(epoch_us(\"_row_end\") <= %lld, "
+                                   "false) ORDER BY \"_row_start\", \"_row_end\")) AS versions",
+                                   (long long)since);
+    if (!before || !after)
         return ice_fail_nomem(err);
-    ICE_TRY(ask_rows(c, &c->keys.keys[0], true, before,
-                     " WINDOW w AS (PARTITION BY {key} ORDER BY \"_row_start\", \"_row_end\")) AS versions",
-                     n, 4, err));
+    ICE_TRY(ask_rows(c, &c->keys.keys[0], true, before, after, n, 4, err));
     if (n[0])
         tell(c, "%lld versions are newer than the flushed commit time %lld", (long long)n[0],
              (long long)c->s->flushed);

@@ -39,11 +39,14 @@ ice_code ice__ddl_resolve_columns(const ice_tabledef *def, const ice_str *names,
                                   int32_t **out, ice_error *err) ICE_MUST;
 /* Adds a constraint to the definition being edited. `check`: the table has rows that must meet it. */
 ice_code ice__ddl_add_constraint(ice__ddl *d, const ice_conspec *spec, bool check, ice_error *err) ICE_MUST;
-/* A table without a primary key gets a hidden one. */
+/* ddl_key.c. A table without a primary key gets a hidden one; one that is declared takes its place. */
 ice_code ice__ddl_add_hidden_key(ice_tabledef *def, ice_error *err) ICE_MUST;
-/* What a transaction changed, and what is in files, is known by the primary key: it changes only where there
- * is nothing yet. */
-ice_code ice__ddl_key_may_change(ice__ddl *d, ice_error *err) ICE_MUST;
+ice_code ice__ddl_drop_hidden_key(ice__ddl *d, ice_error *err) ICE_MUST;
+ice_code ice__ddl_drop_constraint(ice__ddl *d, ice_str name, ice_error *err) ICE_MUST;
+ice_code ice__ddl_drop_column(ice__ddl *d, ice_str name, ice_error *err) ICE_MUST;
+/* Nothing in memory is known by the key any more that a flush could take: it may change. *rows: there is
+ * something that has it. */
+ice_code ice__ddl_settle_key(ice__ddl *d, bool *rows, ice_error *err) ICE_MUST;
 
 /* ddl_column.c: ALTER COLUMN; rows written anew by "UPDATE t SET column = expr", as a statement of this
  * transaction. */

@@ -1,15 +1,6 @@
 /* ALTER TABLE: its actions one by one. */
 #include "txn/ddl.h"
 
-/* After a column or constraint went: was it the primary key, or part of it? */
-static ice_code still_keyed(ice__ddl *d, ice_error *err)
-{
-    if (ice_tabledef_primary(d->def))
-        return ICE_OK;
-    ice_code rc = ice__ddl_key_may_change(d, err);
-    return rc == ICE_OK ? ice__ddl_add_hidden_key(d->def, err) : rc;
-}
-
 /* The value that rows older than the column have: a constant default at once; another expression is written
  * into the rows. */
 static ice_code add_column(ice__ddl *d, const ice_alter *al, ice_error *err)
@@ -104,8 +95,7 @@ static ice_code alter_one(ice__ddl *d, const ice_alter *al, ice_error *err)
     case ICE_A_DROP_COLUMN:
         if (al->if_exists && ice_tabledef_find(d->def, al->name) < 0)
             return ICE_OK;
-        rc = ice_tabledef_drop_column(d->def, al->name, err);
-        return rc == ICE_OK ? still_keyed(d, err) : rc;
+        return ice__ddl_drop_column(d, al->name, err);
     case ICE_A_ADD_CONSTRAINT:
         if ((rc = ice__has_rows(d->s, d->now->def->name, &any, err)) != ICE_OK)
             return rc;
@@ -113,8 +103,7 @@ static ice_code alter_one(ice__ddl *d, const ice_alter *al, ice_error *err)
     case ICE_A_DROP_CONSTRAINT:
         if (al->if_exists && !ice_tabledef_constraint(d->def, al->name))
             return ICE_OK;
-        rc = ice_tabledef_drop_constraint(d->def, al->name, err);
-        return rc == ICE_OK ? still_keyed(d, err) : rc;
+        return ice__ddl_drop_constraint(d, al->name, err);
     case ICE_A_RENAME_CONSTRAINT:
         return rename_constraint(d, al, err);
     default:

@@ -114,8 +114,16 @@ static ice_code alter_type(ice__ddl *d, const ice_alter *al, ice_error *err)
     }
     if ((rc = ice__has_rows(d->s, d->now->def->name, &any, err)) != ICE_OK)
         return rc;
-    if (in_primary(d->def, col->field_id) && (rc = ice__ddl_key_may_change(d, err)) != ICE_OK)
-        return rc;
+    if (in_primary(d->def, col->field_id)) {
+        if ((rc = ice__ddl_settle_key(d, &any, err)) != ICE_OK)
+            return rc;
+        if (any)
+            return ice_fail(err, ICE_UNSUPPORTED,
+                            "column \"%.*s\" of the primary key cannot become %.*s while \"%.*s\" has rows: "
+                            "make it another "
+                            "column, and that the key",
+                            ICE_PRI(al->name), ICE_PRI(want->sql_type), ICE_PRI(d->def->name));
+    }
     /* A new field beside the old one, filled, then put in its place. Definitions are edited with the column
      * under a name nobody else can have. */
     ice_column fresh = *col;

@@ -1,4 +1,4 @@
-/* Constraints of a definition being made or changed; hidden keys. */
+/* Constraints of a definition being made or changed. */
 #include "txn/ddl.h"
 
 ice_code ice__ddl_resolve_columns(const ice_tabledef *def, const ice_str *names, size_t n, ice_arena *a,
@@ -82,41 +82,6 @@ static void set_not_null(ice_tabledef *def, const ice_constraint *con)
         def->cols[ice_tabledef_find_id(def, con->field_ids[i])].not_null = true;
 }
 
-static int count_one(void *arg, const ice_tombstone *ts)
-{
-    (void)ts;
-    *(bool *)arg = true;
-    return 1;
-}
-
-ice_code ice__ddl_key_may_change(ice__ddl *d, ice_error *err)
-{
-    bool any = false;
-    ice_code rc = ice__has_rows(d->s, d->now->def->name, &any, err);
-    /* Rows that were in files are dead by tombstones, which know the old key, until a flush has taken them.
-     */
-    ice_tail_counts counts;
-    ice_tail_counts_get(d->now->tail, &counts);
-    any |= counts.tombstones > 0 || (d->now->published && ice_published_rows(d->now->published) > 0);
-    if (rc == ICE_OK && !any && d->t->overlay)
-        ice_tail_tombstones(d->t->overlay, 0, ICE_TIME_MAX - 1, count_one, &any);
-    if (rc == ICE_OK && any)
-        rc = ice_fail(err, ICE_UNSUPPORTED,
-                      "the primary key of \"%.*s\" cannot change while the table has rows, or had some that "
-                      "no flush has taken yet: make a new table",
-                      ICE_PRI(d->now->def->name));
-    return rc;
-}
-
-/* A key is declared: the hidden one goes. */
-static ice_code drop_hidden_key(ice__ddl *d, ice_error *err)
-{
-    if (!d->t || ice_tabledef_find(d->def, ICE_STR("_row_key")) < 0)
-        return ICE_OK;
-    ice_code rc = ice__ddl_key_may_change(d, err);
-    return rc == ICE_OK ? ice_tabledef_drop_column(d->def, ICE_STR("_row_key"), err) : rc;
-}
-
 ice_code ice__ddl_add_constraint(ice__ddl *d, const ice_conspec *spec, bool check, ice_error *err)
 {
     ice_tabledef *def = d->def;
@@ -133,7 +98,7 @@ ice_code ice__ddl_add_constraint(ice__ddl *d, const ice_conspec *spec, bool chec
         goto out;
     }
     if (con.kind == ICE_CON_PRIMARY)
-        ICE_TRY(drop_hidden_key(d, err));
+        ICE_TRY(ice__ddl_drop_hidden_key(d, err));
     if (con.kind == ICE_CON_PRIMARY && ice_tabledef_primary(def)) {
         rc = ice_fail(err, ICE_DUP_OBJECT, "multiple primary keys for table \"%.*s\" are not allowed",
                       ICE_PRI(def->name));
@@ -145,31 +110,19 @@ ice_code ice__ddl_add_constraint(ice__ddl *d, const ice_conspec *spec, bool chec
     }
     if (check && (con.kind == ICE_CON_PRIMARY || con.kind == ICE_CON_UNIQUE))
         ICE_TRY(ice__check_unique(d->s, def, &con, err));
+    for (size_t i = 0; check && con.kind == ICE_CON_PRIMARY && i < con.ncols; i++)
+        ICE_TRY(ice__check_not_null(d->s, def, spec->cols[i], err));
     if (check && con.kind == ICE_CON_CHECK)
         ICE_TRY(ice__check_check(d->s, def, &con, err));
     if (check && con.kind == ICE_CON_FOREIGN)
         ICE_TRY(ice__check_foreign(d->s, def, &con, parent, err));
     if (con.kind == ICE_CON_PRIMARY)
         set_not_null(def, &con);
+    if (con.kind == ICE_CON_PRIMARY && check)
+        con.since = ice__wh_applied(d->s->wh);
     rc = ice_tabledef_add_constraint(def, &con, err);
 out:
     if (parent && parent != def)
         ice_tabledef_free((ice_tabledef *)parent);
     return rc;
-}
-
-ice_code ice__ddl_add_hidden_key(ice_tabledef *def, ice_error *err)
-{
-    if (ice_tabledef_primary(def))
-        return ICE_OK;
-    ice_column col = {.name = ICE_STR("_row_key"),
-                      .type = {.kind = ICE_T_LONG},
-                      .sql_type = ICE_STR("bigint"),
-                      .not_null = true,
-                      .identity = true};
-    ice_code rc = ice_tabledef_add_column(def, &col, err);
-    int32_t id = def->last_field_id;
-    ice_constraint con = {
-        .kind = ICE_CON_PRIMARY, .name = ICE_STR("_row_key_pkey"), .ncols = 1, .field_ids = &id};
-    return rc == ICE_OK ? ice_tabledef_add_constraint(def, &con, err) : rc;
 }

@@ -235,6 +235,18 @@ static ice_code put_state(ice_warehouse *wh, ice_uuid id, ice_str name, const ic
     return ice__registry_put(wh->building, e, err);
 }
 
+/* What was ended is known by the key: whoever changed the key had a flush take it first (ddl_key.c), which
+ * this process has not seen yet. It starts over from the catalog. */
+static bool key_changes_early(const ice_tabstate *old, const ice_tabledef *def)
+{
+    ice_tail_counts counts;
+    const ice_constraint *was = ice_tabledef_primary(old->def), *now = ice_tabledef_primary(def);
+    bool same = was && now && was->ncols == now->ncols &&
+                memcmp(was->field_ids, now->field_ids, now->ncols * sizeof *now->field_ids) == 0;
+    ice_tail_counts_get(old->tail, &counts);
+    return !same && counts.tombstones > 0;
+}
+
 static ice_code apply_def(void *arg, ice_tabledef *def, ice_error *err)
 {
     ice_warehouse *wh = arg;
@@ -246,6 +258,11 @@ static ice_code apply_def(void *arg, ice_tabledef *def, ice_error *err)
     if (rc != ICE_OK || (old_state && old_state->flushed >= wh->applying)) {
         ice_tabledef_free(def);
         return rc;
+    }
+    if (old_state && key_changes_early(old_state, def)) {
+        ice_tabledef_free(def);
+        return ice_fail(err, ICE_NOT_FOUND, "table \"%.*s\" has another primary key since its last flush",
+                        ICE_PRI(old_state->def->name));
     }
     if (old_state)
         rc = ice__state_with_def(old_state, def, true, &state, err);

@@ -177,6 +177,7 @@ ice_code ice__wh_open(ice_warehouse *wh, bool create, ice_error *err) ICE_MUST;
 ice_code ice__wh_catchup(ice_warehouse *wh, ice_error *err) ICE_MUST;
 /* The registry and time of a new view (V1). */
 void ice__wh_view(ice_warehouse *wh, ice__registry **reg, int64_t *at);
+int64_t ice__wh_applied(ice_warehouse *wh); /* the time of a new view */
 /* The state of an entry, loading it on first use; borrowed from the entry. */
 ice_code ice__wh_state(ice_warehouse *wh, ice__entry *e, ice_tabstate **out, ice_error *err) ICE_MUST;
 ice_code ice__wh_engine(ice_warehouse *wh, ice_engine **out, ice_error *err) ICE_MUST;

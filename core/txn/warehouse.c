@@ -436,6 +436,14 @@ void ice__wh_view(ice_warehouse *wh, ice__registry **reg, int64_t *at)
     pthread_mutex_unlock(&wh->reg);
 }
 
+int64_t ice__wh_applied(ice_warehouse *wh)
+{
+    pthread_mutex_lock(&wh->reg);
+    int64_t at = wh->applied;
+    pthread_mutex_unlock(&wh->reg);
+    return at;
+}
+
 ice_code ice__wh_state(ice_warehouse *wh, ice__entry *e, ice_tabstate **out, ice_error *err)
 {
     ice_tabstate *s = atomic_load_explicit(&e->state, memory_order_acquire);

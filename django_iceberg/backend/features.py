@@ -98,9 +98,6 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     @cached_property
     def django_test_skips(self):
         skips = {
-            "The primary key of a table with rows stays.": {
-                "migrations.test_operations.OperationTests.test_composite_pk_operations",
-            },
             "An index has no collation of its own.": {
                 "schema.tests.SchemaTests.test_func_index_collate",
                 "schema.tests.SchemaTests.test_func_index_collate_f_ordered",

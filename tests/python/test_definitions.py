@@ -1,5 +1,9 @@
 """What definitions mean for rows: truncating, keys, constraints."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from django_iceberg import _core
@@ -250,3 +254,148 @@ class TestOnConflict:
         for _ in range(2):
             cursor.execute("INSERT INTO t VALUES (NULL, 1) ON CONFLICT (name) WHERE n > 0 DO UPDATE SET n = t.n + 1")
         assert cursor.execute("SELECT * FROM t").fetchall() == [(None, 2)]
+
+
+class TestKeyOfRows:
+    """The primary key of a table with rows: in files, in memory, ended since the last flush."""
+
+    @pytest.fixture(params=["memory", "files", "both"])
+    def rows(self, request, connection, cursor):
+        cursor.execute("CREATE TABLE t (a integer CONSTRAINT t_pkey PRIMARY KEY, b integer NOT NULL, c varchar(9))")
+        cursor.execute("INSERT INTO t VALUES (1, 10, 'x'), (2, 20, 'y'), (3, 30, 'z')")
+        if request.param != "memory":
+            connection.flush()
+        if request.param == "both":
+            cursor.execute("UPDATE t SET c = 'yy' WHERE a = 2")
+            cursor.execute("DELETE FROM t WHERE a = 3")
+            cursor.execute("INSERT INTO t VALUES (3, 30, 'z')")
+            cursor.execute("UPDATE t SET c = 'y' WHERE a = 2")
+        return cursor
+
+    def history(self, cursor):
+        cursor.execute("SELECT a, b, c, _row_end IS NULL FROM t__versions ORDER BY a, _row_start")
+        return cursor.fetchall()
+
+    def unchanged(self, connection, cursor, at, rows, history):
+        cursor.execute("SELECT a, b, c FROM t ORDER BY a", as_of=at)
+        assert cursor.fetchall() == rows
+        for _ in range(2):
+            assert self.history(cursor) == history
+            connection.flush()
+        assert connection.check() == []
+
+    def test_to_another_column(self, connect, connection, rows):
+        other = connect()
+        assert other.cursor().execute("SELECT count(*) FROM t").fetchone() == (3,)
+        at, before, history = (
+            connection.now(),
+            rows.execute("SELECT * FROM t ORDER BY a").fetchall(),
+            self.history(rows),
+        )
+        connection.autocommit = False
+        rows.execute("ALTER TABLE t DROP CONSTRAINT t_pkey")
+        rows.execute("ALTER TABLE t ADD CONSTRAINT k PRIMARY KEY (b)")
+        rows.execute("INSERT INTO t VALUES (1, 40, 'w')")
+        connection.commit()
+        connection.autocommit = True
+        with pytest.raises(_core.IntegrityError) as info:
+            other.cursor().execute("INSERT INTO t VALUES (5, 20, 'v')")
+        assert info.value.constraint_name == "k"
+        other.cursor().execute("UPDATE t SET a = 1 WHERE b = 20")
+        rows.execute("DELETE FROM t WHERE b = 10")
+        assert rows.execute("SELECT * FROM t ORDER BY b").fetchall() == [(1, 20, "y"), (3, 30, "z"), (1, 40, "w")]
+        assert rows.execute("SELECT c FROM t WHERE b = 20").fetchone() == ("y",)
+        rows.execute("SELECT a, b, c FROM t ORDER BY a", as_of=at)
+        assert rows.fetchall() == before
+        connection.flush()
+        rows.execute("SELECT a, b, c FROM t ORDER BY a", as_of=at)
+        assert rows.fetchall() == before
+        assert len(self.history(rows)) == len(history) + 2
+        assert connection.check() == []
+
+    def test_composite_and_back(self, connection, rows):
+        at, before, history = (
+            connection.now(),
+            rows.execute("SELECT * FROM t ORDER BY a").fetchall(),
+            self.history(rows),
+        )
+        rows.execute("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD CONSTRAINT k PRIMARY KEY (a, b)")
+        self.unchanged(connection, rows, at, before, history)
+        rows.execute("INSERT INTO t VALUES (1, 11, 'w')")
+        with pytest.raises(_core.IntegrityError):
+            rows.execute("ALTER TABLE t DROP CONSTRAINT k, ADD PRIMARY KEY (a)")
+        rows.execute("DELETE FROM t WHERE b = 11")
+        rows.execute("ALTER TABLE t DROP CONSTRAINT k, ADD PRIMARY KEY (a)")
+        with pytest.raises(_core.IntegrityError):
+            rows.execute("INSERT INTO t VALUES (1, 11, 'w')")
+
+    def test_dropped(self, connection, rows):
+        """Without another key the old one's values stay unique; nothing shows it."""
+        at, before, history = (
+            connection.now(),
+            rows.execute("SELECT * FROM t ORDER BY a").fetchall(),
+            self.history(rows),
+        )
+        rows.execute("ALTER TABLE t DROP CONSTRAINT t_pkey")
+        assert json.loads(connection.table_def("t"))["constraints"] == []
+        self.unchanged(connection, rows, at, before, history)
+        rows.execute("UPDATE t SET c = 'q' WHERE a = 1 RETURNING *")
+        assert rows.fetchall() == [(1, 10, "q")]
+
+    def test_column_dropped(self, connection, rows):
+        rows.execute("ALTER TABLE t DROP COLUMN a")
+        assert rows.execute("SELECT * FROM t ORDER BY b").fetchall() == [(10, "x"), (20, "y"), (30, "z")]
+        rows.execute("INSERT INTO t VALUES (40, 'w'), (40, 'w')")
+        rows.execute("UPDATE t SET c = 'v' WHERE b = 40")
+        assert rows.rowcount == 2
+        connection.flush()
+        with pytest.raises(_core.IntegrityError):
+            rows.execute("ALTER TABLE t ADD PRIMARY KEY (b)")
+        rows.execute("DELETE FROM t WHERE b = 40")
+        rows.execute("ALTER TABLE t ADD PRIMARY KEY (b)")
+        rows.execute("INSERT INTO t VALUES (50, 'u')")
+        connection.flush()
+        assert rows.execute("SELECT * FROM t ORDER BY b").fetchall() == [(10, "x"), (20, "y"), (30, "z"), (50, "u")]
+        assert connection.check() == []
+
+    def test_rolled_back(self, connection, rows):
+        connection.autocommit = False
+        rows.execute("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (b)")
+        rows.execute("INSERT INTO t VALUES (1, 60, 'u')")
+        connection.rollback()
+        connection.autocommit = True
+        with pytest.raises(_core.IntegrityError):
+            rows.execute("INSERT INTO t VALUES (1, 60, 'u')")
+        assert len(rows.execute("SELECT * FROM t").fetchall()) == 3
+
+    def test_nulls(self, rows):
+        rows.execute("UPDATE t SET c = NULL WHERE a = 1")
+        with pytest.raises(_core.IntegrityError) as info:
+            rows.execute("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (c)")
+        assert info.value.sqlstate == "23502"
+
+    def test_of_rows_ended_in_the_transaction(self, connection, rows):
+        connection.autocommit = False
+        rows.execute("DELETE FROM t WHERE a = 1")
+        with pytest.raises(_core.NotSupportedError, match="commit first"):
+            rows.execute("ALTER TABLE t DROP CONSTRAINT t_pkey")
+
+    def test_another_process_follows(self, warehouse, duckdb_library, connection, rows):
+        """It has the ended rows by the old key in memory when the definition comes."""
+        script = (
+            "import sys\n"
+            "from django_iceberg import _core\n"
+            "c = _core.connect(sys.argv[1], catalog=sys.argv[1] + '/catalog.db', duckdb_library=sys.argv[2],\n"
+            "                  options={'flush.background': False})\n"
+            "print(c.cursor().execute('SELECT * FROM t ORDER BY b').fetchall(), flush=True)\n"
+            "input()\n"
+            "print(c.cursor().execute('SELECT * FROM t ORDER BY b').fetchall(), c.check(), flush=True)\n"
+        )
+        command = [sys.executable, "-P", "-c", script, str(warehouse), duckdb_library]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline().startswith("[(1, 10")
+            rows.execute("UPDATE t SET c = 'new' WHERE a = 1")
+            rows.execute("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (b)")
+            rows.execute("UPDATE t SET a = 7 WHERE b = 20")
+            out, _ = process.communicate("\n", timeout=60)
+        assert out == "[(1, 10, 'new'), (7, 20, 'y'), (3, 30, 'z')] []\n"

@@ -126,43 +126,6 @@ class TestPrimaryKey:
         cursor.execute("INSERT INTO t (b) VALUES (7) RETURNING c")
         assert cursor.fetchone() == (1,)
 
-    @pytest.mark.parametrize(
-        "change", ["DROP CONSTRAINT t_pkey", "DROP COLUMN a", "ALTER COLUMN a TYPE varchar(9) USING a::varchar"]
-    )
-    def test_rows_hold_on_to_theirs(self, connection, cursor, change):
-        cursor.execute("CREATE TABLE t (a integer CONSTRAINT t_pkey PRIMARY KEY, b integer)")
-        cursor.execute("INSERT INTO t VALUES (1, 10)")
-        with pytest.raises(_core.NotSupportedError):
-            cursor.execute(f"ALTER TABLE t {change}")
-        connection.autocommit = False
-        cursor.execute("DELETE FROM t")
-        with pytest.raises(_core.NotSupportedError):
-            cursor.execute(f"ALTER TABLE t {change}")
-        connection.rollback()
-        cursor.execute("SELECT * FROM t")
-        assert cursor.fetchall() == [(1, 10)]
-
-    def test_deleted_rows_hold_on_to_theirs_until_a_flush(self, connection, cursor):
-        cursor.execute("CREATE TABLE t (a integer CONSTRAINT t_pkey PRIMARY KEY, b integer)")
-        cursor.execute("INSERT INTO t VALUES (1, 10), (2, 20)")
-        connection.flush()
-        cursor.execute("DELETE FROM t")
-        with pytest.raises(_core.NotSupportedError):
-            cursor.execute("ALTER TABLE t DROP CONSTRAINT t_pkey")
-        connection.flush()
-        cursor.execute("ALTER TABLE t DROP CONSTRAINT t_pkey")
-        cursor.execute("ALTER TABLE t ADD CONSTRAINT k PRIMARY KEY (b)")
-        cursor.execute("INSERT INTO t VALUES (3, 20)")
-        for _ in range(2):
-            cursor.execute("SELECT * FROM t")
-            assert cursor.fetchall() == [(3, 20)]
-            cursor.execute("SELECT count(*) FROM t WHERE b = 10")
-            assert cursor.fetchone() == (0,)
-            connection.flush()
-        cursor.execute('SELECT a, b, _operation FROM "t__versions" ORDER BY a')
-        assert cursor.fetchall() == [(1, 10, "delete"), (2, 20, "delete"), (3, 20, None)]
-        assert connection.check() == []
-
 
 class TestSequences:
     @pytest.fixture
