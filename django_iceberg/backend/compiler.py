@@ -70,10 +70,6 @@ class SQLCompiler(PastMixin, compiler.SQLCompiler):
             order_by = [self._order(str(i + 1)) for i in range(len(self.select))]
         return extra_select, order_by, group_by
 
-    def explain_query(self):
-        # Rows are the kind of a plan and its text.
-        return (text for rows in self.execute_sql() for _, text in rows)
-
     # PostgreSQL sorts for DISTINCT ON, and mostly for UNION, and takes the first row stored. The engine hashes: without an order the
     # rows, and which of several equals is taken, change from run to run.
 

@@ -47,7 +47,7 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     supports_aggregate_filter_clause = True
     supports_aggregate_order_by_clause = True
     supports_any_value = True
-    supported_explain_formats: ClassVar = {"JSON", "TEXT", "YAML"}
+    supported_explain_formats: ClassVar = {"GRAPHVIZ", "HTML", "JSON", "MERMAID", "TEXT", "YAML"}
     prohibits_null_characters_in_text_exception = (DataError, "a str with a NUL character can't be stored")
     supports_update_conflicts = True
     supports_update_conflicts_with_target = True
@@ -55,8 +55,6 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     supports_stored_generated_columns = True
     # Kept as a stored one: Iceberg has none, and other engines read it as it is.
     supports_virtual_generated_columns = True
-    # A tree of boxes is what comes without a format.
-    supported_explain_formats: ClassVar = {"JSON", "YAML", "HTML", "GRAPHVIZ", "MERMAID"}
     supports_nulls_distinct_unique_constraints = True
     supports_unlimited_charfield = True
     can_rename_index = True

@@ -229,8 +229,9 @@ class DatabaseOperations(BaseDatabaseOperations):
     def explain_query_prefix(self, format=None, **options):
         analyze = options.pop("analyze", False) or options.pop("ANALYZE", False)
         prefix = super().explain_query_prefix(format, **options)
-        extra = (["ANALYZE"] if analyze else []) + ([f"FORMAT {format.upper()}"] if format else [])
-        return f"{prefix} ({', '.join(extra)})" if extra else prefix
+        # A line for each step, as PostgreSQL's; the engine's own text draws boxes.
+        kind = format.upper() if format and format.upper() != "TEXT" else "COMPACT"
+        return f"{prefix} ({'ANALYZE, ' if analyze else ''}FORMAT {kind})"
 
     def bulk_batch_size(self, fields, objs):
         # As Django's own from 6.0 on.
@@ -254,12 +255,6 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     def returning_columns(self, fields):
         return self.return_insert_columns(fields)
-
-    def explain_query_prefix(self, format=None, *, analyze=False, **options):
-        prefix = super().explain_query_prefix(format, **options)
-        # A line for each step, as PostgreSQL's; the engine's own text draws boxes.
-        kind = format if format and format.upper() != "TEXT" else "COMPACT"
-        return f"{prefix} ({'ANALYZE, ' if analyze else ''}FORMAT {kind})"
 
     def on_conflict_suffix_sql(self, fields, on_conflict, update_fields, unique_fields):
         if on_conflict == OnConflict.IGNORE:

@@ -234,7 +234,9 @@ def test_explain_has_formats(db):
     assert books.explain(format="YAML").startswith("- name:")
     assert len(books.explain(analyze=True)) > len(books.explain())
     assert json.loads(books.explain(format="json", analyze=True))
-    with pytest.raises(ValueError, match="XML is not a recognized format. Allowed formats: JSON, TEXT, YAML"):
+    with pytest.raises(
+        ValueError, match="XML is not a recognized format. Allowed formats: GRAPHVIZ, HTML, JSON, MERMAID, TEXT, YAML"
+    ):
         books.explain(format="xml")
     with pytest.raises(ValueError, match="Unknown options: verbose"):
         books.explain(verbose=True)
