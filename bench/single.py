@@ -252,6 +252,8 @@ def growth(report, options, directory):
     report.ratio(f"median of the last {edge:,} beside the first", last, first, at_most=1.3)
     report.note("p99", percentile(times, 0.99))
     report.note("longest", max(times))
+    for when, (files, size) in zip(["", ", expired and collected"], found["disk"], strict=True):
+        report.note(f"on disk{when}", size, show=lambda n, files=files: f"{n / (1 << 20):.1f} MiB in {files:,} files")
     report.limit("largest metadata file", found["metadata"], 1 << 20, show=lambda n: f"{n / 1024:.0f} KiB")
 
 
@@ -298,8 +300,28 @@ def create_many(warehouse, calls):
     finally:
         stop.set()
         thread.join()
-    sizes = [p.stat().st_size for p in pathlib.Path(warehouse).rglob("*") if p.is_file() and "metadata" in p.parts]
-    return {**done, "times": times, "metadata": max(sizes, default=0)}
+    files = [p for p in pathlib.Path(warehouse).rglob("*") if p.is_file()]
+    largest = max((p.stat().st_size for p in files if "metadata" in p.parts), default=0)
+    return {**done, "times": times, "metadata": largest, "disk": [disk_use(warehouse), collected(warehouse)]}
+
+
+def disk_use(warehouse):
+    """Files and bytes of the published tables and their cache."""
+    files = [p.stat().st_size for p in pathlib.Path(warehouse).rglob("*") if p.is_file() and "log" not in p.parts]
+    return [len(files), sum(files)]
+
+
+def collected(warehouse):
+    """The same once the past is expired and what nothing reaches is collected."""
+    from django.db import connections
+
+    connections[OURS].ensure_connection()
+    core = connections[OURS].connection
+    core.flush()
+    core.expire(core.now())
+    core.collect(0)
+    connections[OURS].close()
+    return disk_use(warehouse)
 
 
 # Durability

@@ -59,6 +59,8 @@ ice_code ice__tx_table(ice_session *s, ice_uuid id, ice_str name, bool exclusive
             return rc;
     }
     if (!t) {
+        if (!s->tx.base) /* not older than what any statement of it has read */
+            s->tx.base = ice__pins_oldest(&s->wh->pins);
         if (!(t = tx_add(&s->tx)) || !(t->name = strndup(name.ptr, name.len)))
             return ice_fail_nomem(err);
         t->uuid = id;
@@ -114,8 +116,6 @@ ice_code ice__tx_set_def(ice_session *s, ice__txtable *t, ice_tabstate *now, ice
 {
     ice_tabstate *state = NULL;
     ice_code rc;
-    if (!s->tx.base)
-        s->tx.base = ice__pins_oldest(&s->wh->pins);
     if (now)
         rc = ice__state_with_def(now, def, false, &state, err);
     else if ((rc = ice_tabstate_create(def, NULL, NULL, NULL, &state, err)) != ICE_OK)

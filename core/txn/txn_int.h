@@ -252,7 +252,7 @@ typedef struct ice__tx {
     bool unchecked;           /* a deferrable key was set that was not looked for */
     int64_t snapshot_at;      /* snapshot isolation: the transaction's time, 0 not yet */
     ice__registry *snapshot_reg;
-    ice__registry *base; /* as old as what the tables' private states read by; NULL: there are none */
+    ice__registry *base; /* as old as what the tables' private states read by; NULL: no table yet */
 } ice__tx;
 
 /* ---- statements ---- */

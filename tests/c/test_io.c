@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -297,6 +298,83 @@ static void test_a_killed_writer_leaves_the_old_object(void **state)
     assert_string_equal(list("k"), "k");
 }
 
+/* Files of a directory as "<key>:<bytes>", temporary ones with a star. */
+static const char *scan(const char *dir)
+{
+    ice_store_file *files;
+    ice_buf b = {0};
+    size_t n;
+    const char *text;
+
+    assert_int_equal(store->m->scan(store, ice_str_c(dir), arena, &files, &n, &err), ICE_OK);
+    for (size_t i = 0; i < n; i++) {
+        bool tmp = files[i].temporary;
+
+        assert_true(files[i].mtime_us > 0 && files[i].mtime_us <= ice_clock_us() + 1000000);
+        ice_buf_printf(&b, "%s%.*s:%d%s", i ? " " : "", tmp ? 7 : (int)files[i].key.len, files[i].key.ptr,
+                       (int)files[i].bytes, tmp ? "*" : "");
+    }
+    text = ice_arena_str(arena, (ice_str){b.data ? b.data : "", b.len}).ptr;
+    ice_buf_free(&b);
+    return text;
+}
+
+static void link_to(const char *target, const char *name)
+{
+    char path[200];
+
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    assert_int_equal(symlink(target, path), 0);
+}
+
+static void test_scan_and_remove_stay_inside(void **state)
+{
+    char outside[80], path[120];
+    int fd;
+
+    snprintf(outside, sizeof outside, "%s-outside", root);
+    assert_int_equal(mkdir(outside, 0777), 0);
+    snprintf(path, sizeof path, "%s/precious", outside);
+    fd = creat(path, 0666);
+    assert_true(fd >= 0);
+    close(fd);
+    put("s/a", "1");
+    put("s/d/b", "22");
+    put("s/d/e/c", "333");
+    link_to(outside, "s/out");
+    link_to(path, "s/link");
+    link_to(outside, "linked");
+    snprintf(path, sizeof path, "%s/s/.tmp-0123456789abcdef", root);
+    fd = creat(path, 0666);
+    assert_true(fd >= 0);
+    close(fd);
+
+    assert_string_equal(scan("s"), "s/.tmp-:0* s/a:1 s/d/b:2 s/d/e/c:3");
+    assert_string_equal(scan("s/d"), "s/d/b:2 s/d/e/c:3");
+    assert_string_equal(scan("none"), "");
+    assert_string_equal(scan("s/a"), "");
+    assert_string_equal(scan("linked"), "");
+    assert_string_equal(scan("s/out"), "");
+
+    assert_int_equal(store->m->remove(store, ICE_STR("s/none"), &err), ICE_OK);
+    assert_int_equal(store->m->remove(store, ICE_STR("s/none/x"), &err), ICE_OK);
+    assert_int_not_equal(store->m->remove(store, ICE_STR("s/d"), &err), ICE_OK);
+    (void)!store->m->remove(store, ICE_STR("s/out/precious"), &err);
+    (void)!store->m->remove(store, ICE_STR("linked/precious"), &err);
+    snprintf(path, sizeof path, "%s/precious", outside);
+    assert_int_equal(access(path, F_OK), 0);
+
+    assert_int_equal(store->m->remove_dir(store, ICE_STR("s/d"), &err), ICE_OK); /* not empty: left */
+    assert_int_equal(store->m->remove_dir(store, ICE_STR("s/none"), &err), ICE_OK);
+    assert_int_equal(store->m->remove(store, ICE_STR("s/d/e/c"), &err), ICE_OK);
+    assert_int_equal(store->m->remove_dir(store, ICE_STR("s/d/e"), &err), ICE_OK);
+    assert_string_equal(scan("s/d"), "s/d/b:2");
+    snprintf(path, sizeof path, "%s/s/d/e", root);
+    assert_int_not_equal(access(path, F_OK), 0);
+    snprintf(path, sizeof path, "rm -r %s", outside);
+    assert_int_equal(system(path), 0);
+}
+
 static int open_store(void **state)
 {
     snprintf(root, sizeof root, "%s/ice_test_io_XXXXXX", P_tmpdir);
@@ -320,6 +398,7 @@ int main(void)
         cmocka_unit_test(test_put_and_get),
         cmocka_unit_test(test_put_if_absent_has_one_winner),
         cmocka_unit_test(test_list_is_sorted_and_by_prefix),
+        cmocka_unit_test(test_scan_and_remove_stay_inside),
         cmocka_unit_test(test_keys_stay_inside),
         cmocka_unit_test(test_locations),
         cmocka_unit_test(test_locations_outside_are_refused),

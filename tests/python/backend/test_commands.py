@@ -2,9 +2,12 @@
 
 import io
 import json
+import re
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
+from django.db import connection
 from iceapp.models import Tag
 
 
@@ -35,6 +38,30 @@ def test_expire(db):
     assert "expired" in run("iceberg_expire", "--keep", "90d")
     with pytest.raises(CommandError, match="ISO 8601"):
         run("iceberg_expire", "--before", "soon")
+
+
+def test_remove_orphans(db):
+    for name in "abc":
+        Tag.objects.create(name=name)
+        run("iceberg_flush")
+    before = json.loads(run("iceberg_status", "--json"))["disk"]
+    assert before["data"]["files"] >= 3
+    connection.connection.expire(connection.connection.now())
+    said = run("iceberg_remove_orphans", "--dry-run", "--older-than", "0")
+    assert re.search(r"Would delete \d+ files, [\d,]+ bytes", said)
+    assert "0 files" in run("iceberg_remove_orphans").splitlines()[0]
+    orphans = json.loads(run("iceberg_status", "--json"))["disk"]["orphans"]
+    assert orphans["files"] > 0
+    said = run("iceberg_remove_orphans", "--older-than", "0", verbosity=2)
+    assert re.search(r"data +\d+ files +[\d,]+ bytes", said)
+    assert "removed 100%" in said
+    after = json.loads(run("iceberg_status", "--json"))["disk"]
+    assert after["orphans"] == {"files": 0, "bytes": 0}
+    assert after["data"]["files"] < before["data"]["files"]
+    assert after["last_collection"]["files"] >= orphans["files"]
+    assert Tag.objects.count() == 3
+    with pytest.raises(ImproperlyConfigured, match="duration"):
+        run("iceberg_remove_orphans", "--older-than", "soon")
 
 
 def test_wrong_names(db):

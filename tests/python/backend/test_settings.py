@@ -38,6 +38,11 @@ def test_an_unknown_key_names_the_nearest():
 def test_options_have_types():
     refuse("must be a size", OPTIONS={"flush.bytes": "many"})
     refuse("must be bool", OPTIONS={"read-only": 1})
+    for size in 0, 1 << 30, "1048576", "64 MB", "1GiB", "1.5g", "512kb", "50%":
+        for key in "flush.bytes", "log.max-bytes", "memory.budget":
+            conf.check_settings({**GOOD, "OPTIONS": {key: size}})
+    for size in -1, True, "64 cows", "MB", "1 GiBi", "":
+        refuse("must be a size", OPTIONS={"log.max-bytes": size})
     conf.check_settings({**GOOD, "OPTIONS": {"memory.budget": "4GB", "threads": 2, "s3.region": "eu"}})
 
 
