@@ -235,9 +235,10 @@ def collect_now(connection, tell):
     tell(sum(n for n, _ in connection.collect(0)["removed"].values()))
 
 
-def test_killed_at_every_file(warehouse, connection, cursor, duckdb_library, monkeypatch):
+def test_killed_at_every_file(connect, warehouse, duckdb_library, monkeypatch):
+    connection = connect()
+    cursor = connection.cursor()
     cursor.execute(TABLE)
-    cursor.execute("CREATE TABLE other (id bigint PRIMARY KEY)")
     for i in range(12):
         fill(cursor, 2, 2 * i)
         cursor.execute("UPDATE item SET v = v + 1")
@@ -245,19 +246,24 @@ def test_killed_at_every_file(warehouse, connection, cursor, duckdb_library, mon
     connection.expire(connection.now())
     cursor.execute("SELECT sum(v) FROM item")
     want = cursor.fetchall()
+    connection.close()
+    killed = 0
     with Workers(warehouse, duckdb_library) as start:
         for k in itertools.count(1, 7):
             monkeypatch.setenv("ICE_FAULT", f"io.unlink:{k}:kill")
-            collector = start(collect_now)
-            done = collector.line()
+            done = start(collect_now).line()
+            monkeypatch.delenv("ICE_FAULT")
+            connection = connect()
+            cursor = connection.cursor()
             cursor.execute("SELECT sum(v) FROM item")
             assert cursor.fetchall() == want
             assert connection.check() == []
             if done is not None:
                 break
-            collector.kill()
+            killed += 1
+            connection.close()
+    assert killed > 4
     every_file_reads(warehouse)
-    monkeypatch.delenv("ICE_FAULT")
     connection.collect(0)
     assert connection.collect(0)["left"] == [0, 0]
 
