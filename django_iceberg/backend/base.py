@@ -32,6 +32,7 @@ from .features import DatabaseFeatures
 from .introspection import DatabaseIntrospection
 from .operations import DatabaseOperations, within_years
 from .schema import DatabaseSchemaEditor
+from .validation import DatabaseValidation
 
 
 def _get_varchar_column(data):
@@ -118,6 +119,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
     features_class = DatabaseFeatures
     introspection_class = DatabaseIntrospection
     ops_class = DatabaseOperations
+    validation_class = DatabaseValidation
 
     def __init__(self, settings_dict, alias="default"):
         # A past queryset's alias is a str that also carries an instant; the connection's own is plain.
