@@ -104,6 +104,9 @@ class DatabaseFeatures(BaseDatabaseFeatures):
             "A unique text column has no second index for LIKE.": {
                 "indexes.tests.SchemaIndexesTests.test_alter_field_unique_false_removes_deferred_sql",
             },
+            "dbshell is a prompt of this process: no program can be missing.": {
+                "dbshell.tests.DbshellCommandTestCase.test_command_missing",
+            },
             "There are no views.": {
                 "inspectdb.tests.InspectDBTransactionalTests.test_include_views",
                 "introspection.tests.IntrospectionTests.test_table_names_with_views",
@@ -111,7 +114,6 @@ class DatabaseFeatures(BaseDatabaseFeatures):
         }
         if django.VERSION >= (6, 0):
             skips["Rows of a group come in no order unless one is asked for."] = {
-                "aggregation.tests.AggregateTestCase.test_string_agg_filter_in_subquery",
                 "aggregation.tests.AggregateTestCase.test_string_agg_filter_outerref",
             }
         return skips
