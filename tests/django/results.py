@@ -76,7 +76,7 @@ def write_others(series, others):
     others_path(series).write_bytes(gzip.compress("".join(lines).encode(), 9, mtime=0))
 
 
-# ---- ours: known-<series>.txt has each test that does not pass, under its reason ----
+# ---- ours: known-<series>.txt has the Django it is of, and each test that does not pass, under its reason ----
 
 
 def known_path(series):
@@ -84,27 +84,29 @@ def known_path(series):
 
 
 def read_known(series):
-    """{test: (outcome, reason)} of the tests that are known not to pass."""
+    """The version of Django, and {test: (outcome, reason)} of the tests that are known not to pass."""
     known = {}
-    head = None
+    head = version = None
     if known_path(series).exists():
         for line in known_path(series).read_text().splitlines():
-            if line.startswith("["):
+            if line.startswith("Django "):
+                version = line.removeprefix("Django ")
+            elif line.startswith("["):
                 outcome, _, reason = line[1:].partition("] ")
                 head = (outcome, reason)
             elif line:
                 known[line] = head
-    return known
+    return version, known
 
 
-def write_known(series, known):
+def write_known(series, version, known):
     groups = collections.defaultdict(list)
     for test, head in known.items():
         groups[head].append(test)
     parts = [
         "\n".join([f"[{outcome}] {reason}", *sorted(groups[outcome, reason])]) for outcome, reason in sorted(groups)
     ]
-    known_path(series).write_text("\n\n".join(parts) + "\n")
+    known_path(series).write_text("\n\n".join([f"Django {version}", *parts]) + "\n")
 
 
 # ---- apps.tsv: each app, whether it is one of those that matter most, SQLite's seconds ----
