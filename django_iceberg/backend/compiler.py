@@ -68,10 +68,12 @@ class SQLCompiler(PastMixin, compiler.SQLCompiler):
             order_by = [*(order_by or self._distinct_order()), *self._key_order()]
         elif self.query.combinator == "union" and not (self.query.combinator_all or order_by or self.query.subquery):
             order_by = [self._order(str(i + 1)) for i in range(len(self.select))]
+        elif group_by and self.query.is_sliced and not (order_by or self.query.combinator):
+            order_by = [self._order(*expression) for expression in group_by]
         return extra_select, order_by, group_by
 
-    # PostgreSQL sorts for DISTINCT ON, and mostly for UNION, and takes the first row stored. The engine hashes: without an order the
-    # rows, and which of several equals is taken, change from run to run.
+    # PostgreSQL sorts for DISTINCT ON, mostly for UNION and GROUP BY, and takes the first row stored. The engine hashes: without an
+    # order the rows, and which of several are taken, change from run to run.
 
     @staticmethod
     def _order(sql, params=()):

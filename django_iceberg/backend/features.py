@@ -1,6 +1,5 @@
 from typing import ClassVar
 
-import django
 from django.db import DataError, InterfaceError
 from django.db.backends.base.features import BaseDatabaseFeatures
 from django.utils.functional import cached_property
@@ -95,7 +94,7 @@ class DatabaseFeatures(BaseDatabaseFeatures):
 
     @cached_property
     def django_test_skips(self):
-        skips = {
+        return {
             "An index has no collation of its own.": {
                 "schema.tests.SchemaTests.test_func_index_collate",
                 "schema.tests.SchemaTests.test_func_index_collate_f_ordered",
@@ -112,8 +111,3 @@ class DatabaseFeatures(BaseDatabaseFeatures):
                 "introspection.tests.IntrospectionTests.test_table_names_with_views",
             },
         }
-        if django.VERSION >= (6, 0):
-            skips["Rows of a group come in no order unless one is asked for."] = {
-                "aggregation.tests.AggregateTestCase.test_string_agg_filter_outerref",
-            }
-        return skips

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from django.db import DataError, connection
-from django.db.models import F, Q, Value
+from django.db.models import Count, F, Q, Value
 from django.db.models.fields.json import KeyTransform
 from django.db.models.fields.tuple_lookups import (
     TupleExact,
@@ -240,3 +240,13 @@ def test_explain_has_formats(db):
         books.explain(format="xml")
     with pytest.raises(ValueError, match="Unknown options: verbose"):
         books.explain(verbose=True)
+
+
+def test_the_first_groups_are_those_with_the_least_keys(db):
+    authors = [Author.objects.create(name=f"{i * 37 % 50:02}") for i in range(50)]
+    Book.objects.bulk_create(Book(title="x", author=author) for author in authors for _ in range(2))
+    counted = Author.objects.annotate(n=Count("books"))
+    assert list(counted[:3]) == authors[:3]
+    assert list(counted.values_list("name", "n")[5:7]) == [(authors[i].name, 2) for i in (5, 6)]
+    assert list(Author.objects.values_list("name").annotate(n=Count("books"))[:2]) == [("00", 2), ("01", 2)]
+    assert counted[:3].count() == 3
