@@ -310,6 +310,7 @@ static ice_code skip_op(ice_reader *r, ice_str *key, ice_error *err)
     case 'I':
     case 'U':
     case 'R':
+    case 'B': /* rows of a file that is published, or that an 'S' names */
     case 'S': {
         ice_read_varint(r);
         uint32_t n = ice_read_u32(r);

@@ -202,6 +202,45 @@ def test_staged_files_are_reachable(warehouse, connection, cursor, duckdb_librar
     every_file_reads(warehouse)
 
 
+def change_and_wait(connection, tell):
+    """A large update, an insert and a savepoint that was given up, in a transaction that stays open meanwhile."""
+    cursor = connection.cursor()
+    connection.autocommit = False
+    cursor.execute("UPDATE item SET v = v + 1")
+    values = ", ".join(f"({i}, 1)" for i in range(10_000, 10_600))
+    cursor.execute("SAVEPOINT s")
+    cursor.execute(f"INSERT INTO item (id, v) VALUES {values}")
+    cursor.execute("ROLLBACK TO SAVEPOINT s")
+    cursor.execute(f"INSERT INTO item (id, v) VALUES {values}")
+    tell("open")
+    input()
+    connection.commit()
+    tell("committed")
+
+
+def test_an_open_transaction_keeps_its_files(warehouse, connection, cursor, duckdb_library):
+    cursor.execute(TABLE)
+    fill(cursor, 1_000)
+    connection.flush()
+    with Workers(warehouse, duckdb_library) as start:
+        writer = start(change_and_wait, bulk_rows=100)
+        assert writer.line() == "open"
+        connection.collect(0)
+        cursor.execute("SELECT count(*), sum(v) FROM item")
+        assert cursor.fetchall() == [(1_000, sum(range(1_000)))]
+        writer.say()
+        assert writer.line() == "committed"
+        writer.finish()
+    connection.collect(0)
+    for _ in range(2):
+        cursor.execute("SELECT count(*), sum(v) FROM item")
+        assert cursor.fetchall() == [(1_600, sum(range(1_000)) + 1_000 + 600)]
+        connection.flush()
+    assert connection.check() == []
+    connection.collect(0)
+    assert connection.collect(0)["left"] == [0, 0]
+
+
 def test_what_no_commit_named_goes(warehouse, connection, cursor, duckdb_library, monkeypatch):
     cursor.execute(TABLE)
     connection.flush()
@@ -344,6 +383,8 @@ def busy(connection, tell, number, seed):
             first = 1_000_000 * (number + 1) + 1_000 * step
             values = ", ".join(f"({i}, 0)" for i in range(first, first + 600))
             cursor.execute(f"INSERT INTO bulk (id, v) VALUES {values}")
+            cursor.execute("UPDATE bulk SET v = v + 1 WHERE id >= %s AND id < %s", (first, first + 600))
+            cursor.execute("DELETE FROM bulk WHERE id >= %s AND id < %s", (first, first + 200))
         action = numbers.random()
         if action < 0.15:
             connection.flush()
