@@ -7,6 +7,8 @@
 #include "duck_library.h"
 #include "engine/engine.h"
 
+#include "../fuzz/fuzz_functions.c"
+
 static ice_engine *engine;
 static ice_engine_conn *conn;
 
@@ -252,6 +254,49 @@ static void json_texts(void **s)
                                 "FROM range(10000) t(i)"), "10000");
 }
 
+/* ---- the fuzz entry over mutations that are the same in every run ---- */
+
+static uint64_t next_random(uint64_t *x)
+{
+    *x ^= *x << 13;
+    *x ^= *x >> 7;
+    *x ^= *x << 17;
+    return *x;
+}
+
+static size_t mutate(char *text, size_t n, uint64_t *x)
+{
+    static const char *const bits[] = {"(",  ")",   "[",  "]",   "{",  "}",   "*", "+",    "?",     "|",  "\\1", "\\",
+                                       "^",  "$",   ".",  "a",   "é",  "(?=", "(?<!", "\\y", "[:alpha:]", "{2}", "-",   "\"",
+                                       ",",  ":",   "1e", "0",   "\n", "\\u00e9", "null", "[]", "{}", " ", "\\ud83d", "(?i)"};
+    const char *bit = bits[next_random(x) % (sizeof bits / sizeof *bits)];
+    size_t len = strlen(bit), at = next_random(x) % (n + 1);
+    if (next_random(x) % 3 == 0 && n > at)
+        return at; /* cut off */
+    memmove(text + at + len, text + at, n - at);
+    memcpy(text + at, bit, len);
+    return n + len;
+}
+
+static void mutations(void **s)
+{
+    (void)s;
+    static const char *const corpus[] = {
+        "(a|b)*\\1[^c-e]{2,3}?\nabab", "\\mfoo(?!bar)\\M|[[:alpha:]_-]+$\nfoo baz", "(?n)^(.)(.)\\2\\1\nxyyx\nabba",
+        "{\"a\": [1, -2.50e3, \"x\\u00e9\\n\"], \"b\": {\"\": null, \"a\": true}}", "[[], {}, [[1.0]], \"\\ud83d\\ude00\", 1e-7]",
+    };
+    uint64_t x = 88172645463325252u;
+    char text[512];
+    for (int round = 0; round < 3000; round++) {
+        const char *start = corpus[round % 5];
+        size_t n = strlen(start);
+        memcpy(text, start, n);
+        for (uint64_t k = next_random(&x) % 6; k; k--)
+            n = mutate(text, n, &x);
+        LLVMFuzzerTestOneInput((const uint8_t *)text, n);
+    }
+}
+
 static int setup(void **s)
 {
     (void)s;
@@ -280,6 +325,6 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(sha2), cmocka_unit_test(regex_matches),
                                        cmocka_unit_test(regex_errors), cmocka_unit_test(regex_hostile),
                                        cmocka_unit_test(regex_columns), cmocka_unit_test(json_order),
-                                       cmocka_unit_test(json_contents), cmocka_unit_test(json_texts)};
+                                       cmocka_unit_test(json_contents), cmocka_unit_test(json_texts), cmocka_unit_test(mutations)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
