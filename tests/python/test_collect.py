@@ -168,6 +168,42 @@ def test_a_reader_keeps_its_files(warehouse, connection, cursor, duckdb_library)
     assert connection.check() == []
 
 
+def look_and_wait(connection, tell):
+    cursor = connection.cursor()
+    cursor.execute("SELECT count(*) FROM item")
+    tell(cursor.fetchall()[0][0])
+    input()
+
+
+def test_an_idle_process_lets_go(warehouse, connection, cursor, duckdb_library):
+    """Its flusher hears that a collection waits for it; a process without one holds on until its next statement."""
+    cursor.execute(TABLE)
+    fill(cursor, 5)
+    connection.flush()
+    with Workers(warehouse, duckdb_library) as start:
+        idle = start(look_and_wait, flush_background=True)
+        assert idle.line() == 5
+        fill(cursor, 5, 5)
+        connection.flush()
+        connection.expire(connection.now())
+        removed = [connection.collect(0)["removed"]]
+        while "data" not in removed[-1]:  # it waits two seconds for the others each time
+            assert len(removed) < 30
+            removed.append(connection.collect(0)["removed"])
+        idle.say()
+        idle.finish()
+    with Workers(warehouse, duckdb_library) as start:
+        idle = start(look_and_wait)
+        assert idle.line() == 10
+        fill(cursor, 5, 10)
+        connection.flush()
+        connection.expire(connection.now())
+        assert "data" not in connection.collect(0)["removed"]
+        idle.say()
+        idle.finish()
+    assert "data" in connection.collect(0)["removed"]
+
+
 def load_rows(connection, tell, first, n):
     cursor = connection.cursor()
     connection.autocommit = False
