@@ -19,7 +19,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-SECTIONS = ["orm", "dbapi", "groups", "add_field", "durable", "fresh", "growth", "cold"]
+SECTIONS = ["orm", "dbapi", "groups", "add_field", "durable", "fresh", "growth", "cold", "memory"]
 # Sections that need the 200,000 rows on both databases.
 LOADED = {"orm", "dbapi", "groups", "durable", "fresh"}
 
@@ -84,6 +84,7 @@ def run(options, directory):
             "fresh": lambda: single.fresh_process(report, options, directory),
             "growth": lambda: single.growth(report, options, directory),
             "cold": lambda: single.ten_million(report, options, directory),
+            "memory": lambda: single.shared_memory(report, options, directory),
         }
         for name in SECTIONS:
             if name in wanted:

@@ -18,6 +18,8 @@ from peers import OURS, PEER, configure, create_tables, iceberg_settings, upkeep
 HERE = pathlib.Path(__file__).resolve().parent
 MILLION = 1_000_000
 MEMORY = "64MB"
+BUDGET_MB = 512
+HOST_MEMORY = f"{BUDGET_MB}MB"
 
 
 def megabytes(value):
@@ -90,10 +92,7 @@ JOIN = (
 def ten_million(report, options, directory):
     rows = 10 * MILLION // (20 if options.quick else 1)
     report.section("cold", f"{rows:,} rows after flush and restart, memory budget {MEMORY}")
-    warehouse = directory / "large"
-    seconds = child("fill", str(warehouse), rows)
-    report.note("written", seconds["insert"])
-    report.note("flushed and compacted", seconds["flush"])
+    warehouse = large_warehouse(report, directory, rows)
     found = child("cold_reads", str(warehouse), rows, env={"PYTHONWARNINGS": "ignore"})
     for name, times in found["points"].items():
         if name.startswith("get()"):
@@ -106,6 +105,16 @@ def ten_million(report, options, directory):
     for name in ("group-by on all rows", "group-by over a join"):
         report.ratio(f"{name}, beside DuckDB on the files", found[name], direct[name], at_most=2)
     report.note("largest resident size", found["memory"], show=megabytes)
+
+
+def large_warehouse(report, directory, rows):
+    """Made by the first section that needs it."""
+    warehouse = directory / "large"
+    if not warehouse.exists():
+        seconds = child("fill", str(warehouse), rows)
+        report.note("written", seconds["insert"])
+        report.note("flushed and compacted", seconds["flush"])
+    return warehouse
 
 
 def fill(warehouse, rows):
@@ -204,6 +213,70 @@ def direct_reads(warehouse):
         sources.append("read_parquet([{}])".format(", ".join(f"'{path}'" for path in paths)))
     database = duckdb.connect()
     return {**group_bys(lambda sql: database.execute(sql).fetchall(), *sources), "files": files}
+
+
+# Memory of eight processes
+
+
+def shared_memory(report, options, directory):
+    """Proportional set sizes: a page that several processes share counts once among them."""
+    workers, rows = 8, (1 if options.quick else 10) * MILLION
+    report.section("memory", f"{workers} processes at once on {rows:,} rows, memory budget {HOST_MEMORY}")
+    warehouse = large_warehouse(report, directory, rows)
+    bare = sum(sizes_at_once("idle", workers, str(warehouse), rows))
+    sizes = sizes_at_once("read_and_wait", workers, str(warehouse), rows)
+    report.note("Django alone, all of them", bare, show=megabytes)
+    report.note("reading by keys and grouping, all of them", sum(sizes), show=megabytes)
+    report.note("the largest of them", max(sizes), show=megabytes)
+    report.limit("beyond Django", sum(sizes) - bare, BUDGET_MB, show=megabytes)
+
+
+def sizes_at_once(name, workers, *args):
+    """MB of each of so many processes, once all have done their work."""
+    command = [sys.executable, str(HERE / "run.py"), "--child", json.dumps([name, *args])]
+    started = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(workers)
+    ]
+    for process in started:
+        if process.stdout.readline() != "ready\n":
+            raise RuntimeError(f"{name} failed")
+    sizes = [int(re.search(r"Pss:\s+(\d+) kB", smaps(process.pid))[1]) / 1024 for process in started]
+    for process in started:
+        process.communicate("end\n")
+    return sizes
+
+
+def smaps(pid):
+    return pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+
+
+def idle(warehouse, rows):
+    start_django(warehouse)
+    from shop.models import Order  # noqa: F401 (what a site has loaded)
+
+    wait()
+
+
+def read_and_wait(warehouse, rows):
+    configure({OURS: iceberg_settings(warehouse, **{"memory.budget": HOST_MEMORY})})
+    from django.db import connections
+    from shop.models import Order
+
+    numbers = random.Random(os.getpid())
+    orders = Order.objects.using(OURS)
+    for _ in range(20):
+        orders.get(pk=numbers.randint(1, rows))
+        list(orders.filter(customer_id=numbers.randint(1, rows // 100))[:20])
+    with connections[OURS].cursor() as cursor:
+        for sql in (GROUP_BY.format('"shop_order"'), JOIN.format('"shop_order"', '"shop_customer"')):
+            cursor.execute(sql)
+            cursor.fetchall()
+    wait()
+
+
+def wait():
+    print("ready", flush=True)
+    sys.stdin.readline()
 
 
 # A fresh process
@@ -365,7 +438,8 @@ def create_hundred(alias, warehouse):
 
 
 CHILDREN = {
-    f.__name__: f for f in [fill, cold_reads, direct_reads, start_django, first_get, create_many, create_hundred]
+    f.__name__: f
+    for f in [fill, cold_reads, direct_reads, idle, read_and_wait, start_django, first_get, create_many, create_hundred]
 }
 
 
@@ -374,4 +448,13 @@ def run_child(text):
     print(json.dumps(CHILDREN[name](*args)))
 
 
-__all__ = ["add_field_by_size", "clock", "durability", "fresh_process", "growth", "run_child", "ten_million"]
+__all__ = [
+    "add_field_by_size",
+    "clock",
+    "durability",
+    "fresh_process",
+    "growth",
+    "run_child",
+    "shared_memory",
+    "ten_million",
+]

@@ -95,6 +95,18 @@ out:
     return rc;
 }
 
+ice_code ice_engine_limit(ice_engine *e, int threads, uint64_t memory_limit, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    char text[64];
+    snprintf(text, sizeof text, "%lluKiB", (unsigned long long)(memory_limit / 1024));
+    ICE_TRY(set_global(e, "memory_limit", ice_str_c(text), err));
+    snprintf(text, sizeof text, "%d", threads);
+    ICE_TRY(set_global(e, "threads", ice_str_c(text), err));
+out:
+    return rc;
+}
+
 ice_code ice_engine_restrict(ice_engine *e, const ice_str *directories, size_t n, ice_error *err)
 {
     ice_code rc = ICE_OK;

@@ -36,7 +36,7 @@ struct ice__cached {
     struct ice__cached *next;
     int refs;         /* under the registry's lock */
     char *path;       /* "<cache_dir>/<base>" */
-    uint64_t charged; /* bytes counted as resident */
+    ice_host *host;   /* that counts it as kept decoded; NULL: it is not */
     pthread_mutex_t lock;
     ice_chunkfile *chunk;
     ice_chunkfile *retired[MAX_RETIRED]; /* had too few columns; somebody may still read them */
@@ -45,12 +45,11 @@ struct ice__cached {
     cached_order *orders;
 };
 
-/* What the process has open, and how many bytes of it are kept as resident tables. */
+/* What the process has open. */
 static struct {
     pthread_mutex_t lock;
     pthread_once_t once;
     ice__cached *buckets[1024];
-    uint64_t resident;
 } registry = {.lock = PTHREAD_MUTEX_INITIALIZER, .once = PTHREAD_ONCE_INIT};
 
 /* A forked child has the parent's list, but not the thread that may have been changing it. */
@@ -58,7 +57,6 @@ static void forget(void)
 {
     pthread_mutex_init(&registry.lock, NULL);
     memset(registry.buckets, 0, sizeof registry.buckets);
-    registry.resident = 0;
 }
 
 static void watch_forks(void)
@@ -71,8 +69,16 @@ static ice__cached **bucket_of(const char *path)
     return &registry.buckets[ice_hash64(path, strlen(path), 0) % 1024];
 }
 
+/* By its name in the cache directory, whatever the processes call that. */
+static uint64_t name_of(const ice__cached *c)
+{
+    const char *base = strrchr(c->path, '/') + 1;
+    return ice_hash64(base, strlen(base), 0) | 1;
+}
+
 static void cached_free(ice__cached *c)
 {
+    ice_host_unref(c->host);
     ice_chunkfile_close(c->chunk);
     for (size_t i = 0; i < c->nretired; i++)
         ice_chunkfile_close(c->retired[i]);
@@ -101,10 +107,10 @@ void ice__cached_unref(ice__cached *c)
     ice__cached **p = bucket_of(c->path);
     while (last && *p && *p != c)
         p = &(*p)->next;
-    if (last && *p) {
+    if (last && *p)
         *p = c->next;
-        registry.resident -= c->charged;
-    }
+    if (last && c->host) /* before another of this name can claim it */
+        ice_host_release(c->host, name_of(c));
     pthread_mutex_unlock(&registry.lock);
     if (last)
         cached_free(c);
@@ -171,11 +177,32 @@ static ice_code make_cache_dir(const ice_env *env, ice_error *err)
 
 /* ---- residency ---- */
 
-/* The first tables a process reads get the budget; later ones that no longer fit are read from their files. A
- * table keeps its state until its last published state with these files is gone. */
+/* All the snapshot's files or none, of which the process may have claimed some already. */
+static bool claim_files(ice_published *s, uint64_t per_row)
+{
+    ice_host_file *files = calloc(s->nfiles + 1, sizeof *files);
+    size_t n = 0;
+    if (!files)
+        return false;
+    pthread_mutex_lock(&registry.lock);
+    for (size_t i = 0; i < s->nfiles; i++)
+        if (!s->files[i].cached->host)
+            files[n++] = (ice_host_file){name_of(s->files[i].cached),
+                                         per_row * (uint64_t)s->files[i].entry.file.record_count};
+    bool fits = ice_host_claim(s->env->host, files, n, s->env->memory_budget);
+    for (size_t i = 0; fits && i < s->nfiles; i++)
+        if (!s->files[i].cached->host)
+            s->files[i].cached->host = ice_host_ref(s->env->host);
+    pthread_mutex_unlock(&registry.lock);
+    free(files);
+    return fits;
+}
+
+/* The first tables that a host's processes read get the budget; later ones that no longer fit are read from
+ * their files. A table keeps its state until its last published state with these files is gone. */
 bool ice__published_resident(ice_published *s)
 {
-    uint64_t per_row = 0, extra = 0, rows = 0;
+    uint64_t per_row = 0, rows = 0;
     int known = __atomic_load_n(&s->resident, __ATOMIC_ACQUIRE);
     if (known >= 0)
         return known > 0;
@@ -188,22 +215,8 @@ bool ice__published_resident(ice_published *s)
             return false;
     }
     pthread_mutex_lock(&s->lock);
-    if (s->resident < 0) {
-        pthread_mutex_lock(&registry.lock);
-        for (size_t i = 0; i < s->nfiles; i++)
-            if (!s->files[i].cached->charged)
-                extra += per_row * (uint64_t)s->files[i].entry.file.record_count;
-        int fits = registry.resident + extra <= s->env->memory_budget;
-        for (size_t i = 0; fits && i < s->nfiles; i++) {
-            ice__cached *c = s->files[i].cached;
-            if (!c->charged) {
-                c->charged = per_row * (uint64_t)s->files[i].entry.file.record_count;
-                registry.resident += c->charged;
-            }
-        }
-        pthread_mutex_unlock(&registry.lock);
-        __atomic_store_n(&s->resident, fits, __ATOMIC_RELEASE);
-    }
+    if (s->resident < 0)
+        __atomic_store_n(&s->resident, claim_files(s, per_row), __ATOMIC_RELEASE);
     bool resident = s->resident > 0;
     pthread_mutex_unlock(&s->lock);
     return resident;

@@ -15,12 +15,14 @@
 #include "catalog/catalog.h"
 #include "engine/engine.h"
 #include "io/io.h"
+#include "store/host.h"
 #include "store/tail.h"
 
 typedef struct ice_env {
     ice_store *store;
     ice_catalog *catalog;
     const char *cache_dir;  /* absolute; holds chunk files and key indexes, rebuildable */
+    ice_host *host;         /* where kept bytes are counted */
     uint64_t memory_budget; /* bytes of decoded columns kept for the whole host; tables that do not fit are
                                read cold */
     ice_uuid warehouse;

@@ -126,10 +126,12 @@ struct ice_warehouse {
     ice_log *log;
     ice_env env;
     char *cache_dir;
+    ice_host *host;
 
     pthread_mutex_t engine_mutex;
     ice_engine *engine;
     bool restricted;
+    atomic_uint engine_share; /* processes among which the engines' budget was divided when this one's was set */
     struct ice__econn *idle_conns; /* under engine_mutex: of closed sessions */
     size_t nidle_conns;
     char *changing; /* under engine_mutex: functions whose answer changes from call to call, " a b c "; NULL:
@@ -181,6 +183,8 @@ int64_t ice__wh_applied(ice_warehouse *wh); /* the time of a new view */
 /* The state of an entry, loading it on first use; borrowed from the entry. */
 ice_code ice__wh_state(ice_warehouse *wh, ice__entry *e, ice_tabstate **out, ice_error *err) ICE_MUST;
 ice_code ice__wh_engine(ice_warehouse *wh, ice_engine **out, ice_error *err) ICE_MUST;
+/* Before a statement of the engine: its memory and threads are this process's share of the host's, whose processes come and go. */
+void ice__wh_share_engine(ice_warehouse *wh);
 /* Adds the catalog's tables to a registry nobody else sees yet, none of them loaded. */
 ice_code ice__wh_list_catalog(ice_warehouse *wh, ice__registry *reg, ice_error *err) ICE_MUST;
 /* A state like `old` under another definition (taken, also on failure).

@@ -436,6 +436,7 @@ ice_code ice__econn_get(ice_session *s, ice__stview *view, ice__econn **out, ice
         c->next = s->conns;
         s->conns = c;
     }
+    ice__wh_share_engine(s->wh);
     if ((rc = set_timezone(c, err)) != ICE_OK)
         return rc;
     atomic_store_explicit(&c->busy, true, memory_order_relaxed);

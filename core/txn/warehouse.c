@@ -32,6 +32,8 @@ static void after_fork_child(void)
             ice_catalog_after_fork(wh->catalog);
         if (wh->engine)
             ice_engine_after_fork(wh->engine);
+        if (wh->host)
+            ice_host_after_fork(wh->host);
     }
     list = NULL;
     pthread_mutex_init(&list_mutex, NULL);
@@ -84,6 +86,8 @@ static void close_parts(ice_warehouse *wh)
     if (wh->catalog)
         ice_catalog_close(wh->catalog);
     ice_store_close(wh->store);
+    ice_host_unref(wh->host);
+    wh->host = NULL;
     wh->cursor = NULL;
     wh->log = NULL;
     wh->catalog = NULL;
@@ -345,6 +349,12 @@ static ice_code control_open(ice_warehouse *wh, bool create, ice_error *err)
 
 /* ---- opening ---- */
 
+/* Of the budget, half is for decoded columns and half for the engines of all processes. */
+static uint64_t engines_memory(const ice_warehouse *wh)
+{
+    return wh->config.memory_budget / 2;
+}
+
 static ice_code engine_acquire(void *arg, ice_engine_conn **out, ice_error *err);
 static void engine_release(void *arg, ice_engine_conn *c);
 
@@ -373,6 +383,7 @@ static ice_code open_parts(ice_warehouse *wh, bool create, ice_error *err)
         rc = ice_fail_errno(err, errno, "cannot make the cache directory %s", wh->cache_dir);
         goto out;
     }
+    ICE_TRY(ice_host_open(wh->cache_dir, &wh->host, err));
     ICE_TRY(ice_catalog_open(c->catalog, "default", c->ns, create, c->read_only, &wh->catalog, err));
     char log_dir[4096];
     snprintf(log_dir, sizeof log_dir, "%s/log", wh->dir);
@@ -386,7 +397,8 @@ static ice_code open_parts(ice_warehouse *wh, bool create, ice_error *err)
     wh->env.catalog = wh->catalog;
     wh->env.cache_dir = wh->cache_dir;
     wh->env.ns = c->ns;
-    wh->env.memory_budget = c->memory_budget;
+    wh->env.host = wh->host;
+    wh->env.memory_budget = c->memory_budget - engines_memory(wh);
     wh->env.engine_acquire = engine_acquire;
     wh->env.engine_release = engine_release;
     wh->env.stage_begin = ice__stage_begin;
@@ -476,12 +488,47 @@ ice_code ice__wh_state(ice_warehouse *wh, ice__entry *e, ice_tabstate **out, ice
 
 /* ---- engine ---- */
 
+enum { ENGINE_LEAST = 64 << 20 }; /* bytes: with less it does no useful work */
+
+static int share_of_threads(const ice_warehouse *wh, unsigned processes)
+{
+    long all = wh->config.threads > 0 ? wh->config.threads : sysconf(_SC_NPROCESSORS_ONLN);
+    return all > (long)processes ? (int)(all / (long)processes) : 1;
+}
+
+static uint64_t share_of_memory(const ice_warehouse *wh, unsigned processes)
+{
+    uint64_t share = engines_memory(wh) / processes;
+    return share > ENGINE_LEAST ? share : ENGINE_LEAST;
+}
+
+static ice_code open_engine(ice_warehouse *wh, ice_error *err)
+{
+    ice_host_add_engine(wh->host);
+    unsigned n = ice_host_engines(wh->host);
+    atomic_store(&wh->engine_share, n);
+    return ice_engine_open(wh->config.duckdb_library, share_of_threads(wh, n), share_of_memory(wh, n), &wh->engine,
+                           err);
+}
+
+/* A lower limit that the memory in use is still above is tried again with the next statement. */
+void ice__wh_share_engine(ice_warehouse *wh)
+{
+    unsigned n = ice_host_engines(wh->host);
+    if (n == atomic_load_explicit(&wh->engine_share, memory_order_relaxed))
+        return;
+    pthread_mutex_lock(&wh->engine_mutex);
+    if (wh->engine && ice_engine_limit(wh->engine, share_of_threads(wh, n), share_of_memory(wh, n), NULL) == ICE_OK)
+        atomic_store(&wh->engine_share, n);
+    pthread_mutex_unlock(&wh->engine_mutex);
+}
+
 ice_code ice__wh_engine(ice_warehouse *wh, ice_engine **out, ice_error *err)
 {
     ice_code rc = ICE_OK;
     pthread_mutex_lock(&wh->engine_mutex);
     if (!wh->engine)
-        rc = ice_engine_open(wh->config.duckdb_library, wh->config.threads, 0, &wh->engine, err);
+        rc = open_engine(wh, err);
     if (rc == ICE_OK && !wh->restricted) { /* SQL reads and writes no files but the warehouse's */
         rc = ice_engine_restrict(wh->engine, &wh->store->root, 1, err);
         wh->restricted = rc == ICE_OK;
@@ -499,6 +546,7 @@ static ice_code engine_acquire(void *arg, ice_engine_conn **out, ice_error *err)
     ice_code rc = ice__wh_engine(wh, &engine, err);
     if (rc != ICE_OK)
         return rc;
+    ice__wh_share_engine(wh);
     pthread_mutex_lock(&wh->engine_busy);
     if (!wh->engine_conn)
         rc = ice_engine_connect(engine, ice_env_resolve, &wh->env, &wh->engine_conn, err);

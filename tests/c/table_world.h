@@ -46,6 +46,7 @@ typedef struct wfile {
 typedef struct world {
     char dir[64], cache[96];
     ice_store *store;
+    ice_host *host;
     ice_engine *engine;
     ice_engine_conn *own, *user; /* of table/'s work; of the test's queries */
     pthread_mutex_t own_busy;
@@ -143,9 +144,11 @@ static inline world *w_open(uint64_t budget)
     snprintf(w->cache, sizeof w->cache, "%s/cache/decoded", w->dir);
     pthread_mutex_init(&w->own_busy, NULL);
     OK(ice_store_open(w->dir, true, false, &w->store, &w->err));
+    OK(ice_host_open(w->dir, &w->host, &w->err));
     OK(ice_engine_open(library, 2, 0, &w->engine, &w->err));
     w->env = (ice_env){.store = w->store,
                        .cache_dir = w->cache,
+                       .host = w->host,
                        .memory_budget = budget,
                        .ns = "shop",
                        .engine_acquire = w_acquire,
@@ -172,6 +175,7 @@ static inline void w_close(world *w)
     ice_engine_disconnect(w->user);
     ice_engine_close(w->engine);
     ice_store_close(w->store);
+    ice_host_unref(w->host);
     ice_tabledef_free(w->def);
     ice_arena_free(w->arena);
     snprintf(command, sizeof command, "rm -rf %s", w->dir);
