@@ -1,7 +1,7 @@
-/* The file: a header, a bit for each process slot in use and for each that has an engine, then a table of claimed
- * files by open addressing. A slot is alive while its byte's open-file-description lock is held. Everything else
- * changes under the lock of one more byte, in an order that leaves a table of no wrong claim when its holder dies:
- * a claim counts once its holder's bit is set, which is last. */
+/* The file: a header, a bit for each process slot in use and for each that has an engine, then a table of
+ * claimed files by open addressing. A slot is alive while its byte's open-file-description lock is held.
+ * Everything else changes under the lock of one more byte, in an order that leaves a table of no wrong claim
+ * when its holder dies: a claim counts once its holder's bit is set, which is last. */
 #include "store/host.h"
 
 #include <errno.h>
@@ -65,7 +65,6 @@ static void leave(ice_host *h)
 }
 
 /* ---- bits ---- */
-
 
 static void set_bit(_Atomic uint64_t *words, uint32_t i, bool on)
 {
@@ -136,10 +135,10 @@ static bool map_file(ice_host *h)
     return h->shared != NULL;
 }
 
-static bool open_file(ice_host *h, const char *cache_dir)
+static bool open_file(ice_host *h, const char *dir)
 {
     char path[4096];
-    int n = snprintf(path, sizeof path, "%s/" NAME, cache_dir);
+    int n = snprintf(path, sizeof path, "%s/" NAME, dir);
     if (n < 0 || (size_t)n >= sizeof path)
         return false;
     h->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
@@ -151,7 +150,7 @@ static bool open_file(ice_host *h, const char *cache_dir)
     return false;
 }
 
-ice_code ice_host_open(const char *cache_dir, ice_host **out, ice_error *err)
+ice_code ice_host_open(const char *dir, ice_host **out, ice_error *err)
 {
     ice_host *h = calloc(1, sizeof *h);
     if (!h)
@@ -159,7 +158,7 @@ ice_code ice_host_open(const char *cache_dir, ice_host **out, ice_error *err)
     atomic_init(&h->refs, 1);
     pthread_mutex_init(&h->mutex, NULL);
     pthread_mutex_lock(&h->mutex);
-    if (!open_file(h, cache_dir)) {
+    if (!open_file(h, dir)) {
         void *p = mmap(NULL, sizeof(shared), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         h->shared = p == MAP_FAILED ? NULL : p;
     }
@@ -330,6 +329,7 @@ unsigned ice_host_engines(const ice_host *h)
 {
     unsigned n = 0;
     for (size_t w = 0; h->shared && w < WORDS; w++)
-        n += (unsigned)__builtin_popcountll(atomic_load_explicit(&h->shared->engines[w], memory_order_relaxed));
+        n += (unsigned)__builtin_popcountll(
+            atomic_load_explicit(&h->shared->engines[w], memory_order_relaxed));
     return n ? n : 1;
 }

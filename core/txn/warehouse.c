@@ -383,7 +383,7 @@ static ice_code open_parts(ice_warehouse *wh, bool create, ice_error *err)
         rc = ice_fail_errno(err, errno, "cannot make the cache directory %s", wh->cache_dir);
         goto out;
     }
-    ICE_TRY(ice_host_open(wh->cache_dir, &wh->host, err));
+    ICE_TRY(ice_host_open(wh->dir, &wh->host, err));
     ICE_TRY(ice_catalog_open(c->catalog, "default", c->ns, create, c->read_only, &wh->catalog, err));
     char log_dir[4096];
     snprintf(log_dir, sizeof log_dir, "%s/log", wh->dir);
