@@ -9,8 +9,10 @@ import importlib.metadata
 import importlib.util
 import os
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
@@ -139,11 +141,11 @@ class Secret(str):
         return "'********'"
 
 
-def is_secret(key):
+def is_secret(key: str) -> bool:
     return key not in NOT_SECRET and any(word in key.lower() for word in SECRET_WORDS)
 
 
-def mask(value):
+def mask(value: Any) -> Any:
     """A copy of an OPTIONS dict or a URI in which secrets are stars."""
     if isinstance(value, dict):
         return {k: "********" if is_secret(k) else mask(v) for k, v in value.items()}
@@ -154,7 +156,7 @@ def mask(value):
     return value
 
 
-def wrap_secrets(settings_dict):
+def wrap_secrets(settings_dict: dict[str, Any]) -> None:
     """Replaces secret OPTIONS by Secret strings, in place."""
     options = settings_dict.get("OPTIONS") or {}
     for key, value in options.items():
@@ -167,7 +169,7 @@ def _nearest(key, known):
     return match[0] if match else ""
 
 
-def check_settings(settings_dict, alias="default"):
+def check_settings(settings_dict: Mapping[str, Any], alias: str = "default") -> None:
     """Raises ImproperlyConfigured for what cannot work, naming the key and the nearest known one."""
     where = f"DATABASES[{alias!r}]"
     for key in sorted(SERVER_KEYS):
@@ -199,7 +201,7 @@ def _server_hint(key):
     return "'CATALOG_URI' and 'OPTIONS'" if key in ("USER", "PASSWORD") else "'WAREHOUSE' and 'CATALOG_URI'"
 
 
-def check_options(options, where="DATABASES"):
+def check_options(options: Mapping[str, Any], where: str = "DATABASES") -> None:
     for key, value in options.items():
         if key in STORE_OPTIONS or key.startswith("header."):
             continue
@@ -224,7 +226,7 @@ def base_dir():
     return Path(getattr(settings, "BASE_DIR", None) or os.getcwd())
 
 
-def resolve_warehouse(location):
+def resolve_warehouse(location: str | os.PathLike[str]) -> str:
     """Absolute path of a local warehouse, or the URI of one in an object store."""
     location = os.fspath(location)
     scheme = urlsplit(location).scheme if "://" in location else ""
@@ -237,7 +239,7 @@ def resolve_warehouse(location):
     return str(base_dir() / Path(location).expanduser())
 
 
-def resolve_catalog(uri, warehouse):
+def resolve_catalog(uri: str | None, warehouse: str) -> str:
     """Absolute path of the SQLite catalog, or the URI of a REST one; by default inside a local warehouse."""
     if not uri:
         if "://" in warehouse:
@@ -263,7 +265,7 @@ _duration_re = re.compile(r"(\d+)\s*(s|m|h|d|w|y)?")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
 
 
-def parse_duration(value):
+def parse_duration(value: Any) -> datetime.timedelta | None:
     """A timedelta of a retention: a timedelta, seconds, or text as "90d", "12h", "30m"; None for ever."""
     if value is None or isinstance(value, datetime.timedelta):
         return value
@@ -278,7 +280,7 @@ _INSTALL = f"Install it with: python -m pip install 'duckdb=={DUCKDB_SERIES}.*'"
 
 
 @lru_cache
-def duckdb_library():
+def duckdb_library() -> str:
     """Path of the query engine: the extension module of the duckdb wheel, found without importing it."""
     try:
         version = importlib.metadata.version("duckdb")

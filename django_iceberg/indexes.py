@@ -22,7 +22,7 @@ _transform_re = _lazy_re_compile(r"identity|year|month|day|hour|(?:bucket|trunca
 class _Layout(Index):
     kind = None
 
-    def __init__(self, *fields, name=None):
+    def __init__(self, *fields: str, name: str | None = None) -> None:
         if not fields or not all(isinstance(field, str) for field in fields):
             raise ValueError(f"{type(self).__name__} takes names of fields.")
         super().__init__(fields=fields, name=name)
@@ -44,7 +44,7 @@ class Partition(_Layout):
     suffix = "part"
     kind = "partition"
 
-    def __init__(self, field, *, transform="identity", name=None):
+    def __init__(self, field: str, *, transform: str = "identity", name: str | None = None) -> None:
         if not _transform_re.fullmatch(transform):
             raise ValueError(f"{transform!r} is not a partition transform of Iceberg.")
         self.transform = transform

@@ -1,7 +1,9 @@
 """Querysets as Arrow tables and Polars frames, without a row of Python objects."""
 
+from __future__ import annotations
+
 import threading
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 from django.conf import settings
 from django.db import connections, models
@@ -9,6 +11,10 @@ from django.db import connections, models
 from .backend.operations import INTEGER_FIELDS
 from .instant import PastAlias, instant_of
 from .timetravel import _iceberg_connection, translate_error
+
+if TYPE_CHECKING:
+    import polars
+    import pyarrow
 
 __all__ = ["to_arrow", "to_polars"]
 
@@ -76,7 +82,7 @@ def _require(module, package):
         raise ImportError(f"{package} is not installed: python -m pip install {package}") from err
 
 
-def to_arrow(queryset):
+def to_arrow(queryset: models.QuerySet[Any]) -> pyarrow.Table:
     """The queryset's rows as a pyarrow.Table; a column for each concrete field (or value) and annotation."""
     pa = _require("pyarrow", "pyarrow")
     return _arrow_table(pa, Selection(queryset))
@@ -103,7 +109,15 @@ def _arrow_type(pa, field, found):
     return None
 
 
-def to_polars(queryset, *, lazy=False):
+@overload
+def to_polars(queryset: models.QuerySet[Any], *, lazy: Literal[False] = False) -> polars.DataFrame: ...
+
+
+@overload
+def to_polars(queryset: models.QuerySet[Any], *, lazy: Literal[True]) -> polars.LazyFrame: ...
+
+
+def to_polars(queryset: models.QuerySet[Any], *, lazy: bool = False) -> polars.DataFrame | polars.LazyFrame:
     """The queryset's rows as a polars.DataFrame.
 
     `lazy`: a LazyFrame whose projections, filters and limit become part of the SQL. It reads committed rows

@@ -12,11 +12,13 @@ An instant is a commit time: microseconds since the epoch. Reading as of one giv
 committed up to it.
 """
 
+from __future__ import annotations
+
 import datetime
 import time
 import warnings
-from collections import namedtuple
 from contextlib import ContextDecorator
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias, TypeVar, overload
 
 from django.conf import settings
 from django.core import checks
@@ -28,6 +30,14 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 
 from .instant import PastAlias, _instant, current_instant, install_router, instant_of
+
+if TYPE_CHECKING:
+    import polars
+    import pyarrow
+
+    # What names an instant: a naive datetime is in the current time zone.
+    When: TypeAlias = "datetime.datetime | Snapshot"
+    Model = TypeVar("Model", bound=models.Model)
 
 __all__ = [
     "Change",
@@ -87,7 +97,7 @@ def translate_error(err):
 # Instants
 
 
-def to_commit_time(when):
+def to_commit_time(when: When) -> int:
     """Commit time (µs since the epoch) of a datetime; a naive one is in the current time zone."""
     if isinstance(when, Snapshot):
         return when.commit_time
@@ -105,7 +115,7 @@ def to_commit_time(when):
     return (when - EPOCH) // MICROSECOND
 
 
-def to_datetime(commit_time):
+def to_datetime(commit_time: int) -> datetime.datetime:
     """Datetime of a commit time: aware with USE_TZ, else naive in the settings' time zone."""
     when = EPOCH + datetime.timedelta(microseconds=commit_time)
     return when if settings.USE_TZ else timezone.make_naive(when, timezone.get_default_timezone())
@@ -118,7 +128,7 @@ def _iceberg_connection(alias):
     return connection
 
 
-def now(using="default"):
+def now(using: str = "default") -> int:
     """Commit time (µs) up to which every commit of a database is visible: the instant of this moment."""
     return _iceberg_connection(using).commit_time_now()
 
@@ -155,7 +165,13 @@ def _resolve(model, alias, when, snapshot_id, commit_time):
 # Querysets of the past
 
 
-def at(queryset, when=None, *, snapshot_id=None, commit_time=None):
+def at(
+    queryset: models.QuerySet[Model] | models.Manager[Model] | type[Model],
+    when: When | None = None,
+    *,
+    snapshot_id: int | None = None,
+    commit_time: int | None = None,
+) -> models.QuerySet[Model]:
     """The queryset as of an instant, for any model. Takes a queryset, a manager or a model."""
     if isinstance(queryset, type):
         queryset = queryset._default_manager
@@ -168,32 +184,36 @@ def at(queryset, when=None, *, snapshot_id=None, commit_time=None):
 class as_of(ContextDecorator):
     """Context manager and decorator: every read of the block is as of an instant; writes raise."""
 
-    def __init__(self, when=None, *, commit_time=None):
+    def __init__(self, when: When | None = None, *, commit_time: int | None = None) -> None:
         if (when is None) == (commit_time is None):
             raise TypeError("as_of() takes exactly one of a datetime or commit_time.")
         self.commit_time = to_commit_time(when) if commit_time is None else commit_time
         self._tokens = []
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         _check_not_future(self.commit_time)
         install_router()
         self._tokens.append(_instant.set(self.commit_time))
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *exc_info: object) -> None:
         _instant.reset(self._tokens.pop())
 
 
 # Snapshots, changes, history
 
 
-class Snapshot(namedtuple("Snapshot", "snapshot_id committed_at operation commit_time summary")):
+class Snapshot(NamedTuple):
     """A published Iceberg snapshot of a table, or what is committed since (snapshot_id None, "pending")."""
 
-    __slots__ = ()
+    snapshot_id: int | None
+    committed_at: datetime.datetime
+    operation: str
+    commit_time: int
+    summary: dict[str, Any]
 
 
-def snapshots(model, using=None):
+def snapshots(model: type[models.Model], using: str | None = None) -> list[Snapshot]:
     """Snapshots of a model's table, newest first; rows not yet published come first of all, as one."""
     alias = using or model._default_manager.db
     return [
@@ -208,10 +228,13 @@ def snapshots(model, using=None):
     ]
 
 
-class Change(namedtuple("Change", "operation instance commit_time timestamp")):
+class Change(NamedTuple):
     """One change of one row: "insert", "update" or "delete", and the row as it was then."""
 
-    __slots__ = ()
+    operation: str
+    instance: Any
+    commit_time: int
+    timestamp: datetime.datetime
 
 
 def versions(queryset):
@@ -252,7 +275,9 @@ def _bound(value, alias, default):
     return to_commit_time(value)
 
 
-def changes(queryset, since=None, until=None):
+def changes(
+    queryset: models.QuerySet[Any], since: When | int | None = None, until: When | int | None = None
+) -> list[Change]:
     """Changes of the queryset's rows with since < commit time <= until, oldest first.
 
     The bounds are datetimes, commit times (int) or snapshots. A row that comes to match the queryset's filter
@@ -278,7 +303,7 @@ def changes(queryset, since=None, until=None):
     return sorted(result, key=lambda change: change.commit_time)
 
 
-def history(instance):
+def history(instance: Model) -> list[Model]:
     """Versions of a row, newest first: instances with `snapshot_timestamp`, `snapshot_id` and `operation`."""
     alias = str(instance._state.db or type(instance)._default_manager.db)
     model = instance._meta.concrete_model
@@ -355,7 +380,7 @@ def _as_version(commit_time, operation, row, alias, published):
     return version
 
 
-def diff(one, other):
+def diff(one: models.Model, other: models.Model) -> dict[str, tuple[Any, Any]]:
     """Fields in which two instances of a model differ: {name: (value in one, value in other)}."""
     if one._meta.concrete_model is not other._meta.concrete_model:
         raise TypeError(f"Cannot compare {one._meta.label} with {other._meta.label}.")
@@ -363,7 +388,7 @@ def diff(one, other):
     return {name: (mine, theirs) for name, (mine, theirs) in pairs.items() if mine != theirs}
 
 
-def restore(version, using=None):
+def restore(version: Model, using: str | None = None) -> Model:
     """Write a past version's values as the row's present ones, inserting it where it was deleted."""
     model = version._meta.concrete_model
     alias = str(using or version._state.db or model._default_manager.db)
@@ -379,14 +404,16 @@ def restore(version, using=None):
 
 
 class TimeTravelQuerySetMixin:
-    def as_of(self, when=None, *, snapshot_id=None, commit_time=None):
+    def as_of(
+        self, when: When | None = None, *, snapshot_id: int | None = None, commit_time: int | None = None
+    ) -> Self:
         """This queryset as of a datetime, a snapshot or a commit time (µs since the epoch)."""
         return at(self, when, snapshot_id=snapshot_id, commit_time=commit_time)
 
-    def snapshots(self):
+    def snapshots(self) -> list[Snapshot]:
         return snapshots(self.model, using=str(self.db))
 
-    def changes(self, since=None, until=None):
+    def changes(self, since: When | int | None = None, until: When | int | None = None) -> list[Change]:
         return changes(self, since, until)
 
     def raw(self, *args, **kwargs):
@@ -394,12 +421,18 @@ class TimeTravelQuerySetMixin:
             raise TimeTravelError("raw() has no instant: use it inside timetravel.as_of(), without as_of().")
         return super().raw(*args, **kwargs)
 
-    def to_arrow(self):
+    def to_arrow(self) -> pyarrow.Table:
         from .polars import to_arrow
 
         return to_arrow(self)
 
-    def to_polars(self, *, lazy=False):
+    @overload
+    def to_polars(self, *, lazy: Literal[False] = False) -> polars.DataFrame: ...
+
+    @overload
+    def to_polars(self, *, lazy: Literal[True]) -> polars.LazyFrame: ...
+
+    def to_polars(self, *, lazy: bool = False) -> polars.DataFrame | polars.LazyFrame:
         from .polars import to_polars
 
         return to_polars(self, lazy=lazy)
@@ -526,12 +559,12 @@ class TimeTravelMixin(models.Model):
         return f"{self._meta.label} {self.pk!r}"
 
     @property
-    def past_instant(self):
+    def past_instant(self) -> int | None:
         """Commit time (µs) this instance was read at, or None: the present."""
         return instant_of(self._state.db)
 
     @property
-    def is_past(self):
+    def is_past(self) -> bool:
         return instant_of(self._state.db) is not None
 
     def _refuse_past(self, action):
@@ -553,15 +586,15 @@ class TimeTravelMixin(models.Model):
 
     delete.alters_data = True
 
-    def history(self):
+    def history(self) -> list[Self]:
         """Versions of this row, newest first, with snapshot_timestamp, snapshot_id and operation."""
         return history(self)
 
-    def diff(self, other):
+    def diff(self, other: Self) -> dict[str, tuple[Any, Any]]:
         """Fields in which this version and another differ: {name: (here, there)}."""
         return diff(self, other)
 
-    def restore(self, using=None):
+    def restore(self, using: str | None = None) -> Self:
         """Write this version's values as the present ones; return the present instance."""
         return restore(self, using)
 
