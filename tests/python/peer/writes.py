@@ -57,7 +57,7 @@ class Deeds:
         r = self.random
         count = r.choice([1, 3, 10])
         return [
-            {"code": f"k{r.randint(36, 99)}" + r.choice(["", "", "'%s"]), "a": r.choice([None, *range(9)]), "b": r.choice([None, *range(50)]), "value": r.choice([0, 1, 2, 3, 4, 5, 999, 999, 999, 1000])}
+            {"code": f"k{r.choice([r.randint(30, 60), r.randint(60, 999), r.randint(60, 999)])}" + r.choice(["", "", "'%s"]), "a": r.choice([None, *range(9)]), "b": r.choice([None, *range(50)]), "value": r.choice([0, 1, 2, 3, 4, 5, 999, 999, 999, 1000])}
             for _ in range(count)
         ]  # fmt: skip
 
