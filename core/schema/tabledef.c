@@ -187,3 +187,13 @@ const ice_constraint *ice_tabledef_constraint(const ice_tabledef *d, ice_str nam
             return &d->cons[i];
     return NULL;
 }
+
+bool ice_column_collated(const ice_column *c)
+{
+    static const char *const plain[] = {"C", "POSIX", "binary", "default", "ucs_basic"};
+
+    for (size_t i = 0; c->collation.ptr && i < sizeof plain / sizeof *plain; i++)
+        if (ice_str_ieq(c->collation, ice_str_c(plain[i])))
+            return false;
+    return c->collation.ptr != NULL;
+}

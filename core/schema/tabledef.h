@@ -118,6 +118,8 @@ ice_code ice_tabledef_drop_index(ice_tabledef *d, ice_str name,
                                  ice_error *err) ICE_MUST; /* also unique ones */
 void ice_tabledef_set_name(ice_tabledef *d, ice_str name);
 
+/* Has the column a collation that makes other texts equal, or orders them, than their bytes do? */
+bool ice_column_collated(const ice_column *c);
 /* Column position, or -1. Names compare exactly. */
 int ice_tabledef_find(const ice_tabledef *d, ice_str name);
 int ice_tabledef_find_id(const ice_tabledef *d, int32_t field_id);

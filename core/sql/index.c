@@ -13,6 +13,8 @@ static bool plain_element(const ice__parser *p)
 {
     ice__tok next = ice__peek(p);
 
+    if (ice__tok_is(p, next, "COLLATE"))
+        return false;
     if (p->tok.kind != ICE__QIDENT && (p->tok.kind != ICE__WORD || ice__reserved(ice__tok_text(p, p->tok))))
         return false;
     return next.kind == ICE__WORD || next.kind == ICE__QIDENT ||
@@ -21,7 +23,7 @@ static bool plain_element(const ice__parser *p)
 
 static bool element_key(ice__parser *p, elements *e)
 {
-    static const char *const stops[] = {"ASC", "DESC", "NULLS", "COLLATE", NULL};
+    static const char *const stops[] = {"ASC", "DESC", "NULLS", NULL};
     ice_str name, text;
 
     if (plain_element(p)) {
@@ -41,8 +43,6 @@ static bool element(ice__parser *p, elements *e)
 
     if (!element_key(p, e))
         return false;
-    if (ice__is(p, "COLLATE"))
-        return ice__unsupported(p, "COLLATE in an index");
     if (!(down = ice__push(p, &e->descending, sizeof *down)))
         return false;
     *down = ice__take(p, "DESC");

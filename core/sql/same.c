@@ -1,4 +1,4 @@
-/* Are two lists of expressions written alike? */
+/* Lists of expressions: taken apart, and whether two are written alike. */
 #include "sql/sql_int.h"
 
 /* Is the bracket at the current token closed by the last one? */
@@ -79,4 +79,17 @@ bool ice_sql_same_expr(ice_arena *a, ice_str x, ice_str y)
             return false;
     while (p.tok.kind != ICE__END && q.tok.kind != ICE__END);
     return p.rc == ICE_OK && q.rc == ICE_OK && p.tok.kind == q.tok.kind;
+}
+
+ice_code ice_sql_split_exprs(ice_arena *a, ice_str list, ice_str **out, size_t *n, ice_error *err)
+{
+    ice__parser p = ice__parser_of(a, list, err);
+    ice__vec parts = {0};
+
+    while (p.tok.kind != ICE__END)
+        if (!ice__push_str(&p, &parts, next_part(&p)))
+            return p.rc;
+    *out = parts.data;
+    *n = parts.n;
+    return p.rc;
 }

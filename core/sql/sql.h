@@ -314,6 +314,8 @@ int ice_pred_eval(const ice_pred *p, const ice_value *row);
 /* Are two lists of expressions written alike? Blanks, comments, the case of names, quotes that a name does not need and brackets
  * around a whole expression do not count. */
 bool ice_sql_same_expr(ice_arena *a, ice_str x, ice_str y);
+/* A list of expressions, taken apart at its commas. */
+ice_code ice_sql_split_exprs(ice_arena *a, ice_str list, ice_str **out, size_t *n, ice_error *err) ICE_MUST;
 /* A DEFAULT expression that is a constant (with optional cast): its value; ICE_UNSUPPORTED otherwise. */
 ice_code ice_sql_constant(ice_arena *a, ice_str expr, ice_value *out, ice_error *err) ICE_MUST;
 #endif

@@ -44,10 +44,15 @@ static ice_code add_primary(ice_keys *keys, ice_arena *a, const ice_tabledef *de
     return add_key(keys, a, def, &def->cols[hidden].field_id, 1, (ice_key){.unique = true}, err);
 }
 
-static bool keyed(const ice_constraint *c)
+static bool keyed(const ice_tabledef *def, const ice_constraint *c)
 {
     if (c->kind == ICE_CON_FOREIGN)
         return c->ncols > 0;
+    for (size_t i = 0; c->kind == ICE_CON_UNIQUE && i < c->ncols; i++) {
+        int at = ice_tabledef_find_id(def, c->field_ids[i]);
+        if (at >= 0 && ice_column_collated(&def->cols[at]))
+            return false;
+    }
     return c->kind == ICE_CON_UNIQUE && c->ncols && !c->where_sql.len && !c->expr_sql.len;
 }
 
@@ -72,7 +77,7 @@ ice_code ice_keys_of(const ice_tabledef *def, ice_arena *a, ice_keys *out, ice_e
                         .deferrable = unique && c->deferrable,
                         .con = c,
                         .nulls_not_distinct = c->nulls_not_distinct};
-        if (keyed(c))
+        if (keyed(def, c))
             rc = add_key(out, a, def, c->field_ids, c->ncols, like, err);
     }
     for (size_t i = 0; !rc && i < def->nindexes; i++) {

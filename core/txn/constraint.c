@@ -88,7 +88,12 @@ void ice__row_relation(const ice_tabledef *def, ice_buf *out)
     for (size_t i = 0; i < def->ncols; i++) {
         ice_buf_printf(out, "%sCAST($%zu AS ", i ? ", " : "", i + 1);
         ice_duck_type(&def->cols[i], out);
-        ice_buf_puts(out, ") AS ");
+        ice_buf_puts(out, ")");
+        if (ice_column_collated(&def->cols[i])) {
+            ice_buf_puts(out, " COLLATE ");
+            ice_buf_put_ident(out, def->cols[i].collation);
+        }
+        ice_buf_puts(out, " AS ");
         ice_buf_put_ident(out, def->cols[i].name);
     }
 }

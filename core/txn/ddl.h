@@ -31,6 +31,8 @@ ice_code ice__check_foreign(ice_session *s, const ice_tabledef *def, const ice_c
                             const ice_tabledef *parent, ice_error *err) ICE_MUST;
 ice_code ice__check_not_null(ice_session *s, const ice_tabledef *def, ice_str column,
                              ice_error *err) ICE_MUST;
+/* Does the engine know the column's collation? */
+ice_code ice__check_collation(ice_session *s, const ice_column *col, ice_error *err) ICE_MUST;
 /* Rows of a table that was not just created: is there anything to check? */
 ice_code ice__has_rows(ice_session *s, ice_str table, bool *any, ice_error *err) ICE_MUST;
 

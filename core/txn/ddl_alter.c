@@ -13,7 +13,8 @@ static ice_code add_column(ice__ddl *d, const ice_alter *al, ice_error *err)
     ice_code rc;
     if (al->if_not_exists && ice_tabledef_find(d->def, col.name) >= 0)
         return ICE_OK;
-    if ((rc = ice__has_rows(d->s, d->now->def->name, &any, err)) != ICE_OK)
+    if ((rc = ice__check_collation(d->s, &col, err)) != ICE_OK ||
+        (rc = ice__has_rows(d->s, d->now->def->name, &any, err)) != ICE_OK)
         return rc;
     bool volatile_default = false;
     if (expr.ptr) {

@@ -1,5 +1,6 @@
 /* Do the rows of a table meet a constraint that it did not have? */
 #include "txn/ddl.h"
+#include "txn/write.h"
 
 /* Fails with `code` when the query, run with the transaction's own changes, yields a row. */
 static ice_code expect_none(ice_session *s, const ice_buf *sql, ice_code code, const ice_tabledef *def,
@@ -116,5 +117,22 @@ ice_code ice__has_rows(ice_session *s, ice_str table, bool *any, ice_error *err)
         rc = ice_view_count(view, &n, err);
     ice__stview_unref(v);
     *any = n > 0;
+    return rc;
+}
+
+ice_code ice__check_collation(ice_session *s, const ice_column *col, ice_error *err)
+{
+    ice_buf sql = {0};
+    ice_value v;
+    if (!ice_column_collated(col))
+        return ICE_OK;
+    if (col->type.kind != ICE_T_STRING)
+        return ice_fail(err, ICE_SYNTAX, "collations are not supported by type %.*s", ICE_PRI(col->sql_type));
+    ice_buf_puts(&sql, "'' COLLATE ");
+    ice_buf_put_ident(&sql, col->collation);
+    ice_code rc = ice_buf_check(&sql, err);
+    if (rc == ICE_OK && ice__eval_sql(s, NULL, ice_buf_str(&sql), NULL, 0, &v, err) != ICE_OK)
+        rc = ice_fail(err, ICE_NO_OBJECT, "collation \"%.*s\" does not exist", ICE_PRI(col->collation));
+    ice_buf_free(&sql);
     return rc;
 }

@@ -92,6 +92,24 @@ static bool in_primary(const ice_tabledef *def, int32_t field_id)
     return false;
 }
 
+/* Keys of a column whose texts compare in another way now: do the rows still meet them? */
+static ice_code check_keys(ice__ddl *d, int32_t field_id, ice_error *err)
+{
+    bool any = false;
+    ice_code rc = ice__has_rows(d->s, d->now->def->name, &any, err);
+    if (rc == ICE_OK && any)
+        rc = ice__ddl_put(d, true, err);
+    for (size_t i = 0; rc == ICE_OK && any && i < d->def->ncons; i++) {
+        const ice_constraint *con = &d->def->cons[i];
+        bool uses = con->expr_sql.ptr != NULL;
+        for (size_t k = 0; k < con->ncols; k++)
+            uses |= con->field_ids[k] == field_id;
+        if (uses && (con->kind == ICE_CON_UNIQUE || con->kind == ICE_CON_PRIMARY))
+            rc = ice__check_unique(d->s, d->def, con, err);
+    }
+    return rc;
+}
+
 static ice_code alter_type(ice__ddl *d, const ice_alter *al, ice_error *err)
 {
     int at = ice_tabledef_find(d->def, al->name);
@@ -100,6 +118,8 @@ static ice_code alter_type(ice__ddl *d, const ice_alter *al, ice_error *err)
     bool any = false;
     ice_code rc;
     ice_column *col = &d->def->cols[at];
+    if ((rc = ice__check_collation(d->s, want, err)) != ICE_OK)
+        return rc;
     if (!al->expr.ptr && widens(col, want)) {
         ice_value v;
         if (col->has_initial) {
@@ -108,9 +128,11 @@ static ice_code alter_type(ice__ddl *d, const ice_alter *al, ice_error *err)
                 return cast;
             col->initial = v;
         }
+        bool same = ice_str_eq(col->collation, want->collation);
         copy_type(col, want);
         col->sql_type = ice_arena_str(d->def->arena, want->sql_type);
-        return ICE_OK;
+        col->collation = ice_arena_str(d->def->arena, want->collation);
+        return same ? ICE_OK : check_keys(d, col->field_id, err);
     }
     if ((rc = ice__has_rows(d->s, d->now->def->name, &any, err)) != ICE_OK)
         return rc;

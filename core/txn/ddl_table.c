@@ -18,6 +18,8 @@ ice_code ice__ddl_create_table(ice_session *s, const ice_stmt *st, ice__stview *
         goto out;
     }
     for (size_t i = 0; i < st->create.ncols; i++)
+        ICE_TRY(ice__check_collation(s, &st->create.cols[i].column, err));
+    for (size_t i = 0; i < st->create.ncols; i++)
         ICE_TRY(ice_tabledef_add_column(d.def, &st->create.cols[i].column, err));
     for (size_t i = 0; i < st->create.ncons; i++)
         ICE_TRY(ice__ddl_add_constraint(&d, &st->create.cons[i], false, err));

@@ -363,7 +363,9 @@ static bool bind_join(fast_plan *f, int at, const ice_join *j)
         for (size_t c = 0; c < j->non; c++)
             for (size_t o = 0; o < j->non; o++)
                 if (ice_str_eq(r->def->cols[keys->keys[k].cols[c]].name, j->cols[o]) &&
-                    bind_place(f, j->other_rels[o], j->other_cols[o], &r->from[c])) {
+                    bind_place(f, j->other_rels[o], j->other_cols[o], &r->from[c]) &&
+                    !r->def->cols[keys->keys[k].cols[c]].collation.ptr &&
+                    !f->rels[r->from[c].rel].def->cols[r->from[c].col].collation.ptr) {
                     found++;
                     break;
                 }

@@ -304,7 +304,7 @@ static bool target_names(insert *in, const ice_constraint *con)
     const ice_tabledef *def = in->b.def;
     ice_arena *a = in->b.s->scratch;
     int cols[64];
-    if (!ice__engine_unique(con) || con->ncols > 64)
+    if (!ice__engine_unique(def, con) || con->ncols > 64)
         return false;
     if (st->conflict_constraint.ptr)
         return ice_str_eq(con->name, st->conflict_constraint);
@@ -329,7 +329,8 @@ static ice_code conflict_key(insert *in, ice_error *err)
         const ice_key *key = &in->b.keys->keys[k];
         bool named =
             st->conflict_constraint.ptr && key->con && ice_str_eq(key->con->name, st->conflict_constraint);
-        if (key->unique && (named || target_is(st, def, key->cols, key->ncols)))
+        if (key->unique && !(key->con && ice__engine_unique(def, key->con)) &&
+            (named || target_is(st, def, key->cols, key->ncols)))
             in->key = key;
     }
     for (size_t i = 0; i < def->ncons && !in->key && !in->con; i++)

@@ -145,7 +145,8 @@ static ice_code keys_by_look_up(locking *l, ice_view *view, const ice_value *par
     if (!l->s->fast_path || !sel->simple || sel->norder > 8 || pk->ncols > 32)
         return ICE_OK;
     for (size_t i = 0; i < sel->norder; i++)
-        if ((order.cols[i] = ice_tabledef_find(def, sel->order_cols[i])) < 0)
+        if ((order.cols[i] = ice_tabledef_find(def, sel->order_cols[i])) < 0 ||
+            def->cols[order.cols[i]].collation.ptr)
             return ICE_OK;
     ice_code rc = ice__fast_rows(l->s, view, sel->conds, sel->nconds, params, &found, ok, err);
     if (rc != ICE_OK || !*ok)

@@ -234,21 +234,53 @@ static ice_code take_text(ice_buf *b, ice_arena *a, ice_str *out, ice_error *err
     return rc;
 }
 
+/* "SELECT *", hidden columns aside, with columns under their collations: the engine then compares, sorts and
+ * groups them by these. */
+static void put_star(ice_buf *b, const ice_tabledef *def, bool hide_key)
+{
+    bool first = true;
+    ice_buf_puts(b, "SELECT *");
+    if (hide_key && ice_tabledef_find(def, ICE_STR("_row_key")) >= 0)
+        ice_buf_puts(b, " EXCLUDE (\"_row_key\")");
+    for (size_t i = 0; i < def->ncols; i++) {
+        if (!ice_column_collated(&def->cols[i]))
+            continue;
+        ice_buf_puts(b, first ? " REPLACE (" : ", ");
+        ice_buf_put_ident(b, def->cols[i].name);
+        ice_buf_puts(b, " COLLATE ");
+        ice_buf_put_ident(b, def->cols[i].collation);
+        ice_buf_puts(b, " AS ");
+        ice_buf_put_ident(b, def->cols[i].name);
+        first = false;
+    }
+    ice_buf_puts(b, first ? " FROM " : ") FROM ");
+}
+
+static bool shown_as_it_is(const ice_tabledef *def, bool hide_key)
+{
+    bool plain = !hide_key || ice_tabledef_find(def, ICE_STR("_row_key")) < 0;
+    for (size_t i = 0; plain && i < def->ncols; i++)
+        plain = !ice_column_collated(&def->cols[i]);
+    return plain;
+}
+
 /* A table of which only some rows are to be seen (SKIP LOCKED), by a condition on its key. */
-static ice_code restricted(ice__stview *v, ice_arena *a, ice_str *subquery, ice_error *err)
+static ice_code restricted(ice__stview *v, const ice_tabledef *def, ice_arena *a, ice_str *subquery,
+                           ice_error *err)
 {
     ice_buf b = {0};
-    ice_buf_puts(&b, "SELECT * FROM ");
+    put_star(&b, def, false);
     put_whole(&b, v->only_table);
     ice_buf_printf(&b, " WHERE %.*s", ICE_PRI(v->only_where));
     return take_text(&b, a, subquery, err);
 }
 
 /* A hidden key is a column for our own statements only. */
-static ice_code without_key(ice_arena *a, ice_str table, ice_str *subquery, ice_error *err)
+static ice_code dressed(ice_arena *a, const ice_tabledef *def, ice_str table, bool hide_key,
+                        ice_str *subquery, ice_error *err)
 {
     ice_buf b = {0};
-    ice_buf_puts(&b, "SELECT * EXCLUDE (\"_row_key\") FROM ");
+    put_star(&b, def, hide_key);
     put_whole(&b, table);
     return take_text(&b, a, subquery, err);
 }
@@ -268,16 +300,16 @@ ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_s
     bool whole = name.len > strlen(WHOLE) && memcmp(name.ptr, WHOLE, strlen(WHOLE)) == 0;
     if (whole)
         table = (ice_str){name.ptr + strlen(WHOLE), name.len - strlen(WHOLE)};
-    else if (v->only_table.ptr && ice_str_eq(name, v->only_table))
-        return restricted(v, a, subquery, err);
     ice__sttable *sub = by_tag(v, name);
     if (sub)
         return ice_view_subsource(&sub->view, name, source, err);
     ice_code rc = ice__stview_table(v, table, &view, err);
     if (rc != ICE_OK || !view)
         return rc;
-    if (!whole && !v->with_start && ice_tabledef_find(view->state->def, ICE_STR("_row_key")) >= 0)
-        return without_key(a, table, subquery, err);
+    if (!whole && v->only_table.ptr && ice_str_eq(name, v->only_table))
+        return restricted(v, view->state->def, a, subquery, err);
+    if (!whole && !shown_as_it_is(view->state->def, !v->with_start))
+        return dressed(a, view->state->def, table, !v->with_start, subquery, err);
     unsigned tag = 0;
     for (size_t i = 0; i < v->n; i++)
         if (&v->tables[i]->view == view)

@@ -5,9 +5,14 @@
 
 #define MANY_ROWS 512 /* of one table in a transaction: the whole table is locked instead of rows */
 
-bool ice__engine_unique(const ice_constraint *c)
+bool ice__engine_unique(const ice_tabledef *def, const ice_constraint *c)
 {
-    return c->kind == ICE_CON_UNIQUE && (c->where_sql.ptr || c->expr_sql.ptr);
+    if (c->kind != ICE_CON_UNIQUE && c->kind != ICE_CON_PRIMARY)
+        return false;
+    for (size_t i = 0; i < c->ncols; i++)
+        if (ice_column_collated(&def->cols[ice_tabledef_find_id(def, c->field_ids[i])]))
+            return true;
+    return c->where_sql.ptr || c->expr_sql.ptr;
 }
 
 ice_code ice__batch_open(ice__batch *b, ice_session *s, ice__stview *v, ice_str table, ice_error *err)
@@ -21,7 +26,7 @@ ice_code ice__batch_open(ice__batch *b, ice_session *s, ice__stview *v, ice_str 
     b->def = b->view->state->def;
     b->keys = &b->view->state->keys;
     for (size_t i = 0; i < b->def->ncons; i++)
-        b->engine_uniques |= ice__engine_unique(&b->def->cons[i]);
+        b->engine_uniques |= ice__engine_unique(b->def, &b->def->cons[i]);
     return ICE_OK;
 }
 
@@ -112,7 +117,7 @@ ice_code ice__batch_lock_rows(ice__batch *b, ice_error *err)
                                   err);
         }
         for (size_t k = 0; rc == ICE_OK && w->values && b->engine_uniques && k < b->def->ncons; k++)
-            if (ice__engine_unique(&b->def->cons[k]))
+            if (ice__engine_unique(b->def, &b->def->cons[k]))
                 rc = ice__tx_lock(b->s, ice__lock_constraint(id, b->def->cons[k].name), ICE_LOCK_EXCLUSIVE,
                                   false, NULL, err);
         if (rc != ICE_OK)
@@ -206,52 +211,64 @@ ice_code ice__find_by_key(ice__batch *b, const ice_key *k, const ice_value *row,
     return rc;
 }
 
-/* "SELECT <primary key> ..." of the row that agrees with this one in a conditional or functional key. */
-static void clash_sql(ice__batch *b, const ice_constraint *con, ice_buf *sql, ice_buf *exprs)
+/* The expressions of a key, one after another. */
+static size_t put_key(ice__batch *b, const ice_constraint *con, ice_buf *sql, ice_error *err)
+{
+    ice_str *parts = NULL;
+    size_t n = con->ncols;
+    if (con->expr_sql.ptr && ice_sql_split_exprs(b->s->scratch, con->expr_sql, &parts, &n, err) != ICE_OK)
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        ice_buf_puts(sql, i ? ", " : "");
+        if (parts)
+            ice_buf_put_str(sql, parts[i]);
+        else
+            ice_buf_put_ident(sql, b->def->cols[ice_tabledef_find_id(b->def, con->field_ids[i])].name);
+        ice_buf_printf(sql, " AS __k%zu", i);
+    }
+    return n;
+}
+
+/* "SELECT <primary key> ..." of the row that agrees with this one in a conditional or functional key, or one
+ * under a collation. */
+static ice_code clash_sql(ice__batch *b, const ice_constraint *con, ice_buf *sql, ice_error *err)
 {
     const ice_key *pk = &b->keys->keys[0];
     ice_str where = con->where_sql.ptr ? con->where_sql : ICE_STR("TRUE");
-    for (size_t i = 0; !con->expr_sql.ptr && i < con->ncols; i++) {
-        ice_buf_puts(exprs, i ? ", " : "");
-        ice_buf_put_ident(exprs, b->def->cols[ice_tabledef_find_id(b->def, con->field_ids[i])].name);
-    }
-    if (con->expr_sql.ptr)
-        ice_buf_put_str(exprs, con->expr_sql);
     for (size_t i = 0; i < pk->ncols; i++)
         ice_buf_printf(sql, "%sa.__p%zu", i ? ", " : "SELECT ", i);
+    ice_buf_puts(sql, " FROM (SELECT ");
     for (size_t i = 0; i < pk->ncols; i++) {
-        ice_buf_puts(sql, i ? ", " : " FROM (SELECT ");
         ice_buf_put_ident(sql, b->def->cols[pk->cols[i]].name);
-        ice_buf_printf(sql, " AS __p%zu", i);
+        ice_buf_printf(sql, " AS __p%zu, ", i);
     }
-    ice_buf_printf(sql, ", ROW(%.*s) AS __k FROM ", (int)exprs->len, exprs->data);
+    size_t n = put_key(b, con, sql, err);
+    ice_buf_puts(sql, " FROM ");
     ice_buf_put_ident(sql, b->def->name);
-    ice_buf_printf(sql, " WHERE (%.*s)) AS a, (SELECT ROW(%.*s) AS __k FROM (", ICE_PRI(where),
-                   (int)exprs->len, exprs->data);
+    ice_buf_printf(sql, " WHERE (%.*s)) AS a, (SELECT ", ICE_PRI(where));
+    if (n == 0 || put_key(b, con, sql, err) == 0)
+        return err->code;
+    ice_buf_puts(sql, " FROM (");
     ice__row_relation(b->def, sql);
-    ice_buf_printf(sql, ") AS r WHERE (%.*s)) AS b WHERE a.__k = b.__k", ICE_PRI(where));
-    /* ROW(..) = ROW(..) is true for equal NULLs in DuckDB: a key with a NULL in it equals none. */
-    if (!con->nulls_not_distinct) {
-        ice_buf_printf(sql, " AND EXISTS (SELECT 1 FROM (SELECT %.*s FROM (", (int)exprs->len, exprs->data);
-        ice__row_relation(b->def, sql);
-        ice_buf_puts(sql, ") AS r) WHERE COLUMNS(*) IS NOT NULL)");
-    }
+    ice_buf_printf(sql, ") AS r WHERE (%.*s)) AS b WHERE ", ICE_PRI(where));
+    for (size_t i = 0; i < n; i++)
+        ice_buf_printf(sql, "%sa.__k%zu %s b.__k%zu", i ? " AND " : "", i,
+                       con->nulls_not_distinct ? "IS NOT DISTINCT FROM" : "=", i);
     ice_buf_puts(sql, " LIMIT 1");
+    return ice_buf_check(sql, err);
 }
 
 ice_code ice__find_by_engine(ice__batch *b, const ice_constraint *con, const ice_value *row, ice_row *out,
                              bool *found, ice_error *err)
 {
-    ice_buf sql = {0}, exprs = {0};
+    ice_buf sql = {0};
     ice__rowset rows = {0};
     ice__stview *v = NULL;
     ice_row *at;
     size_t n = 0;
     ice_code rc;
     *found = false;
-    clash_sql(b, con, &sql, &exprs);
-    ICE_TRY(ice_buf_check(&exprs, err));
-    ICE_TRY(ice_buf_check(&sql, err));
+    ICE_TRY(clash_sql(b, con, &sql, err));
     ICE_TRY(ice__stview_open(b->s, 0, &v, err));
     v->with_start = true; /* hidden keys are seen too */
     ICE_TRY(ice__collect(b->s, v, ice_buf_str(&sql), row, b->def->ncols, &rows, err));
@@ -269,7 +286,6 @@ ice_code ice__find_by_engine(ice__batch *b, const ice_constraint *con, const ice
 out:
     ice__stview_unref(v);
     ice_buf_free(&sql);
-    ice_buf_free(&exprs);
     ice_arena_free(rows.arena);
     return rc;
 }
@@ -294,7 +310,7 @@ static ice_code look_for_clash(ice__batch *b, const ice__write_row *w, bool *cla
     }
     for (size_t i = 0; b->engine_uniques && !found && i < b->def->ncons; i++) {
         const ice_constraint *con = &b->def->cons[i];
-        if (!ice__engine_unique(con))
+        if (!ice__engine_unique(b->def, con))
             continue;
         ice_code rc = ice__find_by_engine(b, con, w->values, &row, &found, err);
         if (rc == ICE_OK && found && !clash)

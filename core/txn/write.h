@@ -85,7 +85,7 @@ bool ice__unindexed(const ice_key *k, const ice_value *row);
 ice_code ice__unique_fail(const ice_tabledef *def, const ice_constraint *con, const ice_key *k,
                           const ice_value *row, ice_error *err) ICE_MUST;
 const ice_constraint *ice__constraint_of(const ice_tabledef *def, const ice_key *k);
-/* Conditional and functional keys: only the engine can check them. */
-bool ice__engine_unique(const ice_constraint *c);
+/* Conditional and functional keys, and those of columns with a collation: only the engine can check them. */
+bool ice__engine_unique(const ice_tabledef *def, const ice_constraint *c);
 
 #endif

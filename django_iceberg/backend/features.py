@@ -68,16 +68,12 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     supports_uuid7_function = True
     # The engine's UUIDV7() is of now.
     supports_uuid7_function_shift = False
-    # Collate() is an expression of the engine; a column is a plain Iceberg string.
-    supports_collation_on_charfield = False
-    supports_collation_on_textfield = False
     test_collations: ClassVar = {
         "ci": "nocase",
         "cs": "C",
         "non_default": "nocase",
         "swedish_ci": "sv",
-        # A column has none.
-        "virtual": None,
+        "virtual": "nocase",
         "deterministic": "C",
     }
     test_now_utc_template = "(CURRENT_TIMESTAMP AT TIME ZONE 'UTC')"
@@ -95,11 +91,6 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     @cached_property
     def django_test_skips(self):
         return {
-            "An index has no collation of its own.": {
-                "schema.tests.SchemaTests.test_func_index_collate",
-                "schema.tests.SchemaTests.test_func_index_collate_f_ordered",
-                "schema.tests.SchemaTests.test_func_unique_constraint_collate",
-            },
             "A unique text column has no second index for LIKE.": {
                 "indexes.tests.SchemaIndexesTests.test_alter_field_unique_false_removes_deferred_sql",
             },

@@ -245,7 +245,6 @@ static void test_index(void **state)
     is(s.index.index.kind, "partition");
     is(s.index.index.params, "bucket[16]");
     bad("CREATE INDEX i ON t (a) WITH (fillfactor = 70)", ICE_UNSUPPORTED, "transform");
-    bad("CREATE INDEX i ON t (a COLLATE \"C\")", ICE_UNSUPPORTED, "COLLATE");
     bad("CREATE UNIQUE TABLE t (a integer)", ICE_SYNTAX, "INDEX");
 }
 

@@ -399,3 +399,106 @@ class TestKeyOfRows:
             rows.execute("UPDATE t SET a = 7 WHERE b = 20")
             out, _ = process.communicate("\n", timeout=60)
         assert out == "[(1, 10, 'new'), (7, 20, 'y'), (3, 30, 'z')] []\n"
+
+
+class TestCollations:
+    """Columns whose texts compare by a collation: everywhere, and so without the fast path."""
+
+    @pytest.fixture(params=["memory", "files"])
+    def rows(self, request, connection, cursor):
+        cursor.execute('CREATE TABLE t (id integer PRIMARY KEY, name varchar(9) COLLATE "nocase" UNIQUE, other text)')
+        cursor.execute("INSERT INTO t VALUES (1, 'b', 'b'), (2, 'A', 'A'), (3, 'C', 'a'), (4, NULL, NULL)")
+        if request.param == "files":
+            connection.flush()
+        return cursor
+
+    def ids(self, cursor, rest, params=()):
+        return [row[0] for row in cursor.execute(f"SELECT id FROM t {rest}", params).fetchall()]
+
+    def test_comparing_and_sorting(self, rows):
+        assert self.ids(rows, "WHERE name = %s", ("B",)) == [1]
+        assert self.ids(rows, "WHERE name IN (%s, %s) ORDER BY id", ("a", "B")) == [1, 2]
+        assert self.ids(rows, "WHERE other = %s", ("B",)) == []
+        assert self.ids(rows, "ORDER BY name LIMIT 9") == [2, 1, 3, 4]
+        assert self.ids(rows, "ORDER BY other, id LIMIT 9") == [2, 3, 1, 4]
+        assert self.ids(rows, "WHERE name < %s ORDER BY id", ("c",)) == [1, 2]
+        assert self.ids(rows, "WHERE name > %s FOR UPDATE", ("B",)) == [3]
+        assert rows.execute("SELECT a.id, b.id FROM t a JOIN t b ON a.other = b.name ORDER BY 1").fetchall() == [
+            (1, 1),
+            (2, 2),
+            (3, 2),
+        ]
+        rows.execute("INSERT INTO t VALUES (5, 'é', 'B')")
+        rows.execute("SELECT count(DISTINCT other), count(DISTINCT name) FROM t")
+        assert rows.fetchone() == (4, 4)
+        rows.execute("SELECT count(*) FROM (SELECT name FROM t UNION SELECT 'c')")
+        assert rows.fetchone() == (5,)
+
+    def test_changing(self, rows):
+        rows.execute("UPDATE t SET other = 'x' WHERE name = %s RETURNING name, name = 'a'", ("a",))
+        assert rows.fetchall() == [("A", True)]
+        rows.execute("DELETE FROM t WHERE name = %s", ("B",))
+        assert rows.rowcount == 1
+
+    def test_unique(self, rows, connection):
+        for name in ("a", "A"):
+            with pytest.raises(_core.IntegrityError) as info:
+                rows.execute("INSERT INTO t VALUES (9, %s, '')", (name,))
+            assert info.value.sqlstate == "23505"
+        with pytest.raises(_core.IntegrityError):
+            rows.execute("UPDATE t SET name = 'B' WHERE id = 2")
+        rows.execute("UPDATE t SET name = 'a' WHERE id = 2")
+        rows.execute("INSERT INTO t VALUES (5, NULL, '')")
+        rows.execute(
+            "INSERT INTO t VALUES (9, 'c', 'new') ON CONFLICT (name) DO UPDATE SET other = EXCLUDED.other RETURNING id, name"
+        )
+        assert rows.fetchall() == [(3, "C")]
+        rows.execute("INSERT INTO t VALUES (9, 'B', '') ON CONFLICT DO NOTHING")
+        assert rows.rowcount == 0
+
+    def test_primary_key(self, cursor):
+        cursor.execute('CREATE TABLE t (id varchar(9) COLLATE "nocase" PRIMARY KEY, n integer)')
+        cursor.execute("INSERT INTO t VALUES ('a', 1)")
+        with pytest.raises(_core.IntegrityError):
+            cursor.execute("INSERT INTO t VALUES ('A', 2)")
+        cursor.execute("UPDATE t SET n = 3, id = 'A' WHERE id = 'A'")
+        cursor.execute("INSERT INTO t VALUES ('a', 4) ON CONFLICT (id) DO UPDATE SET n = EXCLUDED.n")
+        assert cursor.execute("SELECT * FROM t").fetchall() == [("A", 4)]
+
+    def test_check(self, cursor):
+        cursor.execute("""CREATE TABLE t (id integer PRIMARY KEY, name text COLLATE "nocase" CHECK (name = 'yes'))""")
+        cursor.execute("INSERT INTO t VALUES (1, 'YES')")
+        with pytest.raises(_core.IntegrityError):
+            cursor.execute("INSERT INTO t VALUES (2, 'NO')")
+
+    def test_altered(self, rows, connection):
+        with pytest.raises(_core.ProgrammingError, match="does not exist") as info:
+            rows.execute('ALTER TABLE t ALTER COLUMN other TYPE text COLLATE "klingon"')
+        assert info.value.sqlstate == "42704"
+        rows.execute('ALTER TABLE t ALTER COLUMN other TYPE text COLLATE "nocase"')
+        assert json.loads(connection.table_def("t"))["columns"][2]["collation"] == "nocase"
+        assert self.ids(rows, "WHERE other = %s ORDER BY id", ("A",)) == [2, 3]
+        rows.execute("ALTER TABLE t ALTER COLUMN other TYPE text")
+        assert self.ids(rows, "WHERE other = %s", ("A",)) == [2]
+        rows.execute("ALTER TABLE t ADD CONSTRAINT u UNIQUE (other)")
+        with pytest.raises(_core.IntegrityError):
+            rows.execute('ALTER TABLE t ALTER COLUMN other TYPE text COLLATE "nocase"')
+        rows.execute("ALTER TABLE t ADD COLUMN third text COLLATE \"sv\" DEFAULT 'ä'")
+        rows.execute("UPDATE t SET third = 'z' WHERE id = 1")
+        assert self.ids(rows, "ORDER BY third, id LIMIT 1") == [1]
+
+    def test_what_is_none(self, cursor):
+        cursor.execute('CREATE TABLE t (id text COLLATE "C" PRIMARY KEY)')
+        cursor.execute("INSERT INTO t VALUES ('a'), ('A')")
+        for column in ('id integer COLLATE "nocase"', 'id text COLLATE "xx_yy"'):
+            with pytest.raises(_core.ProgrammingError, match="collation"):
+                cursor.execute(f"CREATE TABLE u ({column} PRIMARY KEY)")
+
+    def test_of_an_index(self, cursor):
+        cursor.execute("CREATE TABLE t (id integer PRIMARY KEY, name text, kind text)")
+        cursor.execute('CREATE INDEX i ON t (name COLLATE "nocase" DESC, kind)')
+        cursor.execute('CREATE UNIQUE INDEX u ON t (name COLLATE "nocase", kind)')
+        cursor.execute("INSERT INTO t VALUES (1, 'a', 'x'), (2, 'b', 'x'), (3, 'a', NULL), (4, 'A', NULL)")
+        with pytest.raises(_core.IntegrityError):
+            cursor.execute("INSERT INTO t VALUES (5, 'A', 'x')")
+        cursor.execute("INSERT INTO t VALUES (5, 'A', 'X')")
