@@ -94,9 +94,6 @@ class DatabaseFeatures(BaseDatabaseFeatures):
             "A unique text column has no second index for LIKE.": {
                 "indexes.tests.SchemaIndexesTests.test_alter_field_unique_false_removes_deferred_sql",
             },
-            "dbshell is a prompt of this process: no program can be missing.": {
-                "dbshell.tests.DbshellCommandTestCase.test_command_missing",
-            },
             "There are no views.": {
                 "inspectdb.tests.InspectDBTransactionalTests.test_include_views",
                 "introspection.tests.IntrospectionTests.test_table_names_with_views",

@@ -2,6 +2,7 @@
 
 import collections
 import gzip
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,11 @@ class Row(NamedTuple):
     seconds: float
     database: bool  # whether its class may use one
     reason: str
+
+
+def stable(test):
+    """A test's id without the addresses of objects that some have."""
+    return re.sub(r"\b0x[0-9a-f]+", "0x", test)
 
 
 def app_of(test):
@@ -35,6 +41,7 @@ def read_run(path):
         return rows
     for line in path.read_text().splitlines():
         test, outcome, seconds, database, reason = line.split("\t")
+        test = stable(test)
         old = rows.get(test)
         if old is None or OUTCOMES.index(outcome) > OUTCOMES.index(old.outcome):
             rows[test] = Row(outcome, float(seconds), database == "1", reason)
