@@ -53,10 +53,11 @@ class DatabaseValidation(BaseDatabaseValidation):
             if hint:
                 text = f"{type(field).__name__} is not supported by Apache Iceberg databases."
                 return [checks.Error(text, hint=hint, obj=field, id="django_iceberg.E004")]
-        if (field.column or "").lower() in RESERVED_COLUMNS:
+        column = getattr(field, "column", None) or ""  # the output field of a generated one has none
+        if column.lower() in RESERVED_COLUMNS:
             issues.append(
                 checks.Error(
-                    f"The column {field.column} is one that a table's versions have besides their own.",
+                    f"The column {column} is one that a table's versions have besides their own.",
                     hint="Give the field another name, or another db_column.",
                     obj=field,
                     id="django_iceberg.E005",

@@ -30,6 +30,20 @@ def test_columns_of_versions_are_taken():
 
 
 @isolate_apps("iceapp")
+def test_generated_columns_are_checked():
+    class Square(models.Model):
+        side = models.IntegerField()
+        area = models.GeneratedField(
+            expression=models.F("side") * models.F("side"), output_field=models.IntegerField(), db_persist=True
+        )
+
+        class Meta:
+            app_label = "iceapp"
+
+    assert ids(Square) == []
+
+
+@isolate_apps("iceapp")
 def test_names_of_the_mixin_are_taken():
     class Clash(TimeTravelMixin, models.Model):
         history = models.TextField()
