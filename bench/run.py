@@ -19,7 +19,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-SECTIONS = ["orm", "dbapi", "groups", "add_field", "durable", "fresh", "growth", "cold", "memory"]
+SECTIONS = ["orm", "dbapi", "groups", "add_field", "bulk", "durable", "fresh", "growth", "cold", "memory"]
 # Sections that need the 200,000 rows on both databases.
 LOADED = {"orm", "dbapi", "groups", "durable", "fresh"}
 
@@ -42,8 +42,10 @@ def parse():
 def main():
     options = parse()
     if options.child:
+        import bulk
         import single
 
+        single.CHILDREN["bulk_changes"] = bulk.ours
         return single.run_child(options.child)
     directory = pathlib.Path(tempfile.mkdtemp(prefix="iceberg-bench-", dir=options.directory))
     directory.chmod(0o755)
@@ -55,6 +57,7 @@ def main():
 
 
 def run(options, directory):
+    import bulk
     import peers
     import side_by_side
     import single
@@ -80,6 +83,7 @@ def run(options, directory):
             "dbapi": lambda: side_by_side.through_the_dbapi(report, options),
             "groups": lambda: side_by_side.group_by_ratios(report, options),
             "add_field": lambda: single.add_field_by_size(report, options),
+            "bulk": lambda: bulk.changes_of_all_rows(report, options, directory),
             "durable": lambda: single.durability(report, options, directory, postgres),
             "fresh": lambda: single.fresh_process(report, options, directory),
             "growth": lambda: single.growth(report, options, directory),

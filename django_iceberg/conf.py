@@ -67,7 +67,11 @@ CORE_OPTIONS = {
     ),
     "flush.bytes": (Size, 67_108_864, "size of unpublished rows that starts a flush: bytes, or '64 MB'"),
     "flush.background": (bool, True, "publish by age and size without being asked"),
-    "bulk.rows": (int, 100_000, "new rows of a table in a transaction that are written as a file; 0 never"),
+    "bulk.rows": (
+        int,
+        100_000,
+        "changed rows of a table in a transaction that go into files before the commit; 0 never",
+    ),
     "orphans.grace-ms": (
         int,
         259_200_000,

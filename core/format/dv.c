@@ -98,6 +98,13 @@ ice_code ice_dv_add(ice_dv *d, uint64_t position, ice_error *err)
     return ICE_OK;
 }
 
+void ice_dv_remove(ice_dv *d, uint64_t position)
+{
+    size_t i = lower_bound(d, (uint32_t)(position >> 32));
+    if (i < d->n && d->buckets[i].key == (uint32_t)(position >> 32))
+        roaring_bitmap_remove(d->buckets[i].bits, (uint32_t)position);
+}
+
 bool ice_dv_contains(const ice_dv *d, uint64_t position)
 {
     const roaring_bitmap_t *bits = find(d, (uint32_t)(position >> 32));

@@ -24,6 +24,7 @@ void ice_dv_free(ice_dv *d);           /* NULL is fine */
 ice_dv *ice_dv_clone(const ice_dv *d); /* NULL on no memory */
 ice_code ice_dv_add(ice_dv *d, uint64_t position,
                     ice_error *err) ICE_MUST; /* ICE_RANGE beyond ICE_DV_MAX_POSITION */
+void ice_dv_remove(ice_dv *d, uint64_t position);
 bool ice_dv_contains(const ice_dv *d, uint64_t position);
 ice_code ice_dv_merge(ice_dv *d, const ice_dv *other, ice_error *err) ICE_MUST; /* d becomes the union */
 uint64_t ice_dv_count(const ice_dv *d);

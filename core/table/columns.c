@@ -17,7 +17,13 @@ const ice_column *ice__system_column(int32_t field_id)
                                          .name = {"_operation", 10},
                                          .type = {.kind = ICE_T_STRING},
                                          .sql_type = {"text", 4}};
+    static const ice_column place = {.field_id = ICE_FIELD_ROW_PLACE,
+                                     .name = {ICE_ROW_PLACE, sizeof ICE_ROW_PLACE - 1},
+                                     .type = {.kind = ICE_T_LONG},
+                                     .sql_type = {"bigint", 6}};
     switch (field_id) {
+    case ICE_FIELD_ROW_PLACE:
+        return &place;
     case ICE_FIELD_ROW_START:
         return &start;
     case ICE_FIELD_ROW_END:

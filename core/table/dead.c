@@ -26,12 +26,15 @@ typedef struct dead_page {
 typedef struct dead_file {
     uint32_t npages, rows;
     dead_page **pages; /* NULL until the file has an ended row */
+    uint32_t nbulk;
+    ice_ended **bulk; /* what bulk statements ended, as sets of positions */
 } dead_file;
 
 struct ice__dead {
     int refs; /* atomic */
     pthread_rwlock_t lock;
-    int64_t upto; /* a tail's: every tombstone up to this time is in it */
+    int64_t upto; /* a tail's: every tombstone up to this time is in it, */
+    int64_t bulk_upto; /* and what bulk statements ended up to this one */
     bool broken;  /* an addition failed half way: not to be used again */
     size_t nfiles;
     dead_file *files;
@@ -59,7 +62,7 @@ static ice__dead *dead_create(const ice_published *s)
         return NULL;
     }
     d->refs = 1;
-    d->upto = INT64_MIN;
+    d->upto = d->bulk_upto = INT64_MIN;
     d->nfiles = s->nfiles;
     for (size_t i = 0; i < s->nfiles; i++) {
         d->files[i].rows = (uint32_t)s->files[i].entry.file.record_count;
@@ -80,6 +83,9 @@ void ice__dead_unref(ice__dead *d)
                 free(d->files[i].pages[k]);
             }
         free(d->files[i].pages);
+        for (uint32_t k = 0; k < d->files[i].nbulk; k++)
+            ice_ended_unref(d->files[i].bulk[k]);
+        free(d->files[i].bulk);
     }
     free(d->files);
     pthread_rwlock_destroy(&d->lock);
@@ -114,10 +120,58 @@ static ice_code dead_add(ice__dead *d, const ice__dead_row *r, ice_error *err)
     return ICE_OK;
 }
 
+static ice_code dead_add_bulk(ice__dead *d, const struct ice_ended_in *in, ice_error *err)
+{
+    dead_file *f = &d->files[in->file];
+    ice_ended **grown = realloc(f->bulk, (f->nbulk + 1) * sizeof *grown);
+    if (!grown)
+        return ice_fail_nomem(err);
+    f->bulk = grown;
+    grown[f->nbulk++] = ice_ended_ref(in->rows);
+    return ICE_OK;
+}
+
 static const dead_page *page_at(const ice__dead *d, uint32_t file, uint32_t pos)
 {
     const dead_file *f = &d->files[file];
     return f->pages ? f->pages[pos / ICE_BATCH_ROWS] : NULL;
+}
+
+enum { SOME = 256 };
+
+/* Calls back with positions of a set in [first, end), some at a time. */
+static ice_code each_position(const ice_dv *rows, uint64_t first, uint64_t end,
+                              ice_code (*fn)(void *, const uint64_t *, size_t), void *arg)
+{
+    uint64_t at[SOME];
+    ice_code rc = ICE_OK;
+    size_t n;
+    while (rc == ICE_OK && (n = ice_dv_positions(rows, first, at, SOME)) > 0) {
+        size_t in = n;
+        while (in > 0 && at[in - 1] >= end)
+            in--;
+        if (in)
+            rc = fn(arg, at, in);
+        if (in < n)
+            break;
+        first = at[n - 1] + 1;
+    }
+    return rc;
+}
+
+typedef struct masking {
+    uint8_t *mask;
+    uint32_t first;
+    size_t n;
+} masking;
+
+static ice_code mask_some(void *arg, const uint64_t *at, size_t n)
+{
+    masking *m = arg;
+    for (size_t i = 0; i < n; i++)
+        m->mask[(at[i] - m->first) >> 3] |= (uint8_t)(1u << ((at[i] - m->first) & 7));
+    m->n += n;
+    return ICE_OK;
 }
 
 size_t ice__dead_mask(ice__dead *d, uint32_t file, uint32_t first, int64_t at,
@@ -133,8 +187,32 @@ size_t ice__dead_mask(ice__dead *d, uint32_t file, uint32_t first, int64_t at,
             mask[p->e[i].offset >> 3] |= (uint8_t)(1u << (p->e[i].offset & 7));
             n++;
         }
+    masking m = {mask, first, n};
+    for (uint32_t i = 0; i < d->files[file].nbulk; i++)
+        if (d->files[file].bulk[i]->end <= at)
+            (void)!each_position(d->files[file].bulk[i]->rows, first, (uint64_t)first + ICE_BATCH_ROWS,
+                                 mask_some, &m);
     pthread_rwlock_unlock(&d->lock);
-    return n;
+    return m.n;
+}
+
+typedef struct telling {
+    const ice_ended *e;
+    uint32_t file;
+    ice_code (*fn)(void *, const ice__dead_row *, ice_error *);
+    void *arg;
+    ice_error *err;
+} telling;
+
+static ice_code tell_some(void *arg, const uint64_t *at, size_t n)
+{
+    const telling *t = arg;
+    ice_code rc = ICE_OK;
+    for (size_t i = 0; i < n && rc == ICE_OK; i++) {
+        ice__dead_row r = {t->file, (uint32_t)at[i], t->e->end, (uint8_t)t->e->op};
+        rc = t->fn(t->arg, &r, t->err);
+    }
+    return rc;
 }
 
 ice_code ice__dead_each(ice__dead *d, uint32_t file, int64_t at,
@@ -152,21 +230,47 @@ ice_code ice__dead_each(ice__dead *d, uint32_t file, int64_t at,
             if (e->end <= at)
                 rc = fn(arg, &r, err);
         }
+    telling t = {.file = file, .fn = fn, .arg = arg, .err = err};
+    for (uint32_t i = 0; i < f->nbulk && rc == ICE_OK; i++)
+        if ((t.e = f->bulk[i])->end <= at)
+            rc = each_position(f->bulk[i]->rows, 0, UINT64_MAX, tell_some, &t);
     pthread_rwlock_unlock(&d->lock);
     return rc;
 }
 
-static ice_code count_one(void *arg, const ice__dead_row *r, ice_error *err)
+const ice_ended *ice__dead_whole(ice__dead *d, uint32_t file, int64_t at)
 {
-    (void)r, (void)err;
-    ++*(uint64_t *)arg;
-    return ICE_OK;
+    const ice_ended *one = NULL;
+    if (!d)
+        return NULL;
+    pthread_rwlock_rdlock(&d->lock);
+    const dead_file *f = &d->files[file];
+    for (uint32_t i = 0; !f->pages && i < f->nbulk; i++)
+        if (f->bulk[i]->end <= at) {
+            if (one) {
+                one = NULL;
+                break;
+            }
+            one = f->bulk[i];
+        }
+    pthread_rwlock_unlock(&d->lock);
+    return one;
 }
 
 uint64_t ice__dead_in_file(ice__dead *d, uint32_t file, int64_t at)
 {
     uint64_t n = 0;
-    return ice__dead_each(d, file, at, count_one, &n, NULL) == ICE_OK ? n : 0;
+    if (!d)
+        return 0;
+    pthread_rwlock_rdlock(&d->lock);
+    const dead_file *f = &d->files[file];
+    for (uint32_t k = 0; f->pages && k < f->npages; k++)
+        for (uint32_t i = 0; f->pages[k] && i < f->pages[k]->n; i++)
+            n += f->pages[k]->e[i].end <= at;
+    for (uint32_t i = 0; i < f->nbulk; i++)
+        n += f->bulk[i]->end <= at ? ice_dv_count(f->bulk[i]->rows) : 0;
+    pthread_rwlock_unlock(&d->lock);
+    return n;
 }
 
 /* ---- resolving tombstones ---- */
@@ -330,6 +434,32 @@ static ice_code tail_learn(ice__dead *d, const found *f, int64_t to, ice_error *
     return rc;
 }
 
+/* Adds what bulk statements ended: from the log, or `pending` in the view's own transaction. */
+static ice_code learn_bulk(ice__dead *d, const ice_tabstate *s, bool pending, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    pthread_rwlock_wrlock(&d->lock);
+    int64_t from = d->bulk_upto;
+    for (size_t i = 0; i < s->nended && rc == ICE_OK; i++) {
+        int64_t end = s->ended[i].rows->end;
+        if ((end == ICE_ENDED_PENDING) != pending || (!pending && end <= from))
+            continue;
+        if ((rc = dead_add_bulk(d, &s->ended[i], err)) == ICE_OK && end > d->bulk_upto)
+            d->bulk_upto = end;
+    }
+    d->broken |= rc != ICE_OK;
+    pthread_rwlock_unlock(&d->lock);
+    return rc;
+}
+
+static bool has_bulk(const ice_tabstate *s, bool pending)
+{
+    for (size_t i = 0; i < s->nended; i++)
+        if ((s->ended[i].rows->end == ICE_ENDED_PENDING) == pending)
+            return true;
+    return false;
+}
+
 static ice_code dead_of_tail(ice_view *v, ice__dead **out, ice_error *err)
 {
     ice_published *s = v->state->published;
@@ -338,9 +468,12 @@ static ice_code dead_of_tail(ice_view *v, ice__dead **out, ice_error *err)
     found f = {0};
     ice_code rc;
     ice_tail_counts_get(t, &counts);
-    if (counts.tombstones == 0)
+    bool bulk = has_bulk(v->state, false);
+    if (counts.tombstones == 0 && !bulk)
         return ICE_OK;
     ICE_TRY(tail_known(s, t, out, err));
+    if (bulk)
+        ICE_TRY(learn_bulk(*out, v->state, false, err));
     int64_t upto = dead_upto(*out);
     if (upto >= v->at)
         return ICE_OK;
@@ -386,19 +519,25 @@ static void overlay_keep(ice_view *v, uint64_t changes, ice__dead *d)
 
 static ice_code dead_of_overlay(ice_view *v, ice__dead **out, ice_error *err)
 {
-    ice_tail_counts counts;
+    ice_tail_counts counts = {0};
     found f = {0};
-    ice_code rc;
-    ice_tail_counts_get(v->overlay, &counts);
-    if (counts.tombstones == 0 || (*out = overlay_known(v, counts.changes)))
+    ice_code rc = ICE_OK;
+    bool bulk = has_bulk(v->state, true);
+    if (v->overlay)
+        ice_tail_counts_get(v->overlay, &counts);
+    if (counts.tombstones == 0 && !bulk)
         return ICE_OK;
-    ICE_TRY(resolve(v, v->overlay, INT64_MIN, v->overlay_at, &f, err));
+    if (counts.tombstones && (*out = overlay_known(v, counts.changes)))
+        return ICE_OK;
+    if (counts.tombstones)
+        ICE_TRY(resolve(v, v->overlay, INT64_MIN, v->overlay_at, &f, err));
     if (!(*out = dead_create(v->state->published))) {
         rc = ice_fail_nomem(err);
         goto out;
     }
     for (size_t i = 0; i < f.n; i++)
         ICE_TRY(dead_add(*out, &f.rows[i], err));
+    ICE_TRY(learn_bulk(*out, v->state, true, err));
     if (counts.tombstones >= KEEP_OVERLAY)
         overlay_keep(v, counts.changes, *out);
 out:
@@ -417,7 +556,7 @@ ice_code ice__dead_of_view(ice_view *v, ice__dead **tail, ice__dead **overlay, i
     if (!v->state->published || v->state->published->nfiles == 0)
         return ICE_OK;
     ICE_TRY(dead_of_tail(v, tail, err));
-    if (v->overlay && v->mode == ICE_VIEW_CURRENT)
+    if (v->mode == ICE_VIEW_CURRENT)
         ICE_TRY(dead_of_overlay(v, overlay, err));
 out:
     if (rc != ICE_OK) {

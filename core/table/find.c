@@ -213,6 +213,8 @@ static int found_in_file(void *arg, const ice__hit *h)
 {
     finding *f = arg;
     int64_t end;
+    if (ice__bulk_ended(f->v, h->file, h->pos))
+        return 0;
     /* What ended at or before the row began was an earlier version: a staged file may be newer than the tail's end of it. */
     if ((ice_tail_ended(f->v->state->tail, h->primary, f->v->at, &end) && end > h->start) || overlay_has_ended(f->v, h->primary))
         return 0;

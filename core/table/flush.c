@@ -68,7 +68,7 @@ static bool worth_rewriting(const job *j)
     ice_tail_counts_get(j->state->tail, &counts);
     for (size_t i = 0; s && i < s->nfiles; i++)
         bytes += (uint64_t)s->files[i].entry.file.size;
-    if (bytes + counts.bytes / 4 >= j->o->rewrite_bytes)
+    if (j->t->keep_files || bytes + counts.bytes / 4 >= j->o->rewrite_bytes)
         return false;
     /* Bytes alone mislead: a million rows may well pack into one of them each. */
     bool small = bytes < j->o->rewrite_bytes / 16 && (!s || s->rows < SMALL_ROWS);

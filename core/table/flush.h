@@ -26,6 +26,7 @@ typedef struct ice_flush_table {
     ice_tabstate *state;  /* with its tail applied to `upto`; borrowed */
     ice_str catalog_name; /* name the catalog has now; absent: not in the catalog yet */
     ice_str location;     /* metadata location the catalog had when the state was built; absent: none */
+    bool keep_files; /* a bulk statement counts on positions of rows: no file is rewritten */
     bool dropped; /* dropped in the log: the catalog keeps it under another name until it is forgotten */
     int64_t dropped_at; /* commit time of that */
     size_t nsequences;  /* identity columns: what their sequences would hand out next */
@@ -34,16 +35,6 @@ typedef struct ice_flush_table {
     ice_str new_location; /* in the caller's arena */
     uint64_t rows_added, rows_deleted, files_added;
 } ice_flush_table;
-
-/* A Parquet file written before its commit (bulk path): without _row_start; commit_time is known from the
- * log. */
-typedef struct ice_staged_file {
-    ice_str key; /* object-store key */
-    uint64_t rows, bytes;
-    int32_t schema_id;
-    int64_t commit_time;
-    ice_str data_file_json; /* the statistics, as ice_staged_write made them */
-} ice_staged_file;
 
 typedef struct ice_flush_options {
     int64_t upto;           /* P: commit time */

@@ -4,7 +4,7 @@
  * into one file. So a row is rewritten a bounded number of times and the number of files stays small. */
 #include "table/flush_int.h"
 
-enum { SMALL_MAX = 8 };
+enum { SMALL_MAX = 8, BULK_ROWS = 40960 };
 static const int64_t small_bytes = (int64_t)16 << 20;
 
 ice_code ice__history_name(ice_arena *a, ice_str table, ice_str *out, ice_error *err)
@@ -82,13 +82,38 @@ static ice_code read_small(ice__edit *e, ice__reading *r, ice_error *err)
     return rc;
 }
 
+/* What a bulk statement ended of a file is many rows, in the file's order: a file of its own, without a sort. */
+static bool ended_by_bulk(const ice__history_job *j, uint32_t file)
+{
+    return ice__dead_whole(j->dead, file, j->upto) && ice__dead_in_file(j->dead, file, j->upto) >= BULK_ROWS;
+}
+
+static ice_code write_bulk(const ice__history_job *j, ice__edit *e, const ice_column *cols, size_t n, ice_arena *a,
+                           ice_error *err)
+{
+    ice_published *base = j->state->published;
+    ice_code rc = ICE_OK;
+    for (size_t i = 0; rc == ICE_OK && base && j->dead && i < base->nfiles; i++) {
+        ice__reading r;
+        if (!ended_by_bulk(j, (uint32_t)i))
+            continue;
+        ice__reading_init(&r, j->env, cols, n, a);
+        rc = ice__read_ended(&r, base, (uint32_t)i, j->dead, j->upto, err);
+        if (rc == ICE_OK)
+            rc = ice__write_reading(e, &r, ICE_STR_NONE, ICE_STR_NONE, NULL, err);
+        ice__reading_free(&r);
+    }
+    return rc;
+}
+
 static ice_code read_all(const ice__history_job *j, ice__edit *e, ice__reading *r, ice_error *err)
 {
     ice_published *base = j->state->published;
     ice_code rc;
     ICE_TRY(ice__read_tail(r, j->view, ICE_TAIL_DEAD, err));
     for (size_t i = 0; base && j->dead && i < base->nfiles; i++)
-        ICE_TRY(ice__read_ended(r, base, (uint32_t)i, j->dead, j->upto, err));
+        if (!ended_by_bulk(j, (uint32_t)i))
+            ICE_TRY(ice__read_ended(r, base, (uint32_t)i, j->dead, j->upto, err));
     if (r->rows)
         ICE_TRY(read_small(e, r, err));
 out:
@@ -111,6 +136,7 @@ static ice_code write_rows(const ice__history_job *j, ice__edit *e, ice_arena *a
     ice_buf_puts(&by, by.len ? ", \"_row_start\"" : "\"_row_start\"");
     ICE_TRY(ice_buf_check(&by, err));
     ICE_TRY(ice__write_reading(e, &r, ICE_STR_NONE, ice_buf_str(&by), NULL, err));
+    ICE_TRY(write_bulk(j, e, cols, n, a, err));
 out:
     ice_buf_free(&by);
     ice__reading_free(&r);

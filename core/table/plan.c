@@ -87,8 +87,12 @@ static ice_code add_current(planner *p, uint32_t i, ice_column *scratch, ice_err
     ice__branch b = {.published = s};
     if ((p->past || versions) && f->has_start && f->min_start > p->v->at)
         return ICE_OK;
-    bool by_tail = ice__dead_in_file(p->by_tail, i, p->v->at) > 0;
-    bool by_overlay = ice__dead_in_file(p->by_overlay, i, INT64_MAX) > 0;
+    uint64_t rows = (uint64_t)f->entry.file.record_count;
+    uint64_t deleted = f->dv_entry ? (uint64_t)f->dv_entry->file.record_count : 0;
+    uint64_t by_tail = ice__dead_in_file(p->by_tail, i, p->v->at);
+    uint64_t by_overlay = ice__dead_in_file(p->by_overlay, i, INT64_MAX);
+    if (!versions && (deleted + by_tail >= rows || deleted + by_overlay >= rows))
+        return ICE_OK; /* no row is left: after a bulk statement on all of them */
     b.deletes = f->dv_entry || (!versions && by_tail) || by_overlay;
     b.ended = versions && by_tail;
     describe_file(p, f, &b, scratch);
@@ -228,9 +232,20 @@ static void put_end(const planner *p, const ice__branch *br, const ice_column *c
     }
 }
 
+/* "_row_place" of a branch's rows: __file counts its files. */
+static void put_place(const ice__branch *br, ice_buf *b)
+{
+    ice_buf_puts(b, "CAST([");
+    for (size_t i = 0; i < br->nfiles; i++)
+        ice_buf_printf(b, "%s%u", i ? ", " : "", br->files[i]);
+    ice_buf_puts(b, "][f.\"__file\" + 1] AS BIGINT) * 4294967296 + f.file_row_number");
+}
+
 static void put_column(const planner *p, const ice__branch *br, const ice_column *c, ice_buf *b)
 {
-    if (c->field_id == ICE_FIELD_ROW_END || c->field_id == ICE_FIELD_OPERATION) {
+    if (c->field_id == ICE_FIELD_ROW_PLACE) {
+        put_place(br, b);
+    } else if (c->field_id == ICE_FIELD_ROW_END || c->field_id == ICE_FIELD_OPERATION) {
         put_end(p, br, c, b);
     } else if (c->field_id == ICE_FIELD_ROW_START && br->fixed_start) {
         put_time(b, br->start);
@@ -288,7 +303,8 @@ static ice_code put_branch(const planner *p, const ice__branch *br, size_t k, un
     }
     ice_buf_puts(b, " FROM ");
     size_t n = stored_columns(p, br, stored);
-    ice_parquet_scan_sql(paths, br->nfiles, stored, n, br->evolved, br->deletes || br->ended, b);
+    ice_parquet_scan_sql(paths, br->nfiles, stored, n, br->evolved,
+                         br->deletes || br->ended || p->v->with_place, b);
     ice_buf_puts(b, " AS f");
     if (br->deletes)
         put_join("ANTI", "deleted", tag, k, with_start, "d", b);
@@ -316,8 +332,12 @@ ice_code ice__view_columns(const ice_view *v, bool with_start, ice_arena *a, ice
                            ice_error *err)
 {
     static const int32_t none[] = {0}, start[] = {ICE_FIELD_ROW_START, 0},
+                         place[] = {ICE_FIELD_ROW_START, ICE_FIELD_ROW_PLACE, 0},
                          all[] = {ICE_FIELD_ROW_START, ICE_FIELD_ROW_END, ICE_FIELD_OPERATION, 0};
-    const int32_t *system = v->mode == ICE_VIEW_VERSIONS ? all : with_start ? start : none;
+    const int32_t *system = v->mode == ICE_VIEW_VERSIONS ? all
+                            : !with_start                ? none
+                            : v->with_place              ? place
+                                                         : start;
     return ice__columns(v->state->def, system, a, out, n, err);
 }
 

@@ -141,7 +141,8 @@ typedef struct arm {
     const ice__reading *r;
     ice_published *s;
     const ice__file *f;
-    const char *ended; /* joined with, for the ends */
+    const char *ended; /* joined with, for the ends; or */
+    const ice_ended *all; /* every row's end is this one's */
 } arm;
 
 static bool physical(const arm *m, int32_t field_id)
@@ -156,7 +157,7 @@ static bool stored(const arm *m, int32_t field_id)
     if (ice__is_lineage(field_id))
         return physical(m, field_id);
     if (field_id == ICE_FIELD_ROW_END || field_id == ICE_FIELD_OPERATION)
-        return !m->ended;
+        return !m->ended && !m->all;
     return true;
 }
 
@@ -202,8 +203,14 @@ static void put_lineage(const arm *m, const ice_column *c, ice_buf *b)
 
 static void put_column(const arm *m, const ice_column *c, ice_buf *b)
 {
+    bool end = c->field_id == ICE_FIELD_ROW_END || c->field_id == ICE_FIELD_OPERATION;
     if (ice__is_lineage(c->field_id)) {
         put_lineage(m, c, b);
+    } else if (m->all && end) {
+        ice_value v = {.kind = ICE_T_STRING, .s = m->all->op == ICE_OP_DELETE ? ICE_STR("delete") : ICE_STR("update")};
+        if (c->field_id == ICE_FIELD_ROW_END)
+            v = (ice_value){.kind = ICE_T_TIMESTAMPTZ, .i = m->all->end};
+        ice_value_literal(&v, c->type, b);
     } else if (m->ended && (c->field_id == ICE_FIELD_ROW_END || c->field_id == ICE_FIELD_OPERATION)) {
         ice_buf_puts(b, "d.");
         ice_buf_put_ident(b, c->name);
@@ -261,6 +268,8 @@ ice_code ice__read_live(ice__reading *r, ice_published *s, uint32_t file, ice__d
     const ice_dv *dv;
     ice_code rc;
     ICE_TRY(ice__file_dv(s, &s->files[file], &dv, err));
+    if ((dv ? ice_dv_count(dv) : 0) + ice__dead_in_file(dead, file, at) >= rows)
+        goto out;
     ICE_TRY(add_vector(&p, dv, err));
     ICE_TRY(ice__dead_each(dead, file, at, add_dead, &p, err));
     if (p.n >= rows)
@@ -276,14 +285,55 @@ out:
     return rc;
 }
 
+/* Positions of a file that are not in the set. */
+static ice_code add_others(positions *p, const ice_dv *set, uint64_t rows, ice_error *err)
+{
+    uint64_t at[256], next = 0;
+    size_t n;
+    ice_code rc = ICE_OK;
+    while (rc == ICE_OK && (n = ice_dv_positions(set, next, at, 256)) > 0)
+        for (size_t i = 0; i < n && rc == ICE_OK; i++) {
+            for (; next < at[i] && rc == ICE_OK; next++)
+                rc = positions_add(p, next, 0, 0, err);
+            next = at[i] + 1;
+        }
+    for (; rc == ICE_OK && next < rows; next++)
+        rc = positions_add(p, next, 0, 0, err);
+    return rc;
+}
+
+/* Most rows of a file, ended all at once by a bulk statement: named by the few others. */
+static ice_code read_most(ice__reading *r, arm *m, const ice_ended *e, ice_error *err)
+{
+    uint64_t rows = (uint64_t)m->f->entry.file.record_count;
+    positions others = {0};
+    ice_source *source;
+    char *name = NULL;
+    ice_code rc;
+    m->all = e;
+    ICE_TRY(add_others(&others, e->rows, rows, err));
+    if (others.n) {
+        ICE_TRY(positions_source(&others, false, &source, err));
+        ICE_TRY(add_name(r, source, &name, err));
+    }
+    ICE_TRY(put_arm(r, m, "ANTI", name, NULL, err));
+    r->rows += rows - others.n;
+out:
+    positions_free(&others);
+    return rc;
+}
+
 ice_code ice__read_ended(ice__reading *r, ice_published *s, uint32_t file, ice__dead *dead, int64_t at,
                          ice_error *err)
 {
     arm m = {.r = r, .s = s, .f = &s->files[file]};
+    const ice_ended *most = ice__dead_whole(dead, file, at);
     positions p = {0};
     ice_source *source;
     char *name;
     ice_code rc;
+    if (most && ice_dv_count(most->rows) * 2 >= (uint64_t)m.f->entry.file.record_count)
+        return read_most(r, &m, most, err);
     ICE_TRY(ice__dead_each(dead, file, at, add_dead, &p, err));
     if (p.n == 0)
         goto out;

@@ -386,6 +386,13 @@ static ice_code run_column(hot_scan *scan, hot_worker *w, const hot_file *f, siz
         return ICE_OK;
     }
     const ice_column *c = &scan->s->cols[column];
+    if (c->field_id == ICE_FIELD_ROW_PLACE) {
+        ICE_TRY(fills_of(scan, w, err));
+        for (size_t i = 0; i < n; i++)
+            ((int64_t *)w->fills[at].data)[i] = (int64_t)((uint64_t)f->index << 32 | (first + i));
+        *out = (ice_vec){.type = c->type, .data = w->fills[at].data};
+        return ICE_OK;
+    }
     const ice_vec *whole = &f->vecs[column];
     *out = from_row(whole, first);
     if (!same_layout(whole->type, c->type)) {
@@ -504,9 +511,15 @@ static ice_code gather(hot_scan *scan, hot_worker *w, const ice_row *row, size_t
     ice_code rc = ICE_OK;
     if (row->where == ICE_IN_BASE) {
         const hot_file *f = &scan->s->files[scan->s->places[row->file]];
-        for (size_t i = 0; i < scan->n; i++)
-            if (scan->projection[i] >= 0)
-                ice_vec_get(&f->vecs[scan->projection[i]], row->pos, &values[k++]);
+        for (size_t i = 0; i < scan->n; i++) {
+            int column = scan->projection[i];
+            if (column < 0)
+                continue;
+            if (scan->s->cols[column].field_id == ICE_FIELD_ROW_PLACE)
+                values[k++] = (ice_value){.kind = ICE_T_LONG, .i = (int64_t)((uint64_t)f->index << 32 | row->pos)};
+            else
+                ice_vec_get(&f->vecs[column], row->pos, &values[k++]);
+        }
         k = 0;
     } else {
         rc = ice__view_peek(&scan->s->v, row, scan->cols, scan->ncols, values, err);
@@ -603,7 +616,8 @@ static ice_code add_file(hot_source *s, uint32_t index, ice_error *err)
     h->mem = ICE_NEW_N(s->arena, ice_vec_const, s->ncols + 1);
     if (!h->vecs || !h->mem)
         return ice_fail_nomem(err);
-    ICE_TRY(ice__file_chunk(p, h->file, s->cols, s->ncols, &c, err));
+    size_t stored = s->ncols - (s->ncols && s->cols[s->ncols - 1].field_id == ICE_FIELD_ROW_PLACE);
+    ICE_TRY(ice__file_chunk(p, h->file, s->cols, stored, &c, err));
     ICE_TRY(ice__file_dv(p, h->file, &h->dv, err));
     for (size_t i = 0; i < s->ncols; i++)
         ice__file_vec(h->file, c, &s->cols[i], &h->mem[i], &h->vecs[i]);

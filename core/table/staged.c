@@ -190,6 +190,85 @@ out:
     return rc;
 }
 
+/* The rows of a staged file that its transaction did not end again, as another one. */
+static ice_code write_rest(ice_view *v, uint32_t file, ice__dead *dead, ice_arena *a, ice_staged_file *out,
+                           ice_error *err)
+{
+    const ice_tabledef *def = v->state->def;
+    ice_engine_conn *c = NULL;
+    ice__reading r;
+    ice_str dir;
+    ice_code rc;
+    ice__reading_init(&r, v->env, def->cols, def->ncols, a);
+    ICE_TRY(ice__table_dir(v->env, a, def->name, def->uuid, false, &dir, err));
+    ICE_TRY(ice__read_live(&r, v->state->published, file, dead, INT64_MAX, err));
+    ICE_TRY(ice__engine_acquire(v->env, r.names, r.nnames, &c, err));
+    ICE_TRY(write_one(v->env, c, ice_buf_str(&r.sql), dir, def, a, out, err));
+    if (out->rows != r.rows)
+        rc = ice_fail(err, ICE_INTERNAL, "%.*s: %llu rows were written, %llu were expected", ICE_PRI(out->key),
+                      (unsigned long long)out->rows, (unsigned long long)r.rows);
+out:
+    if (c)
+        ice__engine_release(v->env, c);
+    ice__reading_free(&r);
+    return rc;
+}
+
+static const ice_staged_file *staged_as(const ice_staging *s, const ice__file *f)
+{
+    for (size_t i = 0; s && i < s->n; i++)
+        if (ice_str_eq(s->files[i].key, f->key))
+            return &s->files[i];
+    return NULL;
+}
+
+ice_code ice_staging_settle(ice_view *v, ice_arena *a, ice_staged_file **files, size_t *nfiles,
+                            ice_ended ***ended, size_t *nended, ice_error *err)
+{
+    const ice_tabstate *s = v->state;
+    const ice_published *p = s->published;
+    ice__dead *by_tail = NULL, *own = NULL;
+    size_t n = p ? p->nfiles : 0;
+    ice_code rc = ICE_OK;
+    *nfiles = *nended = 0;
+    *files = ICE_NEW_N(a, ice_staged_file, n + 1);
+    *ended = ICE_NEW_N(a, ice_ended *, s->nended + 1);
+    if (!*files || !*ended)
+        return ice_fail_nomem(err);
+    ICE_TRY(ice__dead_of_view(v, &by_tail, &own, err));
+    for (size_t i = n; i-- > 0;) { /* the newest are first in `p` */
+        const ice_staged_file *f = staged_as(s->staging, &p->files[i]);
+        uint64_t gone = f ? ice__dead_in_file(own, (uint32_t)i, INT64_MAX) : 0;
+        if (!f || gone >= f->rows)
+            continue;
+        (*files)[*nfiles] = *f;
+        if (gone)
+            ICE_TRY(write_rest(v, (uint32_t)i, own, a, &(*files)[*nfiles], err));
+        ++*nfiles;
+    }
+    for (size_t i = 0; i < s->nended; i++)
+        if (s->ended[i].rows->end == ICE_ENDED_PENDING && !staged_as(s->staging, &p->files[s->ended[i].file]))
+            (*ended)[(*nended)++] = s->ended[i].rows;
+out:
+    ice__dead_unref(by_tail);
+    ice__dead_unref(own);
+    return rc;
+}
+
+/* The cache is a help, not a duty: what cannot be written now is built on first need. */
+ice_code ice__file_warm(ice_published *s, ice__file *f, const ice_tabledef *def, const ice_keys *keys,
+                        ice_error *err)
+{
+    ice_chunkfile *chunk;
+    ice_keyindex *index;
+    ice_code rc = ICE_OK;
+    if (ice__published_resident(s))
+        rc = ice__file_chunk(s, f, def->cols, def->ncols, &chunk, err);
+    for (size_t k = 0; k < keys->n && rc == ICE_OK; k++)
+        rc = ice__file_key(s, f, def, keys, k, &index, &chunk, err);
+    return rc == ICE_DISK_FULL || rc == ICE_IO ? ICE_OK : rc;
+}
+
 /* ---- before they are published ---- */
 
 static ice_code guard(ice_env *env, ice_str location, ice_published *p, ice_arena *a, ice_error *err)
@@ -237,8 +316,9 @@ ice_code ice_published_stage(ice_env *env, ice_published *old, const ice_tablede
     ICE_TRY(ice__staged_add(&e, files, n, err));
     ICE_TRY(ice_tabledef_to_json(def, &json, err));
     ICE_TRY(ice__edit_text(&e, ICE_PROP_TABLE, ice_buf_str(&json), err));
-    ICE_TRY(ice__edit_finish(&e, "append", old ? old->flushed : 0, files[0].commit_time / 1000, 0, &location,
-                             err));
+    bool pending = files[0].commit_time >= ICE_PENDING_START;
+    ICE_TRY(ice__edit_finish(&e, "append", old ? old->flushed : 0,
+                             (pending ? ice_clock_us() : files[0].commit_time) / 1000, 0, &location, err));
     ICE_TRY(ice_published_load(env, location, out, err));
     ICE_TRY(guard(env, location, *out, a, err));
 out:

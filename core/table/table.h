@@ -88,6 +88,51 @@ bool ice_location_uuid(ice_str metadata_location, ice_uuid *out);
 /* The same of the directory's name itself. */
 bool ice_dir_uuid(ice_str dir, ice_uuid *out);
 
+/* ---- the bulk path ---- */
+
+/* Rows of one data file that one transaction has ended, as positions: what a bulk UPDATE or DELETE says
+ * instead of a tombstone for each. From the log (`end`: its commit time), or of a transaction that has not
+ * committed (ICE_ENDED_PENDING: only its own current views heed it). Immutable, reference counted. Positions
+ * stay right until a flush publishes them, because nobody rewrites files meanwhile (txn/: the layout lock). */
+struct ice_dv;
+struct ice_view;
+typedef struct ice_ended {
+    int refs; /* atomic */
+    int64_t end;
+    ice_row_op op; /* UPDATE or DELETE */
+    char *file;    /* unique name of the data file */
+    struct ice_dv *rows;
+} ice_ended;
+#define ICE_ENDED_PENDING INT64_MIN
+/* Takes `rows`, on failure too. */
+ice_code ice_ended_create(ice_str file, ice_row_op op, int64_t end, struct ice_dv *rows, ice_ended **out,
+                          ice_error *err) ICE_MUST;
+ice_ended *ice_ended_ref(ice_ended *e);
+void ice_ended_unref(ice_ended *e); /* NULL is fine */
+
+/* A Parquet file written before its commit: without _row_start, which is the commit time. */
+typedef struct ice_staged_file {
+    ice_str key; /* object-store key */
+    uint64_t rows, bytes;
+    int32_t schema_id;
+    int64_t commit_time; /* from the log, or ICE_PENDING_START + an operation number */
+    ice_str data_file_json; /* the statistics, as ice_staged_write made them */
+} ice_staged_file;
+/* _row_start that rows of a staged file have in their own transaction: later than any time. */
+#define ICE_PENDING_START ((int64_t)1 << 62)
+
+/* What a transaction has staged so far. Immutable, reference counted. */
+typedef struct ice_staging {
+    int refs; /* atomic */
+    ice_arena *arena;
+    size_t n;
+    ice_staged_file *files;
+} ice_staging;
+
+/* Column of a view with `with_place`: file << 32 | position of a row of the published files, NULL of others. */
+#define ICE_FIELD_ROW_PLACE 1000000004
+#define ICE_ROW_PLACE "_row_place"
+
 /* ---- table states ---- */
 
 typedef struct ice_tabstate {
@@ -98,6 +143,12 @@ typedef struct ice_tabstate {
     int64_t flushed;                 /* F, 0 without a snapshot */
     int refs;                        /* atomic */
     struct ice_tabstate *older_defs; /* keeps definitions alive that the tail's chunks were made with */
+    size_t nended;
+    struct ice_ended_in {
+        ice_ended *rows;
+        uint32_t file; /* index in the published state */
+    } *ended;             /* of the published files, not published yet, in the order of their ends */
+    ice_staging *staging; /* a transaction's own: what it staged; its files are in `published` */
 } ice_tabstate;
 
 /* Takes over def and the caller's references of published and tail (a NULL tail: a new one is made); takes a
@@ -107,6 +158,46 @@ ice_code ice_tabstate_create(ice_tabledef *def, ice_published *published, ice_ta
                              ice_tabstate **out, ice_error *err) ICE_MUST;
 ice_tabstate *ice_tabstate_ref(ice_tabstate *s);
 void ice_tabstate_unref(ice_tabstate *s);
+/* Gives a state that nobody else has yet what `from` knows of ended rows: those that ended after `since`, and
+ * what a transaction staged. ICE_CORRUPT where its published state has not the file. */
+ice_code ice_tabstate_inherit(ice_tabstate *s, const ice_tabstate *from, int64_t since,
+                              ice_error *err) ICE_MUST;
+
+/* What one bulk statement, or the log's record of a transaction, does to a table. */
+typedef struct ice_bulk {
+    size_t nfiles;
+    const ice_staged_file *files; /* their commit times set */
+    size_t nended;
+    ice_ended *const *ended;
+    bool pending; /* of a transaction: `ended` replaces what the state had pending */
+} ice_bulk;
+/* A state like `old` with it. Caches of new files are written where it is pending: by who has the data. */
+ice_code ice_tabstate_bulk(ice_env *env, ice_tabstate *old, const ice_bulk *b, ice_tabstate **out,
+                           ice_error *err) ICE_MUST;
+/* What a transaction ends of a state's files, while it is put together: at first what was pending already. */
+typedef struct ice_marks ice_marks;
+ice_code ice_marks_open(ice_tabstate *s, ice_marks **out, ice_error *err) ICE_MUST; /* takes a reference */
+void ice_marks_free(ice_marks *m);                                                  /* NULL is fine */
+/* A row ended. *fresh false: it had already. */
+ice_code ice_marks_add(ice_marks *m, uint32_t file, uint64_t pos, ice_row_op op, bool *fresh,
+                       ice_error *err) ICE_MUST;
+/* Every row of the files that a current view of this state sees (tail and overlay aside) is deleted. */
+ice_code ice_marks_add_all(ice_marks *m, struct ice_view *v, uint64_t *n, ice_error *err) ICE_MUST;
+/* Is the file one that the transaction staged? */
+bool ice_marks_staged(const ice_marks *m, uint32_t file);
+/* A row that the transaction had staged is gone: a row of that primary key which it replaced was deleted. */
+ice_code ice_marks_deleted(ice_marks *m, const ice_value *key, ice_error *err) ICE_MUST;
+/* Pending sets of it all; the caller drops the references (n of them). The array lives in `a`. */
+ice_code ice_marks_take(ice_marks *m, ice_arena *a, ice_ended ***out, size_t *n, ice_error *err) ICE_MUST;
+
+/* What a transaction's staging comes to at its commit: files without rows that it ended again (written anew
+ * without them, or not at all), and what it ended of the files that were there before. `v`: a current view
+ * of the transaction's, with an empty overlay. */
+ice_code ice_staging_settle(struct ice_view *v, ice_arena *a, ice_staged_file **files, size_t *nfiles,
+                            ice_ended ***ended, size_t *nended, ice_error *err) ICE_MUST;
+bool ice_tabstate_has_file(const ice_tabstate *s, ice_str file); /* its unique name */
+/* Anything in the state that began or ended after `at`? (True also where that is not known any more.) */
+bool ice_tabstate_changed_since(const ice_tabstate *s, int64_t at);
 
 /* ---- views ---- */
 
@@ -119,6 +210,7 @@ typedef struct ice_view {
     int64_t overlay_at;  /* operation number of the overlay up to which the view sees it (a statement does not
                             see what it or a later one writes) */
     ice_view_mode mode;
+    bool with_place; /* tables of statements show _row_place too */
 } ice_view;
 
 /* Where a visible row is. */
@@ -186,6 +278,12 @@ ice_code ice_view_count(ice_view *v, uint64_t *out, ice_error *err) ICE_MUST;
 ice_code ice_view_open(ice_view *v, unsigned tag, bool with_start, ice_arena *a, ice_source **source,
                        ice_str *subquery, ice_error *err) ICE_MUST;
 /* `name`: the whole of it, "__ice_<tag>_..."; NULL in *source when the view has no such source. */
+/* A source of rows that a callback gives: at most ICE_BATCH_ROWS at a time, row after row into `rows`, 0 at the
+ * end. Called by one thread at a time, not after an error. What the values point to lives in `a`, which is
+ * the callback's until it is called again about 100,000 rows later. */
+typedef ice_code (*ice_stream_next)(void *arg, ice_arena *a, ice_value *rows, size_t *n, ice_error *err);
+ice_code ice_stream_source_create(const ice_column *cols, size_t ncols, ice_stream_next next, void *arg,
+                                  ice_source **out, ice_error *err) ICE_MUST;
 ice_code ice_view_subsource(ice_view *v, ice_str name, ice_source **source, ice_error *err) ICE_MUST;
 /* For explain(): data files read (none of them where the decoded columns are resident) and in all, rows. */
 typedef struct ice_view_cost {

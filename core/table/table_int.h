@@ -46,7 +46,7 @@ ice_code ice__guard_held(ice_str path, bool *held, ice_error *err) ICE_MUST;
 
 /* ---- columns ---- */
 
-/* _row_start, _row_end, _operation as columns; NULL for other ids. Static. */
+/* _row_start, _row_end, _operation, _row_place as columns; NULL for other ids. Static. */
 const ice_column *ice__system_column(int32_t field_id);
 static inline bool ice__is_system(int32_t field_id)
 {
@@ -222,6 +222,15 @@ uint64_t ice__dead_in_file(ice__dead *d, uint32_t file, int64_t at); /* how many
 /* Calls back for each ended row of a file, in no order, under the set's read lock. */
 ice_code ice__dead_each(ice__dead *d, uint32_t file, int64_t at,
                         ice_code (*fn)(void *, const ice__dead_row *, ice_error *), void *arg,
+                        ice_error *err) ICE_MUST;
+
+/* Did a bulk statement end a row of the files, as the view sees it? */
+bool ice__bulk_ended(const ice_view *v, uint32_t file, uint32_t pos);
+void ice__staging_unref(ice_staging *s); /* NULL is fine */
+/* The one set of rows that makes up all of a file's ended ones at `at`; NULL: it is not so simple. */
+const ice_ended *ice__dead_whole(ice__dead *d, uint32_t file, int64_t at);
+/* Writes the decoded form of a file, where the table is resident, and its key indexes. */
+ice_code ice__file_warm(ice_published *s, ice__file *f, const ice_tabledef *def, const ice_keys *keys,
                         ice_error *err) ICE_MUST;
 
 /* ---- looking up in the files ---- */

@@ -45,6 +45,10 @@ void ice_tabstate_unref(ice_tabstate *s)
     while (s && __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) == 0) {
         ice_tabstate *older = s->older_defs;
         ice_tail_unref(s->tail);
+        for (size_t i = 0; i < s->nended; i++)
+            ice_ended_unref(s->ended[i].rows);
+        free(s->ended);
+        ice__staging_unref(s->staging);
         ice_published_unref(s->published);
         ice_tabledef_free(s->def);
         free(s);

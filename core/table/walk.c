@@ -82,6 +82,8 @@ static bool ended_in_memory(const ice_walk *w, const stream *s, uint32_t pos)
     const ice_published *p = w->v.state->published;
     ice_value primary[KEY_MAX];
     int64_t end;
+    if (ice__bulk_ended(&w->v, s->file, pos))
+        return true;
     for (size_t i = 0; i < w->primary->ncols; i++)
         ice_vec_get(&s->primary[i], pos, &primary[i]);
     return (ice_tail_ended(w->v.state->tail, primary, w->v.at, &end) &&
@@ -335,7 +337,7 @@ static ice_code open_streams(ice_walk *w, bool *has, ice_error *err)
     ICE_TRY(open_tail(w, ICE_IN_TAIL, has, err));
     if (*has)
         ICE_TRY(open_files(w, has, err));
-    w->clean = !has_tombstones(w->v.state->tail) && !has_tombstones(w->v.overlay);
+    w->clean = !has_tombstones(w->v.state->tail) && !has_tombstones(w->v.overlay) && w->v.state->nended == 0;
 out:
     return rc;
 }

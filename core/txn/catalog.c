@@ -322,21 +322,21 @@ ice_code ice_session_flush(ice_session *s, ice_str table, size_t *published, ice
 {
     *published = 0;
     ice_code rc = ice__session_need(s, err);
-    return rc == ICE_OK ? ice__flush_all(s->wh, s->locker, table, published, err) : rc;
+    return rc == ICE_OK ? ice__flush_all(s->wh, table, published, err) : rc;
 }
 
 ice_code ice_session_compact(ice_session *s, ice_str table, size_t *done, ice_error *err)
 {
     *done = 0;
     ice_code rc = ice__session_need(s, err);
-    return rc == ICE_OK ? ice__compact_all(s->wh, s->locker, table, true, 0, done, err) : rc;
+    return rc == ICE_OK ? ice__compact_all(s->wh, table, true, 0, done, err) : rc;
 }
 
 ice_code ice_session_expire(ice_session *s, ice_str table, int64_t before, size_t *done, ice_error *err)
 {
     *done = 0;
     ice_code rc = ice__session_need(s, err);
-    return rc == ICE_OK ? ice__compact_all(s->wh, s->locker, table, false, before, done, err) : rc;
+    return rc == ICE_OK ? ice__compact_all(s->wh, table, false, before, done, err) : rc;
 }
 
 /* ---- garbage ---- */

@@ -30,6 +30,10 @@ uint64_t ice__lock_parent(ice_uuid table)
 {
     return lock_name('p', table, 0, 0);
 }
+uint64_t ice__lock_layout(ice_uuid table)
+{
+    return lock_name('l', table, 0, 0);
+}
 uint64_t ice__lock_name(ice_str name)
 {
     return ice_hash64(name.ptr, name.len, 'n');
@@ -73,7 +77,7 @@ ice_code ice__latest_view(ice_session *s, ice__txtable *t, ice_view *out, ice_er
 
 /* ---- NOT NULL, CHECK ---- */
 
-static ice_code check_fail(const ice_tabledef *def, const ice_constraint *con, ice_error *err)
+ice_code ice__check_fail(const ice_tabledef *def, const ice_constraint *con, ice_error *err)
 {
     ice_code rc = ice_fail(err, ICE_CHECK, "new row for relation \"%.*s\" violates check constraint \"%.*s\"",
                            ICE_PRI(def->name), ICE_PRI(con->name));
@@ -110,24 +114,27 @@ static ice_code check_by_engine(ice_session *s, const ice_tabledef *def, const i
     ICE_TRY(ice_buf_check(&sql, err));
     ICE_TRY(ice__collect(s, NULL, ice_buf_str(&sql), row, def->ncols, &rows, err));
     if (rows.n != 1 || rows.rows[0][0].null || !rows.rows[0][0].b)
-        rc = check_fail(def, con, err);
+        rc = ice__check_fail(def, con, err);
 out:
     ice_buf_free(&sql);
     ice_arena_free(rows.arena);
     return rc;
 }
 
+ice_code ice__null_fail(const ice_tabledef *def, const ice_column *col, ice_error *err)
+{
+    ice_code rc = ice_fail(err, ICE_NOT_NULL,
+                           "null value in column \"%.*s\" of relation \"%.*s\" violates not-null constraint",
+                           ICE_PRI(col->name), ICE_PRI(def->name));
+    ice_error_object(err, def->name.ptr, col->name.ptr);
+    return rc;
+}
+
 ice_code ice__check_row(ice_session *s, const ice_tabledef *def, const ice_value *row, ice_error *err)
 {
     for (size_t i = 0; i < def->ncols; i++)
-        if (row[i].null && def->cols[i].not_null) {
-            ice_code rc =
-                ice_fail(err, ICE_NOT_NULL,
-                         "null value in column \"%.*s\" of relation \"%.*s\" violates not-null constraint",
-                         ICE_PRI(def->cols[i].name), ICE_PRI(def->name));
-            ice_error_object(err, def->name.ptr, def->cols[i].name.ptr);
-            return rc;
-        }
+        if (row[i].null && def->cols[i].not_null)
+            return ice__null_fail(def, &def->cols[i], err);
     for (size_t i = 0; i < def->ncons; i++) {
         const ice_constraint *con = &def->cons[i];
         ice_pred *pred = NULL;
@@ -138,7 +145,7 @@ ice_code ice__check_row(ice_session *s, const ice_tabledef *def, const ice_value
         if (ice_pred_compile(s->scratch, con->check_sql, def, &pred, &ignored) != ICE_OK)
             rc = check_by_engine(s, def, con, row, err);
         else if (ice_pred_eval(pred, row) == 0)
-            rc = check_fail(def, con, err);
+            rc = ice__check_fail(def, con, err);
         if (rc != ICE_OK)
             return rc;
     }
@@ -277,7 +284,7 @@ static void put_key_text(const ice_tabledef *def, const int32_t *ids, const ice_
     ice_buf_puts(out, ")");
 }
 
-static ice_code fk_fail(const ice_tabledef *child, const ice_constraint *con, const ice_tabledef *parent,
+ice_code ice__fk_fail(const ice_tabledef *child, const ice_constraint *con, const ice_tabledef *parent,
                         const int32_t *ids, const ice_tabledef *key_of, const ice_value *values,
                         bool from_child, ice_error *err)
 {
@@ -349,7 +356,7 @@ static ice_code check_child(fk_check *f, const ice_tabledef *child, const ice_co
         size_t n;
         int k = parent ? key_with(parent->state, con->ref_field_ids, con->ncols, perm) : -1;
         if (k < 0)
-            return fk_fail(child, con, NULL, con->field_ids, child, values, true, err);
+            return ice__fk_fail(child, con, NULL, con->field_ids, child, values, true, err);
         for (size_t i = 0; i < con->ncols; i++)
             ordered[i] = values[perm[i]];
         const ice_key *key = &parent->state->keys.keys[k];
@@ -369,7 +376,7 @@ static ice_code check_child(fk_check *f, const ice_tabledef *child, const ice_co
         if (rc == ICE_OK)
             rc = ice_view_find(parent, (size_t)k, ordered, f->arena, &rows, &n, err);
         if (rc == ICE_OK && n == 0)
-            rc = fk_fail(child, con, parent->state->def, con->field_ids, child, values, true, err);
+            rc = ice__fk_fail(child, con, parent->state->def, con->field_ids, child, values, true, err);
         break;
     }
     return rc;
@@ -503,7 +510,7 @@ static ice_code check_one_referrer(fk_check *f, ice_uuid parent_id, const ice_va
             ordered[i] = values[perm[i]];
         if (ck >= 0 && (rc = ice_view_find(child, (size_t)ck, ordered, f->arena, &rows, &n, err)) == ICE_OK &&
             n > 0)
-            rc = fk_fail(child->state->def, con, parent->state->def, con->ref_field_ids, parent->state->def,
+            rc = ice__fk_fail(child->state->def, con, parent->state->def, con->ref_field_ids, parent->state->def,
                          values, false, err);
         return rc;
     }
@@ -606,11 +613,12 @@ ice_code ice__check_foreign_keys(ice_session *s, ice_error *err)
         ice__wh_view(s->wh, &f.reg, &f.at);
     for (size_t i = 0; rc == ICE_OK && i < s->tx.ntables; i++) {
         ice__txtable *t = &s->tx.tables[i];
-        if (!t->overlay || t->dropped)
-            continue;
-        rc = check_children_of(&f, t, err);
-        if (rc == ICE_OK)
+        if (t->overlay && !t->dropped)
+            rc = check_children_of(&f, t, err);
+        if (rc == ICE_OK && t->overlay && !t->dropped)
             rc = check_parents_gone(&f, t, err);
+        if (rc == ICE_OK && t->bulk && !t->dropped)
+            rc = ice__bulk_foreign_keys(s, t->uuid, err);
     }
     for (size_t i = 0; i < f.nviews; i++)
         ice__view_release(&f.views[i].view);

@@ -72,7 +72,7 @@ ice_code ice__ddl_settle_key(ice__ddl *d, bool *rows, ice_error *err)
                         ICE_PRI(d->now->def->name));
     ice_tail_counts_get(d->now->tail, &counts);
     if (counts.tombstones > 0) {
-        ICE_TRY(ice__flush_all(d->s->wh, d->s->locker, ICE_STR_NONE, &published, err));
+        ICE_TRY(ice__flush_all(d->s->wh, ICE_STR_NONE, &published, err));
         ICE_TRY(ice__wh_catchup(d->s->wh, err));
         ICE_TRY(rebase(d, err));
     }

@@ -62,9 +62,13 @@ ice_code ice__check_deferred(ice_session *s, ice_error *err)
     ice_arena *a = s->tx.unchecked ? ice_arena_create() : NULL;
     if (s->tx.unchecked && !a)
         return ice_fail_nomem(err);
-    for (size_t i = 0; a && rc == ICE_OK && i < s->tx.ntables; i++)
-        if (s->tx.tables[i].overlay && !s->tx.tables[i].dropped)
-            rc = check_table(s, &s->tx.tables[i], a, err);
+    for (size_t i = 0; a && rc == ICE_OK && i < s->tx.ntables; i++) {
+        ice__txtable *t = &s->tx.tables[i];
+        if (t->overlay && !t->dropped)
+            rc = check_table(s, t, a, err);
+        if (rc == ICE_OK && t->bulk && !t->dropped)
+            rc = ice__bulk_check_deferred(s, t, err);
+    }
     ice_arena_free(a);
     if (rc != ICE_OK)
         return rc;

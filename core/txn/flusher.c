@@ -80,7 +80,7 @@ static bool needs_flush(const ice__entry *e, const ice_tabstate *st)
 {
     ice_tail_counts n;
     ice_tail_counts_get(st->tail, &n);
-    return e->nstaged || !e->catalog_name || n.versions + n.tombstones > 0 ||
+    return e->nstaged || st->nended || !e->catalog_name || n.versions + n.tombstones > 0 ||
            strcmp(e->name, e->catalog_name) != 0 || !st->published ||
            ice_published_def(st->published)->schema_id != st->def->schema_id;
 }
@@ -177,12 +177,35 @@ static ice_code plan_flush(ice_warehouse *wh, ice__registry *reg, ice_str only, 
     return rc;
 }
 
-static ice_code flush_once(ice_warehouse *wh, ice_str only, size_t *published, ice_error *err)
+/* A table whose layout a bulk statement counts on, or a bulk commit has changed since it was planned, keeps its
+ * files: the flush only adds to them. The locks are held until it is published. */
+static ice_code lock_layouts(ice_warehouse *wh, ice_locker *locker, plan *p, ice_error *err)
+{
+    ice__registry *reg = NULL;
+    ice_error ignored;
+    int64_t at;
+    for (size_t i = 0; i < p->n; i++)
+        if (!p->tables[i].dropped)
+            p->tables[i].keep_files = ice_lock(locker, ice__lock_layout(p->tables[i].state->def->uuid),
+                                               ICE_LOCK_EXCLUSIVE, 0, NULL, NULL, NULL, &ignored) != ICE_OK;
+    ice_code rc = ice__wh_catchup(wh, err);
+    ice__wh_view(wh, &reg, &at);
+    for (size_t i = 0; i < p->n; i++) {
+        ice_tabstate *st = p->tables[i].state;
+        ice__entry *now = st ? ice__registry_find_uuid(reg, st->def->uuid) : NULL;
+        p->tables[i].keep_files |= now && atomic_load(&now->state) != st;
+    }
+    ice__registry_unref(reg);
+    return rc;
+}
+
+static ice_code flush_once(ice_warehouse *wh, ice_locker *locker, ice_str only, size_t *published, ice_error *err)
 {
     ice__registry *reg = NULL;
     ice_arena *a = ice_arena_create();
     plan p = {0};
     ice_flush_options o = {.rewrite_bytes = 16 << 20, .snapshots_kept = 100};
+    size_t mark = ice_lock_mark(locker);
     ice_code rc = a ? ice__wh_catchup(wh, err) : ice_fail_nomem(err);
     if (rc != ICE_OK)
         goto out;
@@ -192,6 +215,7 @@ static ice_code flush_once(ice_warehouse *wh, ice_str only, size_t *published, i
     pthread_mutex_unlock(&wh->apply);
     ICE_TRY(plan_flush(wh, reg, only, &p, a, err));
     if (p.n > 0) {
+        ICE_TRY(lock_layouts(wh, locker, &p, err));
         ICE_TRY(ice_flush(&wh->env, p.tables, p.n, &o, a, err));
         ice_log_published(wh->log);
         ICE_TRY(ice__wh_catchup(wh, err));
@@ -203,63 +227,98 @@ static ice_code flush_once(ice_warehouse *wh, ice_str only, size_t *published, i
     wh->flushes += p.n > 0;
     pthread_mutex_unlock(&wh->flusher_mutex);
 out:
+    ice_unlock_to(locker, mark);
     ice__registry_unref(reg);
     ice_arena_free(a);
     return rc;
 }
 
-ice_code ice__flush_all(ice_warehouse *wh, ice_locker *locker, ice_str table, size_t *published,
-                        ice_error *err)
+/* A locker of one's own, not a session's: that may have locked layouts itself. With the lease. */
+static ice_code begin_alone(ice_warehouse *wh, ice_locker **locker, ice_error *err)
 {
     bool taken = false;
-    ice_code rc = ice__take_lease(locker, true, &taken, err);
+    ice_code rc = ice_locker_open(wh->log, locker, err);
+    if (rc == ICE_OK && (rc = ice__take_lease(*locker, true, &taken, err)) != ICE_OK) {
+        ice_locker_close(*locker);
+        *locker = NULL;
+    }
+    return rc;
+}
+
+static void end_alone(ice_locker *locker)
+{
+    ice__release_lease(locker);
+    ice_locker_close(locker);
+}
+
+ice_code ice__flush_all(ice_warehouse *wh, ice_str table, size_t *published, ice_error *err)
+{
+    ice_locker *locker = NULL;
+    ice_code rc = begin_alone(wh, &locker, err);
     if (rc != ICE_OK)
         return rc;
     for (int round = 0; round < 5; round++)
-        if ((rc = flush_once(wh, table, published, err)) != ICE_CONFLICT)
+        if ((rc = flush_once(wh, locker, table, published, err)) != ICE_CONFLICT)
             break;
-    ice__release_lease(locker);
+    end_alone(locker);
     return rc;
 }
 
 /* ---- compaction, expiry ---- */
 
-/* Staged files are published first: what is rewritten begins from what the catalog has. *e, a reference,
- * becomes the entry afterwards. */
-static ice_code unstage(ice_warehouse *wh, ice__entry **e, ice_error *err)
+/* Replaces *e, a reference, by what the registry has now. *may: it is there, and all of what bulk statements did is
+ * published. */
+static ice_code renew_entry(ice_warehouse *wh, ice__entry **e, bool *may, ice_error *err)
 {
-    ice_code rc = ICE_OK;
-    for (int round = 0; rc == ICE_OK && (*e)->nstaged > 0 && round < 5; round++) {
-        ice__registry *reg = NULL;
+    ice__registry *reg = NULL;
+    ice_tabstate *st = NULL;
+    int64_t at;
+    ice__wh_view(wh, &reg, &at);
+    ice__entry *now = ice__registry_find_uuid(reg, (*e)->uuid);
+    ice_code rc = now ? ice__wh_state(wh, now, &st, err) : ICE_OK;
+    *may = st && st->nended == 0 && now->nstaged == 0;
+    if (now) {
+        ice__entry_unref(*e);
+        *e = ice__entry_ref(now);
+    }
+    ice__registry_unref(reg);
+    return rc;
+}
+
+/* Files are rewritten only while no bulk statement counts on the places of their rows. One that runs has the
+ * layout locked: *may false. What committed ones did is published first, so that what is rewritten begins from
+ * what the catalog has. */
+static ice_code unstage(ice_warehouse *wh, ice_locker *locker, ice__entry **e, bool *may, ice_error *err)
+{
+    ice_error ignored;
+    *may = false;
+    if (ice_lock(locker, ice__lock_layout((*e)->uuid), ICE_LOCK_EXCLUSIVE, 0, NULL, NULL, NULL, &ignored) != ICE_OK)
+        return ICE_OK;
+    ice_code rc = ice__wh_catchup(wh, err);
+    if (rc == ICE_OK)
+        rc = renew_entry(wh, e, may, err);
+    for (int round = 0; rc == ICE_OK && !*may && round < 5; round++) {
         size_t published;
-        int64_t at;
-        if ((rc = flush_once(wh, ice_str_c((*e)->name), &published, err)) != ICE_OK)
-            break;
-        ice__wh_view(wh, &reg, &at);
-        ice__entry *now = ice__registry_find_uuid(reg, (*e)->uuid);
-        if (now) {
-            ice__entry_unref(*e);
-            *e = ice__entry_ref(now);
-        }
-        ice__registry_unref(reg);
-        if (!now)
-            break;
+        rc = flush_once(wh, locker, ice_str_c((*e)->name), &published, err);
+        if (rc == ICE_OK)
+            rc = renew_entry(wh, e, may, err);
     }
     return rc;
 }
 
-static ice_code compact_entry(ice_warehouse *wh, ice__entry *e, bool compact, int64_t before, size_t *done,
-                              ice_error *err)
+static ice_code compact_entry(ice_warehouse *wh, ice_locker *locker, ice__entry *e, bool compact, int64_t before,
+                              size_t *done, ice_error *err)
 {
     ice_arena *a = ice_arena_create();
     ice_tabstate *st = NULL;
     ice_str location;
-    bool did = false;
+    bool did = false, may = false;
+    size_t mark = ice_lock_mark(locker);
     ice__entry_ref(e);
-    ice_code rc = a ? unstage(wh, &e, err) : ice_fail_nomem(err);
-    if (rc == ICE_OK)
+    ice_code rc = a ? unstage(wh, locker, &e, &may, err) : ice_fail_nomem(err);
+    if (rc == ICE_OK && may)
         rc = ice__wh_state(wh, e, &st, err);
-    if (rc == ICE_OK && st->published && e->catalog_name) {
+    if (rc == ICE_OK && may && st->published && e->catalog_name) {
         if (compact)
             rc = ice_compact(&wh->env, st->published, ice_str_c(e->catalog_name), a, &location, &did, err);
         else
@@ -274,33 +333,34 @@ static ice_code compact_entry(ice_warehouse *wh, ice__entry *e, bool compact, in
         wh->compactions += compact;
         pthread_mutex_unlock(&wh->flusher_mutex);
     }
+    ice_unlock_to(locker, mark);
     ice_arena_free(a);
     ice__entry_unref(e);
     return rc;
 }
 
-ice_code ice__compact_all(ice_warehouse *wh, ice_locker *locker, ice_str table, bool compact, int64_t before,
-                          size_t *done, ice_error *err)
+ice_code ice__compact_all(ice_warehouse *wh, ice_str table, bool compact, int64_t before, size_t *done,
+                          ice_error *err)
 {
     ice__registry *reg = NULL;
-    bool taken = false;
+    ice_locker *locker = NULL;
     int64_t at;
-    ice_code rc = ice__take_lease(locker, true, &taken, err);
+    ice_code rc = begin_alone(wh, &locker, err);
     if (rc != ICE_OK)
         return rc;
     if ((rc = ice__wh_catchup(wh, err)) == ICE_OK) {
         ice__wh_view(wh, &reg, &at);
         for (size_t i = 0; rc == ICE_OK && i < reg->n; i++)
             if (!table.ptr || ice_str_eqc(table, reg->entries[i]->name))
-                rc = compact_entry(wh, reg->entries[i], compact, before, done, err);
+                rc = compact_entry(wh, locker, reg->entries[i], compact, before, done, err);
     }
     ice__registry_unref(reg);
-    ice__release_lease(locker);
+    end_alone(locker);
     return rc;
 }
 
 /* Tables with many small files, after a flush. */
-static ice_code compact_fragmented(ice_warehouse *wh, ice_error *err)
+static ice_code compact_fragmented(ice_warehouse *wh, ice_locker *locker, ice_error *err)
 {
     ice__registry *reg = NULL;
     int64_t at;
@@ -315,7 +375,7 @@ static ice_code compact_fragmented(ice_warehouse *wh, ice_error *err)
         ice_view v = {.env = &wh->env, .state = st, .at = at, .mode = ICE_VIEW_CURRENT};
         ice_view_cost_get(&v, &cost);
         if (cost.files_total >= COMPACT_FILES)
-            rc = compact_entry(wh, reg->entries[i], true, 0, &done, err);
+            rc = compact_entry(wh, locker, reg->entries[i], true, 0, &done, err);
     }
     ice__registry_unref(reg);
     return rc;
@@ -360,9 +420,9 @@ static void flush_round(ice_warehouse *wh, ice_locker *locker, bool wait)
     size_t published;
     if (ice__take_lease(locker, wait, &taken, &err) != ICE_OK || !taken)
         return;
-    ice_code rc = flush_once(wh, ICE_STR_NONE, &published, &err);
+    ice_code rc = flush_once(wh, locker, ICE_STR_NONE, &published, &err);
     if (rc == ICE_OK)
-        rc = compact_fragmented(wh, &err);
+        rc = compact_fragmented(wh, locker, &err);
     ice__release_lease(locker);
     if (rc == ICE_OK && !wait && ++wh->uncollected >= COLLECT_FLUSHES)
         rc = collect_replaced(wh, locker, &err);

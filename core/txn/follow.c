@@ -121,7 +121,9 @@ static ice_code republished(ice_warehouse *wh, const ice__entry *from, const ice
         goto out;
     }
     ICE_TRY(ice_tabstate_create(def, p, tail, (ice_tabstate *)old, out, err));
-    return ICE_OK;
+    if ((rc = ice_tabstate_inherit(*out, old, *flushed, err)) != ICE_OK)
+        ice_tabstate_unref(*out);
+    return rc;
 out:
     ice_tabledef_free(def);
     ice_published_unref(p);
@@ -212,6 +214,8 @@ ice_code ice__state_with_def(ice_tabstate *old, ice_tabledef *def, bool committe
         ice_published_unref(p);
         ice_tail_unref(tail);
         ice_tabledef_free(def);
+    } else if ((rc = ice_tabstate_inherit(*out, old, INT64_MIN, err)) != ICE_OK) {
+        ice_tabstate_unref(*out);
     }
     return rc;
 }
@@ -328,35 +332,73 @@ static ice_code apply_end(void *arg, void *handle, const ice_value *key, int64_t
     return ice_tail_end(((ice_tabstate *)handle)->tail, key, base_start, wh->applying, op, NULL, err);
 }
 
-/* Rows of a staged file: the table's state gets published files that have it. Handles of the record go on
- * naming the old state, whose tail is the same. */
+/* What a bulk statement did: the table gets another state. Handles of the record go on naming the old one,
+ * whose tail is the same. */
+static ice_code apply_bulk(ice_warehouse *wh, const ice_tabstate *handle, const ice_bulk *b, ice_error *err)
+{
+    ice_tabstate *fresh = NULL;
+    ice_code rc = building(wh, err);
+    ice__entry *e = rc == ICE_OK ? ice__registry_find_uuid(wh->building, handle->def->uuid) : NULL;
+    if (!e)
+        return rc;
+    if ((rc = ice_tabstate_bulk(&wh->env, atomic_load(&e->state), b, &fresh, err)) != ICE_OK)
+        return rc;
+    ice__entry_ref(e);
+    rc = put_state(wh, fresh->def->uuid, ice_str_c(e->name), e, fresh, b->nfiles ? b->files : NULL, err);
+    ice__entry_unref(e);
+    return rc;
+}
+
 static ice_code apply_staged(void *arg, void *handle, const ice_staged_file *f, ice_error *err)
 {
     ice_warehouse *wh = arg;
-    ice_tabstate *old = handle, *fresh = NULL;
     ice_staged_file file = *f;
-    ice_published *p = NULL;
-    ice_tabledef *def = NULL;
-    ice_code rc = building(wh, err);
     file.commit_time = wh->applying;
-    ice__entry *e = rc == ICE_OK ? ice__registry_find_uuid(wh->building, old->def->uuid) : NULL;
-    if (!e)
-        return rc;
-    ice_tabstate *now = atomic_load(&e->state);
-    ICE_TRY(ice_published_stage(&wh->env, now->published, now->def, &file, 1, &p, err));
-    if (!(def = ice_tabledef_clone(now->def, false))) {
-        rc = ice_fail_nomem(err);
-        goto out;
-    }
-    ICE_TRY(ice_tabstate_create(def, p, ice_tail_ref(now->tail), now, &fresh, err));
-    p = NULL;
-    def = NULL;
-    ice__entry_ref(e);
-    rc = put_state(wh, fresh->def->uuid, ice_str_c(e->name), e, fresh, &file, err);
-    ice__entry_unref(e);
-out:
-    ice_tabledef_free(def);
-    ice_published_unref(p);
+    return apply_bulk(wh, handle, &(ice_bulk){.nfiles = 1, .files = &file}, err);
+}
+
+/* A bulk statement counts on what was published before it, which this process may not have followed yet. *gone:
+ * the record's part is published as well, or the table was dropped later on. */
+static ice_code follow_table(ice_warehouse *wh, ice_tabstate *handle, bool *gone, ice_error *err)
+{
+    ice_uuid table = handle->def->uuid;
+    ice_arena *a = ice_arena_create();
+    ice_catalog_entry *entries = NULL;
+    size_t n = 0;
+    bool found = false;
+    ice_tabstate **held = realloc(wh->held, (wh->nheld + 1) * sizeof *held);
+    ice_code rc = a && held ? ice_catalog_list(wh->catalog, a, &entries, &n, err) : ice_fail_nomem(err);
+    wh->held = held ? held : wh->held;
+    if (held)
+        held[wh->nheld++] = ice_tabstate_ref(handle);
+    wh->ahead = true;
+    for (size_t i = 0; rc == ICE_OK && i < n && !found; i++)
+        if (!ice__is_hidden_name(entries[i].name) && ice_uuid_eq(entry_uuid(&entries[i]), table)) {
+            rc = refresh_entry(wh, wh->building, &entries[i], err);
+            found = true;
+        }
+    ice__entry *e = rc == ICE_OK && found ? ice__registry_find_uuid(wh->building, table) : NULL;
+    *gone = !e || atomic_load(&e->state)->flushed >= wh->applying;
+    ice_arena_free(a);
+    return rc;
+}
+
+static ice_code apply_ended(void *arg, void *handle, ice_row_op op, ice_str file, struct ice_dv *rows,
+                            ice_error *err)
+{
+    ice_warehouse *wh = arg;
+    ice_ended *e = NULL;
+    ice_uuid table = ((ice_tabstate *)handle)->def->uuid;
+    bool gone = false;
+    ice_code rc = ice_ended_create(file, op, wh->applying, rows, &e, err);
+    if (rc == ICE_OK)
+        rc = building(wh, err);
+    ice__entry *now = rc == ICE_OK ? ice__registry_find_uuid(wh->building, table) : NULL;
+    if (now && !ice_tabstate_has_file(atomic_load(&now->state), file))
+        rc = follow_table(wh, handle, &gone, err);
+    if (rc == ICE_OK && !gone)
+        rc = apply_bulk(wh, handle, &(ice_bulk){.nended = 1, .ended = &e}, err);
+    ice_ended_unref(e);
     return rc;
 }
 
@@ -370,7 +412,7 @@ static void apply_sequence(void *arg, uint64_t name, int64_t value)
 }
 
 static const ice_record_sink apply_sink = {apply_def, apply_drop,   apply_table,   apply_insert,
-                                           apply_end, apply_staged, apply_sequence};
+                                           apply_end, apply_staged, apply_ended, apply_sequence};
 
 static void share(ice_warehouse *wh, int64_t commit, uint64_t position)
 {
@@ -398,11 +440,21 @@ static ice_code apply_records(ice_warehouse *wh, uint64_t upto, int64_t *commit,
     bool found = true;
     ice_code rc = ICE_OK;
     *commit = 0;
-    while (rc == ICE_OK && *position < upto) {
+    while (rc == ICE_OK && (*position < upto || wh->ahead)) {
+        if (wh->ahead) {
+            ice_log_state now;
+            ice_log_get_state(wh->log, &now);
+            upto = now.durable;
+            wh->ahead = false;
+            continue;
+        }
         if ((rc = ice_log_read(wh->cursor, upto, &rec, &found, err)) != ICE_OK || !found)
             break;
         wh->applying = rec.commit_time;
-        if ((rc = ice__record_read(rec.body, &apply_sink, wh, err)) != ICE_OK) {
+        rc = ice__record_read(rec.body, &apply_sink, wh, err);
+        while (wh->nheld > 0)
+            ice_tabstate_unref(wh->held[--wh->nheld]);
+        if (rc != ICE_OK) {
             ice_error_prefix(err, "log record at %llu", (unsigned long long)rec.position);
             break;
         }
@@ -426,6 +478,15 @@ static ice_code follow_on(ice_warehouse *wh, uint64_t upto, ice_error *err)
     return rc;
 }
 
+/* Time of the oldest bulk statement that no snapshot holds; 0: none. */
+static int64_t oldest_bulk(const ice__entry *e, const ice_tabstate *state)
+{
+    int64_t oldest = state->nended ? state->ended[0].rows->end : 0;
+    if (e->nstaged && (!oldest || e->staged[0].file.commit_time < oldest))
+        oldest = e->staged[0].file.commit_time;
+    return oldest;
+}
+
 /* How much of what is applied no snapshot holds: the background flusher's measure. */
 static void note_unflushed(ice_warehouse *wh)
 {
@@ -437,6 +498,9 @@ static void note_unflushed(ice_warehouse *wh)
         if (!state)
             continue;
         ice_tail_counts_get(state->tail, &counts);
+        int64_t bulk = oldest_bulk(wh->registry->entries[i], state);
+        if (bulk && (!oldest || bulk < oldest))
+            oldest = bulk;
         if (counts.versions + counts.tombstones == 0)
             continue;
         bytes += counts.bytes;

@@ -1,7 +1,7 @@
 /* INSERT, with ON CONFLICT and RETURNING. */
 #include <stdlib.h>
 
-#include "txn/write.h"
+#include "txn/bulk.h"
 
 typedef struct insert {
     ice__batch b;
@@ -68,10 +68,11 @@ static ice_code insert_value(insert *in, const ice_expr *e, int at, ice_value *o
 }
 
 /* Fills what a row leaves out: defaults, and marks for identity columns (resolved for all rows at once). */
-static ice_code insert_defaults(insert *in, ice_value *row, const uint8_t *given, ice_error *err)
+static ice_code insert_defaults(ice_session *s, const ice_tabledef *def, ice_value *row, const uint8_t *given,
+                                ice_error *err)
 {
-    for (size_t i = 0; i < in->b.def->ncols; i++) {
-        const ice_column *col = &in->b.def->cols[i];
+    for (size_t i = 0; i < def->ncols; i++) {
+        const ice_column *col = &def->cols[i];
         ice_value v;
         if (given[i])
             continue;
@@ -83,9 +84,9 @@ static ice_code insert_defaults(insert *in, ice_value *row, const uint8_t *given
             row[i] = (ice_value){.kind = ICE_T_NONE, .null = false}; /* to come */
             continue;
         }
-        ice_code rc = ice__default_value(in->b.s, col, &v, err);
+        ice_code rc = ice__default_value(s, col, &v, err);
         if (rc == ICE_OK)
-            rc = ice__coerce(in->b.s, col, &v, &row[i], err);
+            rc = ice__coerce(s, col, &v, &row[i], err);
         if (rc != ICE_OK)
             return rc;
     }
@@ -114,24 +115,35 @@ static ice_code insert_values(insert *in, ice_error *err)
                 return rc;
             given[at] = !defaulted;
         }
-        if ((rc = insert_defaults(in, w->values, given, err)) != ICE_OK)
+        if ((rc = insert_defaults(in->b.s, def, w->values, given, err)) != ICE_OK)
             return rc;
     }
     return ICE_OK;
 }
 
-static ice_code insert_select(insert *in, ice_error *err)
+/* Conflicts are found row by row, and generated columns are known only once they are written. */
+static bool bulk_possible(const insert *in)
+{
+    bool generated = false;
+    for (size_t i = 0; i < in->b.def->ncols; i++)
+        generated |= in->b.def->cols[i].generated_sql.ptr != NULL;
+    return in->b.s->wh->config.bulk_rows > 1 && !in->st->on_conflict && !(generated && in->st->returning);
+}
+
+/* *many: so many rows that the bulk path is the one to take; none is added then. */
+static ice_code insert_select(insert *in, bool *many, ice_error *err)
 {
     ice__rowset rows = {0};
     const ice_tabledef *def = in->b.def;
     ice_code rc;
-    ICE_TRY(ice__collect(in->b.s, in->b.v, in->st->select_sql, in->params, in->nparams, &rows, err));
+    size_t limit = bulk_possible(in) ? in->b.s->wh->config.bulk_rows - 1 : 0;
+    ICE_TRY(ice__collect_some(in->b.s, in->b.v, in->st->select_sql, in->params, in->nparams, limit, many, &rows, err));
     if (rows.ncols != in->ntarget) {
         rc = ice_fail(err, ICE_SYNTAX, "INSERT names %zu columns but its SELECT has %zu", in->ntarget,
                       rows.ncols);
         goto out;
     }
-    for (size_t r = 0; r < rows.n; r++) {
+    for (size_t r = 0; !*many && r < rows.n; r++) {
         ice__write_row *w;
         ICE_TRY(ice__batch_add(&in->b, &w, err));
         if (!(w->values = ice_arena_array(in->b.s->scratch, def->ncols, sizeof *w->values))) {
@@ -143,7 +155,7 @@ static ice_code insert_select(insert *in, ice_error *err)
             ICE_TRY(ice__coerce(in->b.s, &def->cols[in->target[i]], &rows.rows[r][i], &v, err));
             ICE_TRY(ice_value_copy(in->b.s->scratch, &v, &w->values[in->target[i]], err));
         }
-        ICE_TRY(insert_defaults(in, w->values, in->given, err));
+        ICE_TRY(insert_defaults(in->b.s, def, w->values, in->given, err));
     }
 out:
     ice_arena_free(rows.arena);
@@ -368,20 +380,98 @@ static ice_code insert_one(insert *in, ice__write_row *w, ice_error *err)
                          : ICE_OK;
 }
 
+/* ---- the bulk path ---- */
+
+typedef struct bulk_insert {
+    insert *in;
+    int64_t *next, *end; /* of each identity column */
+} bulk_insert;
+
+static ice_code bulk_identity(bulk_insert *u, ice__bulk *k, size_t at, ice_value *v, ice_error *err)
+{
+    const ice_column *col = &k->def->cols[at];
+    ice_code rc = ICE_OK;
+    if (!v->null && v->kind != ICE_T_NONE)
+        return v->i > 0 && v->i < INT64_MAX ? ice__identity_used(k->s, k->view, col, v->i, err) : ICE_OK;
+    if (v->null)
+        return ICE_OK;
+    if (u->next[at] == u->end[at]) { /* for the rest of the query's chunk */
+        int64_t rest = (int64_t)(k->count - k->next + 1);
+        rc = ice__next_identity(k->s, k->view, col, rest, &u->next[at], err);
+        u->end[at] = u->next[at] + rest;
+    }
+    ice_value id = {.kind = ICE_T_LONG, .i = u->next[at]++};
+    return rc == ICE_OK ? ice__coerce(k->s, col, &id, v, err) : rc;
+}
+
+static ice_code bulk_row(void *arg, ice__bulk *k, const ice_value *row, ice_arena *a, ice_value *out, bool *taken,
+                         ice_error *err)
+{
+    bulk_insert *u = arg;
+    const ice_insert *st = u->in->st;
+    ice_code rc = ICE_OK;
+    memset(out, 0, k->def->ncols * sizeof *out);
+    for (size_t i = 0; i < u->in->ntarget; i++) {
+        int at = u->in->target[i];
+        ice_value v;
+        ICE_TRY(ice__coerce(k->s, &k->def->cols[at], &row[i], &v, err));
+        ICE_TRY(ice_value_copy(a, &v, &out[at], err));
+    }
+    ICE_TRY(insert_defaults(k->s, k->def, out, u->in->given, err));
+    for (size_t i = 0; i < k->def->ncols; i++)
+        if (k->def->cols[i].identity)
+            ICE_TRY(bulk_identity(u, k, i, &out[i], err));
+    ICE_TRY(ice__bulk_check_row(k, out, err));
+    k->changed++;
+    *taken = true;
+    if (st->returning)
+        rc = ice__returning_row(k->s, u->in->c, k->def, st->returning_star, st->nreturning, st->returning_exprs, out,
+                                err);
+out:
+    return rc;
+}
+
+static ice_code run_bulk(insert *in, ice_error *err)
+{
+    ice_session *s = in->b.s;
+    bulk_insert u = {.in = in};
+    ice__bulk k;
+    ice_code rc;
+    ICE_TRY(ice__bulk_open(&k, s, in->b.def->uuid, in->st->table, false, err));
+    u.next = ICE_NEW_N(s->scratch, int64_t, k.def->ncols + 1);
+    u.end = ICE_NEW_N(s->scratch, int64_t, k.def->ncols + 1);
+    if (!u.next || !u.end) {
+        rc = ice_fail_nomem(err);
+        goto out;
+    }
+    ICE_TRY(ice__bulk_run(&k, in->st->select_sql, in->params, in->nparams, true, bulk_row, &u, err));
+    ICE_TRY(ice__bulk_finish(&k, NULL, err));
+    in->c->rowcount = k.changed;
+    in->c->path = "bulk";
+out:
+    ice__bulk_close(&k);
+    return rc;
+}
+
 ice_code ice__run_insert(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v,
                          ice_cursor *c, ice_error *err)
 {
     insert in = {.st = &p->stmt.insert, .params = params, .nparams = n, .c = c};
     ice__batch *b = &in.b;
+    bool many = false;
     ice_code rc;
     ICE_TRY(ice__batch_open(b, s, v, in.st->table, err));
     ICE_TRY(insert_targets(&in, err));
-    ICE_TRY(in.st->select_sql.ptr ? insert_select(&in, err) : insert_values(&in, err));
+    ICE_TRY(in.st->select_sql.ptr ? insert_select(&in, &many, err) : insert_values(&in, err));
     if (in.st->on_conflict)
         ICE_TRY(conflict_key(&in, err));
     if (in.st->returning)
         ICE_TRY(ice__returning_open(c, b->def, in.st->returning_star, in.st->nreturning,
                                     in.st->returning_exprs, in.st->returning_names, err));
+    if (many) {
+        rc = run_bulk(&in, err);
+        goto out;
+    }
     ICE_TRY(insert_identities(&in, err));
     for (size_t i = 0; i < b->n; i++)
         ICE_TRY(ice__finish_row(b, b->rows[i].values, err));

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "format/puffin.h"
+
 void ice__record_begin(ice_buf *b)
 {
     ice_buf_put_u8(b, ICE_RECORD_FORMAT);
@@ -71,6 +73,20 @@ void ice__record_staged(ice_buf *b, size_t table, const ice_staged_file *f)
     ice_buf_put_varint(b, f->bytes);
     ice_buf_put_str(b, f->data_file_json);
     close_length(b, at);
+}
+
+ice_code ice__record_ended(ice_buf *b, size_t table, const ice_ended *e, ice_error *err)
+{
+    ice_buf_put_u8(b, 'B');
+    ice_buf_put_varint(b, table);
+    size_t at = b->len;
+    ice_buf_put_u32(b, 0);
+    ice_buf_put_u8(b, (uint8_t)e->op);
+    ice_buf_put_varint(b, strlen(e->file));
+    ice_buf_puts(b, e->file);
+    ice_code rc = ice_dv_encode(e->rows, b, err);
+    close_length(b, at);
+    return rc;
 }
 
 void ice__record_sequence(ice_buf *b, uint64_t name, int64_t value)
@@ -197,6 +213,18 @@ static ice_code read_staged(rec_state *s, rec_table *t, ice_reader r, ice_error 
     return s->sink->staged(s->arg, t->handle, &f, err);
 }
 
+static ice_code read_ended(rec_state *s, rec_table *t, ice_reader r, ice_error *err)
+{
+    ice_dv *rows = NULL;
+    uint8_t op = ice_read_u8(&r);
+    uint64_t n = ice_read_varint(&r);
+    const uint8_t *name = r.failed || n > 4096 ? NULL : ice_read_bytes(&r, n);
+    if (!name || (op != ICE_OP_UPDATE && op != ICE_OP_DELETE))
+        return corrupt(s, "ends inside a set of ended rows", err);
+    ice_code rc = ice_dv_decode((ice_str){(const char *)r.p, ice_reader_left(&r)}, &rows, err);
+    return rc == ICE_OK ? s->sink->ended(s->arg, t->handle, op, (ice_str){(const char *)name, n}, rows, err) : rc;
+}
+
 static ice_code read_change(rec_state *s, uint8_t op, ice_error *err)
 {
     ice_code rc;
@@ -213,6 +241,8 @@ static ice_code read_change(rec_state *s, uint8_t op, ice_error *err)
     ice_reader r = {p, p + n, false};
     if (op == 'S')
         return read_staged(s, t, r, err);
+    if (op == 'B')
+        return read_ended(s, t, r, err);
     if (op != 'I') {
         int64_t base = (int64_t)ice_read_u64(&r);
         if ((rc = ice_row_decode(&r, t->key_types, t->nkey, t->key, err)) != ICE_OK)
@@ -244,6 +274,7 @@ static ice_code read_op(rec_state *s, ice_error *err)
     case 'U':
     case 'R':
     case 'S':
+    case 'B':
         return read_change(s, op, err);
     case 'Q': {
         uint64_t name = ice_read_u64(&s->r);

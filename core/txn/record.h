@@ -7,6 +7,9 @@
  *     u8 'I' varint k u32 n [row]                     row inserted; n: bytes in [], so that it can be
  *     u8 'U' varint k u32 n [i64 base_start key row]  row updated    skipped by who has a later definition
  *     u8 'R' varint k u32 n [i64 base_start key]      row deleted
+ *     u8 'B' varint k u32 n [u8 op, varint name length, name, deletion vector blob]
+ *                                                     rows of a data file ended (bulk path): op ICE_OP_UPDATE
+ *                                                     or _DELETE, the file's unique name, positions in it
  *     u8 'Q' u64 name i64 value                       a sequence has handed out `value`
  *     u8 'S' varint k u32 n [varint key length, key, varint rows, varint bytes, metrics as JSON]
  *                                                     rows of a Parquet file staged before the commit (bulk
@@ -37,6 +40,7 @@ typedef struct ice_change {
 } ice_change;
 void ice__record_change(ice_buf *b, const ice_change *c);
 void ice__record_staged(ice_buf *b, size_t table, const ice_staged_file *f);
+ice_code ice__record_ended(ice_buf *b, size_t table, const ice_ended *e, ice_error *err) ICE_MUST;
 void ice__record_sequence(ice_buf *b, uint64_t name, int64_t value);
 
 /* What a reader of records does with them; `table` finds the definition in force by uuid (its columns' types
@@ -50,6 +54,8 @@ typedef struct ice_record_sink {
     ice_code (*end)(void *arg, void *handle, const ice_value *key, int64_t base_start, ice_row_op op,
                     ice_error *err);
     ice_code (*staged)(void *arg, void *handle, const ice_staged_file *f, ice_error *err);
+    ice_code (*ended)(void *arg, void *handle, ice_row_op op, ice_str file, struct ice_dv *rows,
+                      ice_error *err); /* takes rows */
     void (*sequence)(void *arg, uint64_t name, int64_t value);
 } ice_record_sink;
 /* Keys of the files that a record names, without looking at its rows: what garbage collection has to keep. */

@@ -33,8 +33,7 @@ ice_code ice__rowset_add(ice__rowset *r, const ice_value *row, ice_error *err)
     return add_row(r->arena, &r->rows, &r->n, &r->cap, row, r->ncols, err);
 }
 
-/* The query with the parameters that it names. */
-static ice_code pick(ice_arena *a, ice_str *sql, const ice_value **params, size_t *n, ice_error *err)
+ice_code ice__pick_params(ice_arena *a, ice_str *sql, const ice_value **params, size_t *n, ice_error *err)
 {
     size_t *picked;
     ice_code rc = ice_sql_pick_params(a, *sql, *n, sql, &picked, n, err);
@@ -52,6 +51,13 @@ static ice_code pick(ice_arena *a, ice_str *sql, const ice_value **params, size_
 ice_code ice__collect(ice_session *s, ice__stview *v, ice_str sql, const ice_value *params, size_t n,
                       ice__rowset *out, ice_error *err)
 {
+    bool more;
+    return ice__collect_some(s, v, sql, params, n, 0, &more, out, err);
+}
+
+ice_code ice__collect_some(ice_session *s, ice__stview *v, ice_str sql, const ice_value *params, size_t n,
+                           size_t limit, bool *more, ice__rowset *out, ice_error *err)
+{
     ice__econn *c = NULL;
     ice_result *r = NULL;
     size_t count = 0;
@@ -60,7 +66,8 @@ ice_code ice__collect(ice_session *s, ice__stview *v, ice_str sql, const ice_val
     ice_code rc = out->arena ? ice__econn_get(s, v, &c, err) : ice_fail_nomem(err);
     if (rc != ICE_OK)
         return rc;
-    ICE_TRY(pick(out->arena, &sql, &params, &n, err));
+    *more = false;
+    ICE_TRY(ice__pick_params(out->arena, &sql, &params, &n, err));
     ICE_TRY(ice_engine_run(c->conn, sql, params, n, &r, err));
     const ice_result_column *cols;
     out->ncols = ice_result_columns(r, &cols);
@@ -73,6 +80,8 @@ ice_code ice__collect(ice_session *s, ice__stview *v, ice_str sql, const ice_val
             for (size_t k = 0; k < out->ncols; k++)
                 ice_result_value(r, k, i, &row[k]);
             ICE_TRY(ice__rowset_add(out, row, err));
+            if ((*more = limit && out->n > limit))
+                goto out;
         }
 out:
     if (rc != ICE_OK)

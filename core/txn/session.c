@@ -319,8 +319,11 @@ static ice_code run_views(ice_session *s, ice_prepared *p, const ice_value *para
         ice_code rc = ice__stview_open(s, as_of, &v, err);
         if (rc != ICE_OK)
             return rc;
-        if ((rc = ice__tx_mark(s, is_ddl(p->stmt.kind), &mark, err)) == ICE_OK) {
+        bool changes = is_ddl(p->stmt.kind) || writes(p->stmt.kind);
+        if ((rc = ice__tx_mark(s, changes, &mark, err)) == ICE_OK) {
             rc = dispatch(s, p, params, n, as_of, &v, c, err);
+            if (rc == ICE_OK && changes)
+                rc = ice__bulk_spill(s, false, err);
             if (rc != ICE_OK)
                 ice__tx_restore(s, &mark, false);
             ice__savepoint_free(&mark);

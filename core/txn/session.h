@@ -33,7 +33,7 @@ typedef struct ice_config {
     int64_t lock_timeout_ms;   /* < 0: for ever */
     int64_t max_skew_ms;
     uint64_t log_max_bytes;
-    uint64_t bulk_rows; /* a transaction with that many new rows in a table writes them to a Parquet file
+    uint64_t bulk_rows; /* a transaction with that many changed rows in a table writes them to a Parquet file
                            before its commit; 0: never */
     int64_t orphans_grace_ms; /* age below which garbage collection leaves files of unknown origin */
     bool fast_path;

@@ -86,14 +86,14 @@ out:
 }
 
 /* With the table's lock held nobody else adds rows: the view to empty it by is taken then. */
-static ice_code truncate(ice_session *s, ice_str table, ice__stview *v, ice_error *err)
+static ice_code truncate(ice_session *s, ice_str table, ice__stview *v, ice_cursor *c, ice_error *err)
 {
     ice_view *view = NULL;
     ice__txtable *t;
     ice__stview *fresh = NULL;
     ice_update all = {.table = table};
     ice__batch b = {0};
-    bool done;
+    bool done, many = false;
     ice_code rc;
     ICE_TRY(ice__stview_need(v, table, &view, err));
     ICE_TRY(ice__tx_table(s, view->state->def->uuid, table, true, &t, err));
@@ -101,8 +101,10 @@ static ice_code truncate(ice_session *s, ice_str table, ice__stview *v, ice_erro
     ICE_TRY(ice__batch_open(&b, s, fresh, table, err));
     ICE_TRY(few_rows(&b, &done, err));
     if (!done)
-        ICE_TRY(ice__engine_changes(&b, &all, NULL, 0, err));
-    if (b.n > 0)
+        ICE_TRY(ice__engine_changes(&b, &all, NULL, 0, &many, err));
+    if (many)
+        rc = ice__bulk_update(s, b.def->uuid, &all, NULL, 0, c, err);
+    else if (b.n > 0)
         rc = ice__apply_changes(&b, false, err);
 out:
     ice__batch_close(&b);
@@ -116,7 +118,7 @@ ice_code ice__run_truncate(ice_session *s, ice_prepared *p, ice__stview *v, ice_
     ice_str *names = NULL;
     ice_code rc = with_referrers(s, v, &p->stmt, &names, &n, err);
     for (size_t i = 0; rc == ICE_OK && i < n; i++) {
-        rc = truncate(s, names[i], v, err);
+        rc = truncate(s, names[i], v, c, err);
         if (rc == ICE_OK && p->stmt.drop.restart_identity)
             rc = ice__restart_identity(s, v, names[i], err);
     }

@@ -132,6 +132,7 @@ ice_code ice__tx_set_def(ice_session *s, ice__txtable *t, ice_tabstate *now, ice
     if (t->state)
         ice_tabstate_unref(t->state);
     t->state = state;
+    t->defined = true;
     char *name = strndup(def->name.ptr, def->name.len);
     if (!name)
         return ice_fail_nomem(err);
@@ -155,6 +156,7 @@ void ice__savepoint_free(ice__savepoint *m)
     for (size_t i = 0; m->tables && i < m->ntables; i++) {
         if (m->tables[i].state)
             ice_tabstate_unref(m->tables[i].state);
+        ice_tail_unref(m->tables[i].overlay);
         free(m->tables[i].name);
     }
     free(m->tables);
@@ -180,6 +182,11 @@ ice_code ice__tx_mark(ice_session *s, bool with_tables, ice__savepoint *out, ice
         c->uuid = t->uuid;
         c->created = t->created;
         c->dropped = t->dropped;
+        c->defined = t->defined;
+        c->bulk = t->bulk;
+        c->check_children = t->check_children;
+        c->check_parents = t->check_parents;
+        c->overlay = t->overlay ? ice_tail_ref(t->overlay) : NULL;
         c->state = t->state ? ice_tabstate_ref(t->state) : NULL;
         if (!(c->name = strdup(t->name))) {
             out->ntables = i + 1;
@@ -200,6 +207,10 @@ static void restore_table(ice__txtable *t, const ice__txtable *c)
     }
     t->created = c->created;
     t->dropped = c->dropped;
+    t->defined = c->defined;
+    t->bulk = c->bulk;
+    t->check_children = c->check_children;
+    t->check_parents = c->check_parents;
     if (!changed)
         return;
     if (t->state)
@@ -227,6 +238,11 @@ static void restore_overlay(ice_session *s, ice__txtable *t)
 void ice__tx_restore(ice_session *s, const ice__savepoint *mark, bool unlock)
 {
     ice__tx *tx = &s->tx;
+    for (size_t i = 0; mark->tables && i < mark->ntables; i++)
+        if (tx->tables[i].overlay != mark->tables[i].overlay) { /* put into files since */
+            ice_tail_unref(tx->tables[i].overlay);
+            tx->tables[i].overlay = mark->tables[i].overlay ? ice_tail_ref(mark->tables[i].overlay) : NULL;
+        }
     for (size_t i = 0; i < tx->ntables; i++)
         if (tx->tables[i].overlay)
             ice_tail_undo(tx->tables[i].overlay, mark->seq);
@@ -441,64 +457,28 @@ static ice_code write_inserts(table_writer *w, ice_error *err)
     return rc;
 }
 
-/* ---- the bulk path: many new rows go into a Parquet file before the commit, and the record only names it
- * ---- */
-
-static bool is_bulk(ice_session *s, const ice__txtable *t)
+/* What a table on the bulk path comes to: names of files, sets of positions. */
+static ice_code write_bulk(ice_session *s, table_writer *w, ice_tabstate *state, ice_arena *a, ice_error *err)
 {
-    ice_tail_counts n;
-    if (!t->overlay || t->dropped || !s->wh->config.bulk_rows)
-        return false;
-    ice_tail_counts_get(t->overlay, &n);
-    return t->exclusive && n.live >= s->wh->config.bulk_rows && n.tombstones == 0;
-}
-
-/* Nothing refers to the file before the record does: a transaction that fails afterwards leaves an orphan for
- * garbage collection. */
-static ice_code stage_rows(ice_session *s, ice__txtable *t, const ice_tabstate *now, ice_arena *a,
-                           ice_staged_file **out, size_t *n, ice_error *err)
-{
-    ice__stview *v = NULL;
-    ice__econn *c = NULL;
-    ice_tabstate *only = NULL; /* the overlay and nothing else */
-    ice_tabledef *def = ice_tabledef_clone(now->def, false);
-    ice_buf sql = {0};
-    ice_code rc = def ? ice_tabstate_create(def, NULL, NULL, NULL, &only, err) : ice_fail_nomem(err);
-    if (rc != ICE_OK) {
-        ice_tabledef_free(def);
-        return rc;
-    }
-    ICE_TRY(ice__stview_open(s, 0, &v, err));
-    ICE_TRY(ice__stview_overlay(v, ICE_STR("__staging"), only, t->overlay, err));
-    for (size_t i = 0; i < def->ncols; i++) {
-        ice_buf_puts(&sql, i ? ", " : "SELECT ");
-        ice_buf_put_ident(&sql, def->cols[i].name);
-    }
-    ice_buf_puts(&sql, " FROM __staging");
-    ICE_TRY(ice_buf_check(&sql, err));
-    ICE_TRY(ice__econn_get(s, v, &c, err));
-    rc = ice_staged_write(&s->wh->env, c->conn, ice_buf_str(&sql), now->def, a, out, n, err);
-    ice__econn_release(c);
-out:
-    ice__stview_unref(v);
-    ice_tabstate_unref(only);
-    ice_buf_free(&sql);
-    return rc;
-}
-
-static ice_code write_staged(ice_session *s, table_writer *w, const ice_tabstate *now, ice_arena *a,
-                             ice_error *err)
-{
-    ice_staged_file *files = NULL;
-    size_t n = 0;
-    ice_code rc = stage_rows(s, w->t, now, a, &files, &n, err);
-    if (rc != ICE_OK || n == 0)
+    ice_view v = {.env = &s->wh->env, .state = state, .mode = ICE_VIEW_CURRENT};
+    ice_staged_file *files;
+    ice_ended **ended;
+    size_t nfiles, nended;
+    ice__registry *reg = NULL;
+    ice__wh_view(s->wh, &reg, &v.at);
+    ice__registry_unref(reg);
+    ice_code rc = ice_staging_settle(&v, a, &files, &nfiles, &ended, &nended, err);
+    if (rc != ICE_OK || nfiles + nended == 0)
         return rc;
     ice__record_table(w->buf, w->def);
     w->declared = true;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < nfiles; i++)
         ice__record_staged(w->buf, w->k, &files[i]);
-    return ICE_OK;
+    for (size_t i = 0; rc == ICE_OK && i < nended; i++)
+        rc = ice__record_ended(w->buf, w->k, ended[i], err);
+    if (rc == ICE_OK && ice_fault("txn.bulk"))
+        rc = ice_fail(err, ICE_IO, "fault injected after staging");
+    return rc;
 }
 
 static ice_code write_table(ice_session *s, ice__txtable *t, ice__registry *reg, ice_buf *buf, size_t *k,
@@ -511,8 +491,8 @@ static ice_code write_table(ice_session *s, ice__txtable *t, ice__registry *reg,
     table_writer w = {.buf = buf, .t = t, .def = state->def, .pk = &state->keys.keys[0], .k = *k};
     if ((rc = writer_init(&w, a, err)) != ICE_OK)
         return rc;
-    if (is_bulk(s, t)) {
-        rc = write_staged(s, &w, state, a, err);
+    if (t->bulk) {
+        rc = write_bulk(s, &w, state, a, err);
     } else {
         ice_tail_tombstones(t->overlay, 0, ICE_TIME_MAX - 1, write_tombstone, &w);
         rc = write_inserts(&w, err);
@@ -533,11 +513,11 @@ static ice_code write_record(ice_session *s, ice__registry *reg, ice_buf *buf, b
         ice__txtable *t = &tx->tables[i];
         if (t->dropped && !t->created)
             ice__record_drop(buf, t->uuid);
-        else if (!t->dropped && t->state)
+        else if (!t->dropped && t->defined)
             rc = ice__record_def(buf, t->state->def, err);
     }
     for (size_t i = 0; rc == ICE_OK && i < tx->ntables; i++)
-        if (tx->tables[i].overlay && !tx->tables[i].dropped)
+        if ((tx->tables[i].overlay || tx->tables[i].bulk) && !tx->tables[i].dropped)
             rc = write_table(s, &tx->tables[i], reg, buf, &k, a, err);
     *empty = buf->len == start;
     for (size_t i = 0; rc == ICE_OK && !*empty && i < tx->nseqs; i++)
@@ -575,6 +555,8 @@ ice_code ice__tx_commit(ice_session *s, ice_error *err)
     if (s->tx.ntables > 0) {
         if (!(a = ice_arena_create()))
             rc = ice_fail_nomem(err);
+        if (rc == ICE_OK)
+            rc = ice__bulk_spill(s, true, err);
         if (rc == ICE_OK)
             rc = ice__check_deferred(s, err);
         if (rc == ICE_OK) {

@@ -11,7 +11,8 @@
  * no record after its F in the applied part of the log: applying a record loads the table first. V4  A
  * session that changes a row holds its row lock, one that sets a key its key lock, one that changes a table
  * at all its shared table lock; a definition changes under the exclusive one. All are kept until the record
- * is durable and applied. */
+ * is durable and applied. V6  Who counts on positions of rows in files holds the table's layout lock until its
+ * record is applied; who rewrites files holds it too, and finds no ended rows that are not published. */
 #ifndef ICE_TXN_INT_H
 #define ICE_TXN_INT_H
 
@@ -145,6 +146,9 @@ struct ice_warehouse {
     ice__dropped *dropped;   /* under apply: tables dropped in the log that the catalog may still list */
     size_t ndropped;
     int64_t applying; /* under apply: commit time of the record being applied */
+    bool ahead; /* under apply: the catalog was read meanwhile, so the log has to be applied to its present end */
+    size_t nheld; /* under apply: states that the record being applied may still name */
+    ice_tabstate **held;
     _Atomic uint64_t applied_position;
     atomic_bool torn; /* a record was applied in part: nothing follows before all is read anew */
     _Atomic uint64_t publish_seen;
@@ -196,11 +200,10 @@ void ice__flusher_start(ice_warehouse *wh);
 void ice__flusher_stop(ice_warehouse *wh);
 /* After a commit: publishes it at once if the warehouse's interval is 0. */
 void ice__flush_committed(ice_warehouse *wh, ice_locker *locker);
-ice_code ice__flush_all(ice_warehouse *wh, ice_locker *locker, ice_str table, size_t *published,
-                        ice_error *err) ICE_MUST;
+ice_code ice__flush_all(ice_warehouse *wh, ice_str table, size_t *published, ice_error *err) ICE_MUST;
 /* Compacts (or, else, expires history before a time) one table, or all. */
-ice_code ice__compact_all(ice_warehouse *wh, ice_locker *locker, ice_str table, bool compact, int64_t before,
-                          size_t *done, ice_error *err) ICE_MUST;
+ice_code ice__compact_all(ice_warehouse *wh, ice_str table, bool compact, int64_t before, size_t *done,
+                          ice_error *err) ICE_MUST;
 /* Names in the catalog that are no tables of the database: histories, and tables that were dropped
  * ("<name>__dropped_<16 digits>", the commit time of the drop; theirs is "...__history"). */
 bool ice__is_hidden_name(ice_str name);
@@ -219,15 +222,18 @@ ice_code ice__session_need(ice_session *s, ice_error *err) ICE_MUST;
 typedef struct ice__txtable {
     ice_uuid uuid;
     char *name;          /* in this transaction */
-    ice_tabstate *state; /* private (referenced) where the definition changed: nobody else writes the table
-                            meanwhile, so it stays right; NULL: the registry's */
+    ice_tabstate *state; /* private (referenced) where the definition changed, or on the bulk path: nobody else
+                            writes the table meanwhile, so it stays right; NULL: the registry's */
     ice_tail *overlay;   /* NULL until a row changes */
     bool created, dropped, exclusive;
+    bool defined; /* the transaction changed the definition */
     size_t rows; /* changed so far, for lock escalation */
+    bool bulk;   /* on the bulk path (bulk.c): `state` is its own and has what was staged, the layout is locked */
+    bool check_children, check_parents; /* bulk: foreign keys to check, of it and of those that refer to it */
 } ice__txtable;
 
-/* Where a savepoint or statement can go back to: operation number and locks; `tables` (copies, without
- * overlays) where definitions could have changed since, else NULL. */
+/* Where a savepoint or statement can go back to: operation number and locks; `tables` (copies, whose overlays go
+ * back to the operation number) where definitions or files could have changed since, else NULL. */
 typedef struct ice__savepoint {
     char *name;
     int64_t seq;
@@ -282,6 +288,7 @@ typedef struct ice__stview {
     ice__sttable **tables;
     ice_str only_table; /* SKIP LOCKED: this table shows only rows with ... */
     ice_str only_where; /* ... this condition */
+    ice_source *stream; /* what the name "__stream" means, once */
 } ice__stview;
 
 struct ice_prepared {
@@ -402,18 +409,36 @@ ice_code ice__tx_sequence(ice_session *s, uint64_t name, int64_t value, ice_erro
 uint64_t ice__lock_row(ice_uuid table, uint64_t key_hash);
 uint64_t ice__lock_key(ice_uuid table, const ice_tabledef *def, const ice_key *key, uint64_t key_hash);
 uint64_t ice__lock_table(ice_uuid table);
+/* Who holds it counts on positions in the table's files: nobody rewrites them. */
+uint64_t ice__lock_layout(ice_uuid table);
 uint64_t ice__lock_name(ice_str name);
 uint64_t ice__lock_parent(ice_uuid table);
 uint64_t ice__lock_constraint(ice_uuid table, ice_str name);
 void ice__row_relation(const ice_tabledef *def, ice_buf *out);
 ice_code ice__check_row(ice_session *s, const ice_tabledef *def, const ice_value *row,
                         ice_error *err) ICE_MUST;
+/* Errors that name what was violated. */
+ice_code ice__null_fail(const ice_tabledef *def, const ice_column *col, ice_error *err);
+ice_code ice__check_fail(const ice_tabledef *def, const ice_constraint *con, ice_error *err);
+ice_code ice__fk_fail(const ice_tabledef *child, const ice_constraint *con, const ice_tabledef *parent,
+                      const int32_t *ids, const ice_tabledef *key_of, const ice_value *values, bool from_child,
+                      ice_error *err);
 ice_code ice__check_foreign_keys(ice_session *s, ice_error *err) ICE_MUST;
 /* deferred.c: foreign keys, and the unique keys that were not looked at when they were set. */
 ice_code ice__check_deferred(ice_session *s, ice_error *err) ICE_MUST;
 /* A newest view of one table, with the transaction's own changes. */
 ice_code ice__latest_view(ice_session *s, ice__txtable *t, ice_view *out, ice_error *err) ICE_MUST;
 void ice__view_release(ice_view *v);
+
+/* bulk.c: large changes as files and sets of positions */
+/* Puts overlays that have grown large, and with `all` those of tables on the bulk path, into files. */
+ice_code ice__bulk_spill(ice_session *s, bool all, ice_error *err) ICE_MUST;
+/* Constraints of a whole table after a bulk statement that set `set` (by position; NULL: all columns). */
+ice_code ice__bulk_check(ice_session *s, const ice_tabledef *def, const ice_keys *keys, const uint8_t *set,
+                         ice_error *err) ICE_MUST;
+/* Its deferrable keys, at the end of the transaction. */
+ice_code ice__bulk_check_deferred(ice_session *s, const ice__txtable *t, ice_error *err) ICE_MUST;
+ice_code ice__bulk_foreign_keys(ice_session *s, ice_uuid table, ice_error *err) ICE_MUST;
 
 /* insert.c, update.c, ddl.c, fast.c, lock.c */
 ice_code ice__run_insert(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v,
@@ -460,7 +485,11 @@ typedef struct ice__rowset {
     ice_value **rows;
 } ice__rowset;
 ice_code ice__rowset_add(ice__rowset *r, const ice_value *row, ice_error *err) ICE_MUST; /* deep copy */
-/* Runs a query under a view and collects its rows. */
+/* Runs a query under a view and collects its rows; `limit` (0: none) of them, and whether there are more. */
+ice_code ice__collect_some(ice_session *s, ice__stview *v, ice_str sql, const ice_value *params, size_t n,
+                           size_t limit, bool *more, ice__rowset *out, ice_error *err) ICE_MUST;
+/* The query with the parameters that it names. */
+ice_code ice__pick_params(ice_arena *a, ice_str *sql, const ice_value **params, size_t *n, ice_error *err) ICE_MUST;
 ice_code ice__collect(ice_session *s, ice__stview *v, ice_str sql, const ice_value *params, size_t n,
                       ice__rowset *out, ice_error *err) ICE_MUST;
 ice_code ice__cursor_column(ice_cursor *c, ice_str name, ice_type type, ice_str duck_type,

@@ -80,6 +80,8 @@ void ice__stview_unref(ice__stview *v)
         free(v->tables[i]);
     }
     free(v->tables);
+    if (v->stream)
+        v->stream->m->release(v->stream);
     ice__registry_unref(v->reg);
     ice__registry_unref(v->base);
     free(v);
@@ -296,6 +298,11 @@ ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_s
     *subquery = ICE_STR_NONE;
     if (!v)
         return ICE_OK;
+    if (v->stream && ice_str_eqc(name, "__stream")) {
+        *source = v->stream;
+        v->stream = NULL;
+        return ICE_OK;
+    }
     ice_str table = name;
     bool whole = name.len > strlen(WHOLE) && memcmp(name.ptr, WHOLE, strlen(WHOLE)) == 0;
     if (whole)

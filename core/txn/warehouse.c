@@ -114,6 +114,7 @@ static void wh_free(ice_warehouse *wh)
     for (size_t i = 0; i < wh->nreplaced; i++)
         free(wh->replaced[i].location);
     free(wh->replaced);
+    free(wh->held);
     free(wh);
 }
 

@@ -184,8 +184,7 @@ ice_code ice__unique_fail(const ice_tabledef *def, const ice_constraint *con, co
     return ICE_UNIQUE;
 }
 
-/* Is the key looked at now, or when the transaction ends? */
-static bool holds_now(ice_session *s, const ice_key *k)
+bool ice__key_holds_now(ice_session *s, const ice_key *k)
 {
     bool later = !s->tx.immediate && (s->tx.deferred || (k->con && k->con->initially_deferred));
     if (k->deferrable && later)
@@ -297,7 +296,7 @@ static ice_code look_for_clash(ice__batch *b, const ice__write_row *w, bool *cla
     bool found = false;
     for (size_t k = 0; k < b->keys->n; k++) {
         const ice_key *key = &b->keys->keys[k];
-        if ((!key->unique && !key->deferrable) || !key_changed(key, w) || !holds_now(b->s, key))
+        if ((!key->unique && !key->deferrable) || !key_changed(key, w) || !ice__key_holds_now(b->s, key))
             continue;
         ice_code rc = ice__find_by_key(b, key, w->values, &row, &found, err);
         if (rc == ICE_OK && found && !clash)

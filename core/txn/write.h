@@ -64,15 +64,18 @@ ice_code ice__end_version(ice__batch *b, const ice_value *key, int64_t start, ic
 ice_code ice__put_row(ice__batch *b, ice__write_row *w, ice_row_op op, bool *clash, ice_error *err) ICE_MUST;
 
 /* update.c: a row to be replaced (values NULL: deleted); the rows of WHERE and their new values by the
- * engine; all of it done. */
+ * engine, or *many: so many that ice__bulk_update is to do it all; all of it done. */
 ice_code ice__add_change(ice__batch *b, ice_value *old, ice_value *values, int64_t start,
                          ice_error *err) ICE_MUST;
 ice_code ice__engine_changes(ice__batch *b, const ice_update *st, const ice_value *params, size_t np,
-                             ice_error *err) ICE_MUST;
+                             bool *many, ice_error *err) ICE_MUST;
+ice_code ice__bulk_update(ice_session *s, ice_uuid table, const ice_update *st, const ice_value *params, size_t np,
+                          ice_cursor *c, ice_error *err) ICE_MUST;
 ice_code ice__apply_changes(ice__batch *b, bool update, ice_error *err) ICE_MUST;
 
 /* cascade.c: after a DELETE, the ON DELETE actions of the foreign keys that refer to its table. */
 ice_code ice__run_actions(ice__batch *b, ice_error *err) ICE_MUST;
+ice_code ice__has_actions(ice__batch *b, bool *any, ice_error *err) ICE_MUST;
 
 /* The newest row with the same value of a key, of the batch's definition; or of a conditional or functional
  * one, by the engine. */
@@ -85,6 +88,8 @@ bool ice__unindexed(const ice_key *k, const ice_value *row);
 ice_code ice__unique_fail(const ice_tabledef *def, const ice_constraint *con, const ice_key *k,
                           const ice_value *row, ice_error *err) ICE_MUST;
 const ice_constraint *ice__constraint_of(const ice_tabledef *def, const ice_key *k);
+/* Is a unique key looked at now, or when the transaction ends? */
+bool ice__key_holds_now(ice_session *s, const ice_key *k);
 /* Conditional and functional keys, and those of columns with a collation: only the engine can check them. */
 bool ice__engine_unique(const ice_tabledef *def, const ice_constraint *c);
 

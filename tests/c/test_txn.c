@@ -765,9 +765,161 @@ static void bulk_reopened(void **state)
     bulk(*state, reopen_step);
 }
 
+/* Large updates and deletes: files and positions instead of rows. */
+static void at(env *e, int64_t instant, const char *sql, const char *want)
+{
+    if (run_with(e, e->s, sql, NULL, 0, instant) != ICE_OK)
+        fail_msg("%s\n  -> %s", sql, e->err.message);
+    assert_string_equal(e->text, want);
+}
+
+static void bulk_is(env *e, const char *sql, int64_t rows)
+{
+    ok(e, sql);
+    assert_string_equal(e->path, "bulk");
+    assert_int_equal(e->rowcount, rows);
+}
+
+static void bulk_changes(env *e, void (*step)(env *))
+{
+    two_tables(e);
+    ok(e, "INSERT INTO p (name) VALUES ('a'), ('b')");
+    bulk_is(e, "INSERT INTO c (p_id, n, price) SELECT 1, i, i FROM range(3000) AS t(i)", 3000);
+    ok(e, "INSERT INTO c (p_id, n) VALUES (2, 90000)");
+    int64_t loaded = ice_session_now(e->s);
+    step(e);
+    bulk_is(e, "UPDATE c SET n = n + 10000 WHERE n < 90000", 3000);
+    int64_t raised = ice_session_now(e->s);
+    step(e);
+    is_other(e, "SELECT count(*), sum(n), count(price) FROM c", "3001|34588500|3000\n");
+    is(e, "SELECT \"c\".\"n\", \"c\".\"price\" FROM \"c\" WHERE \"c\".\"id\" = 7", "10006|6.00\n");
+    ok(e, "UPDATE c SET n = 5 WHERE id = 7");
+    bulk_is(e, "DELETE FROM c WHERE n BETWEEN 11000 AND 80000", 2000);
+    int64_t halved = ice_session_now(e->s);
+    step(e);
+    is_other(e, "SELECT count(*), sum(n), max(n) FROM c", "1001|10579499|90000\n");
+    is(e, "SELECT n FROM c ORDER BY id DESC LIMIT 2", "90000\n10999\n");
+    at(e, loaded, "SELECT count(*), sum(n) FROM c", "3001|4588500\n");
+    at(e, raised, "SELECT count(*), sum(n) FROM c", "3001|34588500\n");
+    at(e, raised - 1, "SELECT count(*), sum(n) FROM c", "3001|4588500\n");
+    at(e, halved, "SELECT count(*), sum(n) FROM c", "1001|10579499\n");
+    at(e, halved - 1, "SELECT count(*) FROM c WHERE n BETWEEN 11000 AND 80000", "2000\n");
+    is(e, "SELECT n, _operation FROM c__versions WHERE id = 7 ORDER BY _row_start", "6|update\n10006|update\n5|NULL\n");
+    is(e, "SELECT n, _operation FROM c__versions WHERE id = 3000 ORDER BY _row_start",
+       "2999|update\n12999|delete\n");
+    fails(e, "DELETE FROM p", ICE_FOREIGN_KEY);
+    bulk_is(e, "DELETE FROM c", 1001);
+    step(e);
+    is_other(e, "SELECT count(*) FROM c", "0\n");
+    at(e, halved, "SELECT count(*), sum(n) FROM c", "1001|10579499\n");
+    ok(e, "DELETE FROM p");
+}
+
+static void bulk_changes_stay(void **state)
+{
+    bulk_changes(*state, no_step);
+}
+static void bulk_changes_flushed(void **state)
+{
+    bulk_changes(*state, flush_step);
+}
+static void bulk_changes_compacted(void **state)
+{
+    bulk_changes(*state, compact_step);
+}
+static void bulk_changes_reopened(void **state)
+{
+    bulk_changes(*state, reopen_step);
+}
+
+/* Small and large statements on one table in a transaction, savepoints, and the same answers afterwards. */
+static void bulk_mixed(void **state)
+{
+    env *e = *state;
+    two_tables(e);
+    ok(e, "INSERT INTO p (name) VALUES ('a')");
+    bulk_is(e, "INSERT INTO c (p_id, n) SELECT 1, i FROM range(2000) AS t(i)", 2000);
+    flush_step(e);
+    int64_t before = ice_session_now(e->s);
+    ok(e, "BEGIN");
+    ok(e, "UPDATE c SET n = 7000 WHERE id = 7");
+    ok(e, "INSERT INTO c (p_id, n) VALUES (1, 8000)");
+    ok(e, "DELETE FROM c WHERE id = 9");
+    bulk_is(e, "UPDATE c SET n = n * 2", 2000);
+    is(e, "SELECT n FROM c WHERE id IN (7, 8, 9, 2001) ORDER BY id", "14000\n14\n16000\n");
+    ok(e, "SAVEPOINT s");
+    ok(e, "UPDATE c SET n = 1 WHERE id = 8");
+    bulk_is(e, "DELETE FROM c WHERE id > 100", 1901);
+    is(e, "SELECT count(*), max(n) FROM c", "99|14000\n");
+    is_other(e, "SELECT count(*), sum(n) FROM c", "2000|1999000\n");
+    ok(e, "ROLLBACK TO SAVEPOINT s");
+    is(e, "SELECT count(*) FROM c", "2000\n");
+    is(e, "SELECT n FROM c WHERE id = 8", "14\n");
+    ok(e, "UPDATE c SET n = 2 WHERE id = 8");
+    ok(e, "DELETE FROM c WHERE id = 10");
+    ok(e, "ALTER TABLE c ADD COLUMN k integer DEFAULT 3 NOT NULL");
+    bulk_is(e, "UPDATE c SET k = k + 1 WHERE id > 8", 1991);
+    at(e, before, "SELECT count(*), sum(n) FROM c", "2000|1999000\n");
+    ok(e, "COMMIT");
+    const char *all = "SELECT count(*), sum(n), sum(k) FROM c", *result = "1999|4027942|7988\n";
+    is(e, all, result);
+    is_other(e, all, result);
+    for (int i = 0; i < 2; i++) {
+        is(e, "SELECT n, k FROM c WHERE id IN (7, 8, 10, 11, 2001) ORDER BY id", "14000|3\n2|3\n20|4\n16000|4\n");
+        is(e, "SELECT n, _operation FROM c__versions WHERE id IN (8, 10) ORDER BY id, _row_start",
+           "7|update\n2|NULL\n9|delete\n");
+        at(e, before, "SELECT count(*), sum(n) FROM c", "2000|1999000\n");
+        if (i == 0)
+            restart_step(e);
+    }
+    is_other(e, all, result);
+    ok(e, "BEGIN");
+    bulk_is(e, "DELETE FROM c", 1999);
+    ok(e, "ROLLBACK");
+    is(e, all, result);
+}
+
+static void bulk_constraints(void **state)
+{
+    env *e = *state;
+    ok(e, "CREATE TABLE p (id bigint PRIMARY KEY, name varchar(20) UNIQUE)");
+    ok(e, "CREATE TABLE c (id bigint PRIMARY KEY, p_id bigint REFERENCES p (id), n integer NOT NULL CHECK (n >= 0),"
+          " u integer, CONSTRAINT odd CHECK (u IS NULL OR sqrt(u) > 1))");
+    ok(e, "CREATE UNIQUE INDEX c_u ON c (u) WHERE n < 100000");
+    bulk_is(e, "INSERT INTO p SELECT i, 'p' || i FROM range(1500) AS t(i)", 1500);
+    bulk_is(e, "INSERT INTO c SELECT i, i %% 1500, i, i + 10 FROM range(2000) AS t(i)", 2000);
+    fails(e, "INSERT INTO c SELECT i, 1, i, NULL FROM range(1999, 4000) AS t(i)", ICE_UNIQUE);
+    fails(e, "UPDATE c SET id = 3", ICE_UNIQUE);
+    fails(e, "UPDATE c SET u = 30", ICE_UNIQUE);
+    fails(e, "UPDATE c SET n = NULL WHERE id < 1500", ICE_NOT_NULL);
+    fails(e, "UPDATE c SET n = n - 100", ICE_CHECK);
+    fails(e, "UPDATE c SET u = u - 10", ICE_CHECK);
+    fails(e, "UPDATE c SET p_id = id", ICE_FOREIGN_KEY);
+    fails(e, "UPDATE p SET id = id + 1", ICE_FOREIGN_KEY);
+    fails(e, "DELETE FROM p", ICE_FOREIGN_KEY);
+    fails(e, "TRUNCATE p", ICE_FOREIGN_KEY);
+    fails(e, "INSERT INTO c SELECT i + 9000, i, 1, NULL FROM range(1501) AS t(i)", ICE_FOREIGN_KEY);
+    is(e, "SELECT count(*), sum(n), sum(u), sum(p_id) FROM c", "2000|1999000|2019000|1249000\n");
+    bulk_is(e, "UPDATE c SET id = id + 1, u = u + 1", 2000);
+    bulk_is(e, "UPDATE c SET u = NULL", 2000);
+    bulk_is(e, "UPDATE c SET n = (SELECT max(id) FROM p) FROM p WHERE p.id = c.p_id AND p.name <> 'p1'", 1998);
+    is(e, "SELECT count(*), min(id), max(id), min(n), max(n) FROM c", "2000|1|2000|1|1501\n");
+    ok(e, "BEGIN");
+    ok(e, "TRUNCATE c");
+    ok(e, "TRUNCATE p");
+    ok(e, "COMMIT");
+    is_other(e, "SELECT (SELECT count(*) FROM c) + (SELECT count(*) FROM p)", "0\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(bulk_changes_stay, setup, teardown),
+        cmocka_unit_test_setup_teardown(bulk_changes_flushed, setup, teardown),
+        cmocka_unit_test_setup_teardown(bulk_changes_compacted, setup, teardown),
+        cmocka_unit_test_setup_teardown(bulk_changes_reopened, setup, teardown),
+        cmocka_unit_test_setup_teardown(bulk_mixed, setup, teardown),
+        cmocka_unit_test_setup_teardown(bulk_constraints, setup, teardown),
         cmocka_unit_test_setup_teardown(missing_warehouse, setup, teardown),
         cmocka_unit_test_setup_teardown(insert_and_read, setup, teardown),
         cmocka_unit_test_setup_teardown(constraints, setup, teardown),

@@ -59,7 +59,9 @@ def change(cursor, numbers, mark):
     """One statement; returns its changes as (table, key, row or None)."""
     table = numbers.choice(["item", "item", "other"])
     key, value = numbers.randint(1, KEYS), numbers.randint(0, 1000)
-    kind = numbers.choice(["insert", "update", "update", "update many", "delete"])
+    kind = numbers.choice(
+        ["insert", "insert", "update", "update", "update many", "delete", "delete many", "insert many"]
+    )
     returning = "id, v, s" if table == "item" else "id, v"
     if kind == "insert":
         if table == "item":
@@ -73,8 +75,16 @@ def change(cursor, numbers, mark):
         cursor.execute(f"UPDATE {table} SET v = v + 1, mark = %s WHERE id = %s RETURNING " + returning, (mark, key))
     elif kind == "update many":
         cursor.execute(f"UPDATE {table} SET v = %s, mark = %s WHERE v %% 3 = 0 RETURNING " + returning, (value, mark))
+    elif kind == "insert many":
+        columns = "i, i + %s, 's' || (i + 50), %s" if table == "item" else "i, i + %s, %s"
+        cursor.execute(
+            f"INSERT INTO {table} SELECT {columns} FROM range(%s, %s) AS r(i) WHERE i NOT IN (SELECT id FROM {table}) "
+            f"RETURNING {returning}",
+            (value, mark, key, min(key + 6, KEYS + 1)),
+        )
     else:
-        cursor.execute(f"DELETE FROM {table} WHERE id = %s RETURNING id", (key,))
+        condition = "id = %s" if kind == "delete" else "id > %s"
+        cursor.execute(f"DELETE FROM {table} WHERE {condition} RETURNING id", (key,))
         return [(table, row[0], None) for row in cursor.fetchall()]
     return [(table, row[0], [*row[1:], mark]) for row in cursor.fetchall()]
 
@@ -191,8 +201,11 @@ def repeat_readings(connection, tell):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_every_instant(connect, warehouse, duckdb_library, seed):
-    connection = connect()
+@pytest.mark.parametrize("bulk", [0, 3])
+def test_every_instant(connect, warehouse, duckdb_library, seed, bulk):
+    """With `bulk`, statements that change three rows or more take the bulk path."""
+    options = {"bulk.rows": bulk}
+    connection = connect(options)
     cursor = connection.cursor()
     for statement in SCHEMA:
         cursor.execute(statement)
@@ -201,7 +214,7 @@ def test_every_instant(connect, warehouse, duckdb_library, seed):
     with Workers(warehouse, duckdb_library) as start:
         reader = start(repeat_readings)
         assert reader.line() == "ready"
-        workers = [start(transactions, i, seed * 10 + i, 40) for i in range(3)]
+        workers = [start(transactions, i, seed * 10 + i, 40, bulk_rows=bulk) for i in range(3)]
         for _ in range(20):
             reader.say("read")
         for worker in workers:
@@ -223,7 +236,7 @@ def test_every_instant(connect, warehouse, duckdb_library, seed):
     connection.compact()
     check_everything(connection, model, numbers)
     connection.close()
-    connection = connect()
+    connection = connect(options)
     check_everything(connection, model, numbers)
     check_versions(connection, model)
     assert connection.check() == []
