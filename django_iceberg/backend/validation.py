@@ -27,7 +27,7 @@ class DatabaseValidation(BaseDatabaseValidation):
             params = self.connection.get_connection_params()
         except ImproperlyConfigured as err:
             return [checks.Error(str(err), id="django_iceberg.E001")]
-        issues = []
+        issues = [*super().check(**kwargs)]
         if "://" not in params["warehouse"]:
             issues += self._check_directory(params["warehouse"])
         return issues or self._check_engine() or self._check_clock()
