@@ -38,7 +38,8 @@ class _Layout(Index):
 class Partition(_Layout):
     """Iceberg partitioning by one field: files hold rows of one partition value each.
 
-    `transform` is the spec's: "identity", "year", "month", "day", "hour", "bucket[N]" or "truncate[W]".
+    `transform` is the spec's: "identity", "year", "month", "day", "hour", "bucket[N]" or "truncate[W]". Compaction puts
+    rows there; values with few rows share files.
     """
 
     suffix = "part"

@@ -40,6 +40,7 @@ typedef struct duck_exec_ *duck_exec;
 typedef struct duck_offer_ *duck_offer;
 typedef struct duck_partition_ *duck_partition;
 typedef struct duck_lookup_ *duck_lookup;
+typedef struct duck_scalar_bind_ *duck_scalar_bind;
 typedef struct duck_arena_ *duck_arena;
 
 /* Text with a length; also SQL identifiers. Same layout as ice_str. */
@@ -180,6 +181,7 @@ typedef void (*duck_local_fn)(duck_local, duck_context, duck_error *);
 typedef void (*duck_exec_fn)(duck_exec, duck_context, duck_error *);
 typedef void (*duck_offer_fn)(duck_offer, duck_context, duck_error *);
 typedef void (*duck_partition_fn)(duck_partition, duck_context, duck_error *);
+typedef void (*duck_scalar_bind_fn)(duck_call, duck_scalar_bind, duck_context, duck_error *);
 
 /* X(name after "duckdb_v2_", parameters) */
 #define DUCK_FUNCTIONS(X)                                                                                              \
@@ -314,6 +316,10 @@ typedef void (*duck_partition_fn)(duck_partition, duck_context, duck_error *);
     X(scalar_function_exec_get_result, (duck_exec, duck_vector *, duck_error *))                                       \
     X(vector_get_arena, (duck_vector, duck_arena *, duck_error *))                                                     \
     X(arena_allocate, (duck_arena, uint64_t, uint8_t **, duck_error *))                                                \
+    X(scalar_function_set_bind_callback, (duck_function, duck_scalar_bind_fn, duck_error *))                           \
+    X(scalar_function_bind_set_bind_data, (duck_scalar_bind, duck_opaque *, duck_error *))                             \
+    X(scalar_function_exec_get_bind_data, (duck_exec, void **, duck_error *))                                          \
+    X(function_bind_get_arg_type, (duck_call, uint64_t, duck_type *, duck_error *))                                    \
     X(function_bind_get_user_data, (duck_call, void **, duck_error *))                                                 \
     X(function_bind_set_bind_data, (duck_call, duck_opaque *, duck_error *))                                           \
     X(function_bind_get_arg_value, (duck_call, uint64_t, duck_value *, duck_error *))                                  \

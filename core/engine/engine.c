@@ -88,6 +88,7 @@ ice_code ice_engine_open(const char *library, int threads, uint64_t memory_limit
     ICE_TRY(make_null_type(e, err));
     ICE_TRY(ice__scan_register(e, err));
     ICE_TRY(ice__functions_register(e, err));
+    ICE_TRY(ice__transform_register(e, err));
     *out = e;
     e = NULL;
 out:

@@ -113,7 +113,22 @@ ICE_MUST ice_code ice__statement_parse(ice_engine_conn *c, ice_str sql, bool kee
 ICE_MUST ice_code ice__params(ice_engine_conn *c, const ice_value *params, size_t n, duck_value **out, ice_error *err);
 void ice__params_free(ice_engine_conn *c, duck_value *values, size_t n);
 
+/* A vector of DuckDB's, read value by value: its type, then for each chunk `vector`. */
+typedef struct ice__reader {
+    int id;               /* of the DuckDB type */
+    uint8_t width, scale; /* of a DECIMAL */
+    duck_vector vector;
+    duck_view view;
+} ice__reader;
+
+/* transform.c */
+ICE_MUST ice_code ice__transform_register(ice_engine *e, ice_error *err);
+
 /* result.c */
+/* *out has kind NONE where the type has no Iceberg one. `c` may be NULL. */
+ICE_MUST ice_code ice__reader_init(ice__reader *rd, duck_type type, ice_type *out, ice_error *err);
+ICE_MUST ice_code ice__reader_open(ice_engine_conn *c, ice__reader *rd, ice_error *err);
+void ice__reader_value(const ice__reader *rd, uint8_t kind, size_t row, ice_value *out);
 ICE_MUST ice_code ice__run(ice_engine_conn *c, ice_str sql, bool keep, const ice_value *params, size_t nparams,
                            ice_result **out, ice_error *err);
 /* The cell as DuckDB's own value; the caller destroys it. NULL where that fails. */

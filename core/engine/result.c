@@ -2,13 +2,6 @@
 
 #include <stdlib.h>
 
-typedef struct reader {
-    int id;             /* of the DuckDB type */
-    uint8_t width, scale; /* of a DECIMAL */
-    duck_vector vector;
-    duck_view view;
-} reader;
-
 struct ice_result {
     ice_engine_conn *conn;
     duck_result result;
@@ -16,7 +9,7 @@ struct ice_result {
     ice_arena *texts; /* of the current chunk */
     size_t ncols;
     ice_result_column *cols;
-    reader *readers;
+    ice__reader *readers;
     duck_chunk chunk;
     bool early; /* the chunk was fetched to learn the columns and is not handed out yet */
 };
@@ -54,7 +47,7 @@ static ice_kind kind_of(int id)
     }
 }
 
-static void read_decimal_type(duck_type type, reader *r)
+static void read_decimal_type(duck_type type, ice__reader *r)
 {
     const duck_api *d = &ice__duck;
     for (uint64_t i = 0; i < 2; i++) {
@@ -80,23 +73,31 @@ static ice_str type_text(ice_arena *a, duck_type type)
     return (ice_str){big, n};
 }
 
+ice_code ice__reader_init(ice__reader *rd, duck_type type, ice_type *out, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    *out = (ice_type){0};
+    ICE_DUCK(NULL, logical_type_get_id(type, &rd->id, &de_));
+    out->kind = (uint8_t)kind_of(rd->id);
+    if (rd->id == DUCK_T_DECIMAL) {
+        read_decimal_type(type, rd);
+        out->precision = rd->width;
+        out->scale = rd->scale;
+    } else if (rd->id == DUCK_T_UBIGINT) {
+        out->precision = 20;
+    }
+out:
+    return rc;
+}
+
 static ice_code read_column(ice_result *r, duck_schema schema, size_t i, ice_error *err)
 {
     ice_code rc = ICE_OK;
     duck_str name;
     duck_type type;
-    reader *rd = &r->readers[i];
     ice_result_column *c = &r->cols[i];
     ICE_DUCK(r->conn, schema_get_field(schema, i, &name, &type, &de_));
-    ICE_DUCK(r->conn, logical_type_get_id(type, &rd->id, &de_));
-    c->type.kind = (uint8_t)kind_of(rd->id);
-    if (rd->id == DUCK_T_DECIMAL) {
-        read_decimal_type(type, rd);
-        c->type.precision = rd->width;
-        c->type.scale = rd->scale;
-    } else if (rd->id == DUCK_T_UBIGINT) {
-        c->type.precision = 20;
-    }
+    ICE_TRY(ice__reader_init(&r->readers[i], type, &c->type, err));
     c->name = ice_arena_str(r->arena, name.len ? (ice_str){name.ptr, name.len} : ICE_STR(""));
     c->duck_type = type_text(r->arena, type);
     if (!c->name.ptr || !c->duck_type.ptr)
@@ -132,7 +133,7 @@ static ice_code read_columns(ice_result *r, ice_error *err)
     ICE_DUCK(r->conn, schema_get_count(schema, &n, &de_));
     r->ncols = n;
     r->cols = ICE_NEW_N(r->arena, ice_result_column, n);
-    r->readers = ICE_NEW_N(r->arena, reader, n);
+    r->readers = ICE_NEW_N(r->arena, ice__reader, n);
     if (!r->cols || !r->readers) {
         rc = ice_fail_nomem(err);
         goto out;
@@ -223,18 +224,26 @@ void ice_result_close(ice_result *r)
     free(r);
 }
 
+ice_code ice__reader_open(ice_engine_conn *c, ice__reader *rd, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    int form = 0;
+    ICE_DUCK(c, vector_get_vector_type(rd->vector, &form, &de_));
+    if (form == DUCK_VECTOR_OTHER)
+        ICE_DUCK(c, vector_flatten(rd->vector, &de_));
+    ICE_DUCK(c, vector_get_view(rd->vector, &rd->view, &de_));
+out:
+    return rc;
+}
+
 static ice_code open_vector(ice_result *r, size_t i, ice_error *err)
 {
     ice_code rc = ICE_OK;
-    reader *rd = &r->readers[i];
-    int form = 0;
+    ice__reader *rd = &r->readers[i];
     ICE_DUCK(r->conn, data_chunk_get_vector(r->chunk, i, &rd->vector, &de_));
     if (r->cols[i].type.kind == ICE_T_NONE && rd->id != DUCK_T_HUGEINT && rd->id != DUCK_T_INTERVAL)
         return ICE_OK; /* read cell by cell */
-    ICE_DUCK(r->conn, vector_get_vector_type(rd->vector, &form, &de_));
-    if (form == DUCK_VECTOR_OTHER)
-        ICE_DUCK(r->conn, vector_flatten(rd->vector, &de_));
-    ICE_DUCK(r->conn, vector_get_view(rd->vector, &rd->view, &de_));
+    rc = ice__reader_open(r->conn, rd, err);
 out:
     return rc;
 }
@@ -304,13 +313,13 @@ static void read_text(ice_result *r, size_t column, size_t row, ice_value *out)
     d->value_destroy(&v);
 }
 
-static ice_str bytes_at(const reader *rd, size_t i)
+static ice_str bytes_at(const ice__reader *rd, size_t i)
 {
     const duck_string *s = (const duck_string *)rd->view.data + i;
     return (ice_str){s->length <= DUCK_INLINE ? s->inlined : s->ptr, s->length};
 }
 
-static ice_i128 decimal_at(const reader *rd, size_t i)
+static ice_i128 decimal_at(const ice__reader *rd, size_t i)
 {
     if (rd->width <= 4)
         return ((const int16_t *)rd->view.data)[i];
@@ -322,7 +331,7 @@ static ice_i128 decimal_at(const reader *rd, size_t i)
 }
 
 /* Months as 30 days: Django's DurationField never makes months. */
-static int64_t interval_at(const reader *rd, size_t i)
+static int64_t interval_at(const ice__reader *rd, size_t i)
 {
     duck_interval v = ((const duck_interval *)rd->view.data)[i];
     ice_i128 us = ((ice_i128)v.months * 30 + v.days) * 86400000000ll + v.micros;
@@ -337,7 +346,7 @@ static int64_t floor_div(int64_t a, int64_t b)
 #define AT(type) (((const type *)rd->view.data)[i])
 
 /* Dates and times in other units than ours; infinities stay what they are. */
-static int64_t time_at(const reader *rd, size_t i)
+static int64_t time_at(const ice__reader *rd, size_t i)
 {
     int64_t t = AT(int64_t), us;
     if (t == INT64_MAX || t == -INT64_MAX)
@@ -352,7 +361,7 @@ static int64_t time_at(const reader *rd, size_t i)
     }
 }
 
-static void read_cell(const reader *rd, size_t i, ice_value *out)
+static void read_cell(const ice__reader *rd, size_t i, ice_value *out)
 {
     switch (rd->id) {
     case DUCK_T_BOOLEAN: out->b = AT(uint8_t) != 0; break;
@@ -386,18 +395,23 @@ static void read_cell(const reader *rd, size_t i, ice_value *out)
     }
 }
 
-void ice_result_value(ice_result *r, size_t column, size_t row, ice_value *out)
+void ice__reader_value(const ice__reader *rd, uint8_t kind, size_t row, ice_value *out)
 {
-    const reader *rd = &r->readers[column];
-    uint8_t kind = r->cols[column].type.kind;
-    if (kind == ICE_T_NONE && rd->id != DUCK_T_HUGEINT && rd->id != DUCK_T_INTERVAL) {
-        read_text(r, column, row, out);
-        return;
-    }
     size_t i = rd->view.sel ? rd->view.sel[row] : row;
     *out = (ice_value){.kind = kind};
     if (rd->view.validity && !(rd->view.validity[i >> 6] >> (i & 63) & 1))
         out->null = true;
     else
         read_cell(rd, i, out);
+}
+
+void ice_result_value(ice_result *r, size_t column, size_t row, ice_value *out)
+{
+    const ice__reader *rd = &r->readers[column];
+    uint8_t kind = r->cols[column].type.kind;
+    if (kind == ICE_T_NONE && rd->id != DUCK_T_HUGEINT && rd->id != DUCK_T_INTERVAL) {
+        read_text(r, column, row, out);
+        return;
+    }
+    ice__reader_value(rd, kind, row, out);
 }

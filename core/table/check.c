@@ -95,10 +95,31 @@ static void put_bound_check(const ice__file *f, const ice_column *c, ice_buf *b)
     ice_buf_puts(b, ")");
 }
 
+/* Rows that are not of the file's partition, by each field of its spec whose column the file has. */
+static void put_partition_check(const ice_published *s, const ice__file *f, const ice_column *cols,
+                                size_t ncols, ice_buf *b)
+{
+    const ice_partition_spec *spec = ice_metadata_spec(s->meta, f->spec_id);
+    ice_buf_puts(b, ", 0");
+    for (size_t i = 0; spec && i < spec->nfields && i < f->entry.file.npartition; i++) {
+        ice__part p = {.transform = spec->fields[i].transform};
+        for (size_t k = 0; k < ncols; k++)
+            if (cols[k].field_id == spec->fields[i].source_id)
+                p.col = &cols[k];
+        if (!p.col || !ice__part_type(p.transform, p.col->type, &p.type))
+            continue;
+        ice_buf_puts(b, " + count(*) FILTER (WHERE ");
+        ice__put_part(&p, NULL, b);
+        ice_buf_puts(b, " IS DISTINCT FROM ");
+        ice_value_literal(&f->entry.file.partition[i], p.type, b);
+        ice_buf_puts(b, ")");
+    }
+}
+
 static ice_code check_contents(checker *c, ice_published *s, ice__file *f, const ice_column *cols,
                                size_t ncols, ice_error *err)
 {
-    int64_t *n = ICE_NEW_N(c->a, int64_t, ncols + 1);
+    int64_t *n = ICE_NEW_N(c->a, int64_t, ncols + 2);
     ice_buf sql = {0};
     ice_code rc;
     if (!n)
@@ -106,10 +127,13 @@ static ice_code check_contents(checker *c, ice_published *s, ice__file *f, const
     ice_buf_puts(&sql, "SELECT count(*)");
     for (size_t i = 0; i < ncols; i++)
         put_bound_check(f, &cols[i], &sql);
+    put_partition_check(s, f, cols, ncols, &sql);
     ice_buf_puts(&sql, " FROM ");
     ice_parquet_scan_sql(&f->path, 1, cols, ncols, ice__file_evolved(s, f, cols, ncols), false, &sql);
     ICE_TRY(ice_buf_check(&sql, err));
-    ICE_TRY(ask(c, NULL, 0, ice_buf_str(&sql), n, ncols + 1, err));
+    ICE_TRY(ask(c, NULL, 0, ice_buf_str(&sql), n, ncols + 2, err));
+    if (n[ncols + 1])
+        tell(c, "%.*s has %lld rows of other partitions", ICE_PRI(f->key), (long long)n[ncols + 1]);
     if (n[0] != f->entry.file.record_count)
         tell(c, "%.*s has %lld rows, its manifest says %lld", ICE_PRI(f->key), (long long)n[0],
              (long long)f->entry.file.record_count);

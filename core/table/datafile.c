@@ -75,7 +75,7 @@ out:
 
 /* ---- writing ---- */
 
-static void put_query(const ice__reading *r, ice_str where, ice_str order, ice_buf *b)
+void ice__put_reading(const ice__reading *r, ice_str where, ice_str order, ice_buf *b)
 {
     ice_buf_puts(b, "SELECT * FROM (");
     ice_buf_put_str(b, ice_buf_str(&r->sql));
@@ -95,32 +95,32 @@ static void put_query(const ice__reading *r, ice_str where, ice_str order, ice_b
     }
 }
 
-static size_t without_lineage(const ice__reading *r)
+static size_t without_lineage(const ice__output *o)
 {
-    size_t n = r->ncols;
-    while (n > 0 && ice__is_lineage(r->cols[n - 1].field_id))
+    size_t n = o->ncols;
+    while (n > 0 && ice__is_lineage(o->cols[n - 1].field_id))
         n--;
     return n;
 }
 
 /* The cache is a help, not a duty: what cannot be written now is built on first need. */
-static ice_code warm_up(ice_env *env, ice_engine_conn *c, const ice__reading *r, const ice__added *f,
-                        const ice_tabstate *state, ice_error *err)
+static ice_code warm_up(ice_env *env, ice_engine_conn *c, const ice__output *o, const ice__added *f,
+                        ice_error *err)
 {
-    if (f->file.size > (int64_t)(env->memory_budget / 8))
+    if (!o->warm || f->file.size > (int64_t)(env->memory_budget / 8))
         return ICE_OK;
-    ice_code rc = ice__cache_warm(env, c, f->path, f->base, (uint64_t)f->file.record_count, state->def,
-                                  &state->keys, r->cols, without_lineage(r), err);
+    ice_code rc = ice__cache_warm(env, c, f->path, f->base, (uint64_t)f->file.record_count, o->warm->def,
+                                  &o->warm->keys, o->cols, without_lineage(o), err);
     return rc == ICE_DISK_FULL || rc == ICE_IO ? ICE_OK : rc;
 }
 
-static ice_code check_count(const ice__reading *r, const ice_parquet_info *info, ice_str key, ice_error *err)
+static ice_code check_count(const ice__output *o, const ice_parquet_info *info, ice_str key, ice_error *err)
 {
-    if (info->rows == r->rows)
+    if (info->rows == o->rows || o->filtered)
         return ICE_OK;
     return ice_fail(err, ICE_INTERNAL,
                     "%.*s: %llu rows were written, %llu were expected; nothing was published", ICE_PRI(key),
-                    (unsigned long long)info->rows, (unsigned long long)r->rows);
+                    (unsigned long long)info->rows, (unsigned long long)o->rows);
 }
 
 /* DuckDB's DELTA_BINARY_PACKED writes differences of 32-bit values in up to 33 bits, which Arrow refuses to
@@ -183,53 +183,69 @@ out:
     return rc;
 }
 
-static ice_code write_file(ice__edit *e, ice_engine_conn *c, const ice__reading *r, ice_str sql, ice_str key,
-                           bool filtered, const ice_tabstate *warm, ice_error *err)
+static ice_code write_file(ice__edit *e, ice_engine_conn *c, ice_str sql, ice_str key, const ice__output *o,
+                           ice_error *err)
 {
     ice_env *env = e->env;
-    ice__added f = {0};
+    ice__added f = {.spec_id = o->spec_id};
     ice_parquet_info info;
     ice_code rc;
     ICE_TRY(ice_store_path(env->store, e->a, key, &f.path, err));
-    if ((rc = ice_parquet_write(c, sql, NULL, 0, f.path, r->cols, r->ncols, e->a, &info, err)) != ICE_OK) {
+    if ((rc = ice_parquet_write(c, sql, NULL, 0, f.path, o->cols, o->ncols, e->a, &info, err)) != ICE_OK) {
         ice__read_failed(err, key);
         goto out;
     }
-    if (!filtered)
-        ICE_TRY(check_count(r, &info, key, err));
+    ICE_TRY(check_count(o, &info, key, err));
     if (info.rows == 0)
         return env->store->m->remove(env->store, key, err);
-    ICE_TRY(ice__portable_file(env, c, r->cols, r->ncols, e->a, &key, &info, err));
+    ICE_TRY(ice__portable_file(env, c, o->cols, o->ncols, e->a, &key, &info, err));
     ICE_TRY(ice_store_path(env->store, e->a, key, &f.path, err));
     ICE_TRY(env->store->m->sync(env->store, key, err));
-    ICE_TRY(ice__data_file_of(env, key, r->cols, &info, e->a, &f.file, err));
+    ICE_TRY(ice__data_file_of(env, key, o->cols, &info, e->a, &f.file, err));
     f.base = ice__base_name(key);
-    if (warm)
-        ICE_TRY(warm_up(env, c, r, &f, warm, err));
+    f.file.npartition = o->npartition;
+    f.file.partition = (ice_value *)o->partition;
+    f.file.sort_order_id = o->sort_order_id;
+    ICE_TRY(warm_up(env, c, o, &f, err));
     ICE_TRY(ice__edit_add(e, &f, err));
 out:
+    return rc;
+}
+
+ice_code ice__write_query(ice__edit *e, ice__name *names, size_t nnames, ice_str sql, const ice__output *o,
+                          ice_error *err)
+{
+    ice_env *env = e->env;
+    ice_engine_conn *c = NULL;
+    ice_str key;
+    ice_code rc;
+    ICE_TRY(ice__data_key(e->a, e->dir, e->m->current_schema_id, &key, err));
+    ICE_TRY(env->store->m->make_parent(env->store, key, err));
+    ICE_TRY(ice__engine_acquire(env, names, nnames, &c, err));
+    rc = write_file(e, c, sql, key, o, err);
+out:
+    if (c)
+        ice__engine_release(env, c);
     return rc;
 }
 
 ice_code ice__write_reading(ice__edit *e, ice__reading *r, ice_str where, ice_str order,
                             const ice_tabstate *warm, ice_error *err)
 {
-    ice_env *env = e->env;
-    ice_engine_conn *c = NULL;
+    ice__output o = {.cols = r->cols,
+                     .ncols = r->ncols,
+                     .rows = r->rows,
+                     .filtered = where.len > 0,
+                     .sort_order_id = -1,
+                     .warm = warm};
     ice_buf sql = {0};
-    ice_str key;
     ice_code rc;
     if (r->rows == 0)
         return ICE_OK;
-    put_query(r, where, order, &sql);
+    ice__put_reading(r, where, order, &sql);
     ICE_TRY(ice_buf_check(&sql, err));
-    ICE_TRY(ice__data_key(e->a, e->dir, e->m->current_schema_id, &key, err));
-    ICE_TRY(env->store->m->make_parent(env->store, key, err));
-    ICE_TRY(ice__engine_acquire(env, r->names, r->nnames, &c, err));
-    rc = write_file(e, c, r, ice_buf_str(&sql), key, where.len > 0, warm, err);
+    ICE_TRY(ice__write_query(e, r->names, r->nnames, ice_buf_str(&sql), &o, err));
 out:
-    if (c)
-        ice__engine_release(env, c);
     ice_buf_free(&sql);
     return rc;
 }

@@ -285,12 +285,39 @@ out:
     return rc;
 }
 
-static ice_code add_entry(ice_manifest_writer *w, const ice_manifest_entry *old, ice_entry_status status,
-                          ice_error *err)
+/* A partition value as the spec has it now: a column may have been promoted since, or be gone. */
+static ice_code value_now(const ice__edit *e, const ice_partition_field *f, ice_value *v, ice_error *err)
 {
-    ice_manifest_entry e = *old;
-    e.status = status;
-    return ice_manifest_writer_add(w, &e, err);
+    const ice_field *source = ice_schema_field(ice_metadata_current_schema(e->m), f->source_id);
+    ice_type t;
+    ice_code rc = ICE_OK;
+    if (f->transform.kind == ICE_TR_VOID || !source)
+        *v = ICE_NULL;
+    if (v->null)
+        return ICE_OK;
+    ICE_TRY(ice_transform_type(f->transform, source->type, &t, err));
+    if (v->kind != t.kind)
+        rc = ice_value_cast(e->a, v, t, v, err);
+out:
+    return rc;
+}
+
+static ice_code add_entry(const ice__edit *e, ice_manifest_writer *w, const ice_partition_spec *spec,
+                          const ice_manifest_entry *old, ice_entry_status status, ice_error *err)
+{
+    ice_manifest_entry next = *old;
+    ice_code rc = ICE_OK;
+    next.status = status;
+    next.file.partition = ICE_NEW_N(e->a, ice_value, old->file.npartition + 1);
+    if (!next.file.partition)
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < old->file.npartition && i < spec->nfields; i++) {
+        next.file.partition[i] = old->file.partition[i];
+        ICE_TRY(value_now(e, &spec->fields[i], &next.file.partition[i], err));
+    }
+    ICE_TRY(ice_manifest_writer_add(w, &next, err));
+out:
+    return rc;
 }
 
 static ice_code add_new(ice_manifest_writer *w, const ice_data_file *f, ice_error *err)
@@ -313,7 +340,7 @@ static ice_code data_manifest(commit *c, const ice_partition_spec *spec, bool al
         ice_manifest_writer_create(ice_metadata_current_schema(e->m), spec, false, c->snapshot_id, &w, err));
     for (size_t i = 0; all && i < e->from->nfiles; i++)
         if (e->from->files[i].spec_id == spec->spec_id)
-            ICE_TRY(add_entry(w, &e->from->files[i].entry,
+            ICE_TRY(add_entry(e, w, spec, &e->from->files[i].entry,
                               e->removed[i] ? ICE_ENTRY_DELETED : ICE_ENTRY_EXISTING, err));
     for (size_t i = 0; i < e->nadded; i++)
         if (e->added[i].spec_id == spec->spec_id)
@@ -350,7 +377,7 @@ static ice_code keep_manifests(commit *c, bool deletes, ice_error *err)
 static ice_code data_manifests(commit *c, const tally *t, ice_error *err)
 {
     ice__edit *e = c->e;
-    bool all = t->removed_files || count_manifests(e) >= MANIFESTS_MAX;
+    bool all = t->removed_files || count_manifests(e) >= MANIFESTS_MAX || e->fields_gone;
     ice_code rc = ICE_OK;
     if (!all)
         ICE_TRY(keep_manifests(c, false, err));
@@ -408,17 +435,21 @@ static ice_data_file vector_file(const commit *c, size_t i)
     return d;
 }
 
-static ice_code delete_entry(commit *c, ice_manifest_writer *w, size_t i, ice_error *err)
+static ice_code delete_entry(commit *c, ice_manifest_writer *w, const ice_partition_spec *spec, size_t i,
+                             ice_error *err)
 {
     ice__edit *e = c->e;
     const ice__file *f = &e->from->files[i];
     bool replaced = e->removed[i] || e->dvs[i];
     ice_code rc = ICE_OK;
     if (f->dv_entry)
-        rc = add_entry(w, f->dv_entry, replaced ? ICE_ENTRY_DELETED : ICE_ENTRY_EXISTING, err);
+        rc = add_entry(e, w, spec, f->dv_entry, replaced ? ICE_ENTRY_DELETED : ICE_ENTRY_EXISTING, err);
     if (rc == ICE_OK && !e->removed[i] && e->dvs[i]) {
-        ice_data_file d = vector_file(c, i);
-        rc = add_new(w, &d, err);
+        ice_manifest_entry d = {.snapshot_id = ICE_UNSET,
+                                .sequence_number = ICE_UNSET,
+                                .file_sequence_number = ICE_UNSET,
+                                .file = vector_file(c, i)};
+        rc = add_entry(e, w, spec, &d, ICE_ENTRY_ADDED, err);
     }
     return rc;
 }
@@ -432,7 +463,7 @@ static ice_code delete_manifest(commit *c, const ice_partition_spec *spec, ice_e
         ice_manifest_writer_create(ice_metadata_current_schema(e->m), spec, true, c->snapshot_id, &w, err));
     for (size_t i = 0; i < e->from->nfiles; i++)
         if (e->from->files[i].spec_id == spec->spec_id)
-            ICE_TRY(delete_entry(c, w, i, err));
+            ICE_TRY(delete_entry(c, w, spec, i, err));
     ICE_TRY(finish_manifest(c, w, err));
 out:
     ice_manifest_writer_free(w);

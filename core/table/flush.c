@@ -42,6 +42,7 @@ static ice_code table_edit(job *j, ice_published *from, const ice_tabledef *def,
     } else {
         ICE_TRY(ice__edit_create(&j->e, j->env, def, false, &schema, j->a, err));
     }
+    ICE_TRY(ice__edit_partitions(&j->e, def, err));
 out:
     return rc;
 }
@@ -59,6 +60,15 @@ out:
 
 /* ---- data ---- */
 
+/* Has compaction put rows into files of their partition value? One file again would undo it. */
+static bool is_partitioned(const ice_published *s)
+{
+    for (size_t i = 0; s && i < s->nfiles; i++)
+        if (s->files[i].entry.file.npartition && !s->files[i].fixed_start)
+            return true;
+    return false;
+}
+
 /* Rewriting a table whole costs its size, appending costs its readers a file and a vector. */
 static bool worth_rewriting(const job *j)
 {
@@ -68,7 +78,7 @@ static bool worth_rewriting(const job *j)
     ice_tail_counts_get(j->state->tail, &counts);
     for (size_t i = 0; s && i < s->nfiles; i++)
         bytes += (uint64_t)s->files[i].entry.file.size;
-    if (j->t->keep_files || bytes + counts.bytes / 4 >= j->o->rewrite_bytes)
+    if (j->t->keep_files || bytes + counts.bytes / 4 >= j->o->rewrite_bytes || is_partitioned(s))
         return false;
     /* Bytes alone mislead: a million rows may well pack into one of them each. */
     bool small = bytes < j->o->rewrite_bytes / 16 && (!s || s->rows < SMALL_ROWS);

@@ -51,11 +51,16 @@ ice_code ice_flush(ice_env *env, ice_flush_table *tables, size_t n, const ice_fl
                    ice_error *err) ICE_MUST;
 
 /* Rewrites small files, as far as they are of like size, and files with over 20% deleted rows into files of
- * at most 512 MiB or 5 million rows (sorted by partition columns, then the cluster column, then the primary
+ * at most 512 MiB or 5 million rows (sorted by partition values, then the cluster column, then the primary
  * key), dropping their deletion vectors; a `replace` snapshot that changes no answer: _row_start, _row_id
- * kept. *did false when there was nothing to do. */
-ice_code ice_compact(ice_env *env, ice_published *s, ice_str catalog_name, ice_arena *a,
+ * kept. Rows of a partitioned table go to files of their partition value (table/place.c has the thresholds);
+ * unless `thorough`, a few rows that have not been placed yet wait for more of them. *did false when there
+ * was nothing to do. */
+ice_code ice_compact(ice_env *env, ice_published *s, ice_str catalog_name, bool thorough, ice_arena *a,
                      ice_str *new_location, bool *did, ice_error *err) ICE_MUST;
+/* Do the definition's partition indexes mean something? ICE_UNSUPPORTED or ICE_BAD_VALUE names the one that
+ * does not. */
+ice_code ice_partition_check(const ice_tabledef *def, ice_error *err) ICE_MUST;
 
 /* Drops history rows that ended before `before`, snapshots older than it but the current one. *did false when
  * there were none. */

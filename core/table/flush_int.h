@@ -37,7 +37,21 @@ typedef struct ice__edit {
     bool *removed;      /* of from's files: gone in the next snapshot */
     ice_dv **dvs;       /* of from's files: new deletion vectors; NULL: as they were */
     int32_t fixed_spec; /* identity(_row_start), -1 until asked for */
+    bool fields_gone;   /* a spec lost a field with its column: manifests are written anew */
 } ice__edit;
+
+/* What a data file being written is to be. */
+typedef struct ice__output {
+    const ice_column *cols; /* of the query, in order */
+    size_t ncols;
+    uint64_t rows; /* that the query yields; nothing is published where it yields others, unless `filtered` */
+    bool filtered;
+    int32_t spec_id;
+    size_t npartition;
+    const ice_value *partition; /* in the edit's arena */
+    int32_t sort_order_id;      /* -1: none */
+    const ice_tabstate *warm;   /* keys that the cache is warmed for; NULL: not at all */
+} ice__output;
 
 /* Reads the metadata file of `from` again, to change it. */
 ice_code ice__edit_begin(ice__edit *e, ice_env *env, ice_published *from, ice_arena *a,
@@ -80,6 +94,8 @@ typedef struct ice__reading {
 
 void ice__reading_init(ice__reading *r, ice_env *env, const ice_column *cols, size_t ncols, ice_arena *a);
 void ice__reading_free(ice__reading *r);
+/* Gives a source a name for the query; takes it over, on failure too. */
+ice_code ice__reading_add(ice__reading *r, ice_source *source, char **name, ice_error *err) ICE_MUST;
 /* Rows of a file that neither its deletion vector nor `dead` at `at` takes out. */
 ice_code ice__read_live(ice__reading *r, ice_published *s, uint32_t file, ice__dead *dead, int64_t at,
                         ice_error *err) ICE_MUST;
@@ -91,6 +107,11 @@ ice_code ice__read_tail(ice__reading *r, ice_view *v, ice_tail_which which, ice_
 ice_code ice__tail_count(ice_tail *t, int64_t at, ice_tail_which which, uint64_t *out,
                          ice_error *err) ICE_MUST;
 
+/* "SELECT * FROM (...) AS r(columns)" with `where` and `order`, either absent for none. */
+void ice__put_reading(const ice__reading *r, ice_str where, ice_str order, ice_buf *b);
+/* Writes a query's rows as one data file that `e` adds; no file where there are none. */
+ice_code ice__write_query(ice__edit *e, ice__name *names, size_t nnames, ice_str sql, const ice__output *o,
+                          ice_error *err) ICE_MUST;
 /* Writes what `r` yields, filtered by `where` (absent: all) and in the order of `order` (absent: as it
  * comes), as one data file that `e` adds; no file where there are no rows. A different number of rows than
  * the arms promise is an error, unless filtered. Warms the cache for the keys of `warm` (NULL: no). Both
@@ -113,10 +134,50 @@ ice_code ice__table_columns(const ice_tabledef *def, bool lineage, ice_arena *a,
 /* Columns of an Iceberg schema; defaults only of fields that `def` still has. */
 ice_code ice__schema_columns(const ice_schema *s, const ice_tabledef *def, ice_arena *a, ice_column **out,
                              size_t *n, ice_error *err) ICE_MUST;
-/* "a", "b": the columns a table's files are sorted by (cluster index, the one plain indexed column, the
- * primary key). */
+/* What a table's files are sorted by, as SQL: partition values, the cluster index or the one plain indexed
+ * column (both only with `cluster`), the primary key. */
 ice_code ice__cluster_order(const ice_tabledef *def, bool cluster, ice_arena *a, ice_str *out,
                             ice_error *err) ICE_MUST;
+
+/* ---- partitions ---- */
+
+/* One field of the spec that a definition's partition indexes declare. */
+typedef struct ice__part {
+    const ice_column *col; /* of the definition */
+    ice_transform transform;
+    ice_type type; /* of the values */
+} ice__part;
+/* Type of a transform's values; false where rows are not parted by it. */
+bool ice__part_type(ice_transform t, ice_type source, ice_type *result);
+/* None where nothing is declared that still applies to its column. */
+ice_code ice__parts_of(const ice_tabledef *def, ice_arena *a, ice__part **out, size_t *n,
+                       ice_error *err) ICE_MUST;
+/* The value of a row's column as SQL; absent `alias`: the bare name. */
+void ice__put_part(const ice__part *p, const char *alias, ice_buf *b);
+/* The spec of the definition becomes the table's default; specs that a column is gone from go on without it.
+ * For an edit whose schema is set. */
+ice_code ice__edit_partitions(ice__edit *e, const ice_tabledef *def, ice_error *err) ICE_MUST;
+/* Sort order of files whose rows belong to many partition values, by these values; 0 where there is no
+ * partition. */
+ice_code ice__edit_loose_order(ice__edit *e, const ice__part *parts, size_t n, int32_t *out,
+                               ice_error *err) ICE_MUST;
+
+/* Compaction of a partitioned table: files chosen, written and taken out; *did false: nothing to do.
+ * `thorough`: files that are not in the spec yet are placed however few they are. */
+ice_code ice__place(ice__edit *e, const ice_tabstate *warm, const ice_tabledef *def, bool thorough, bool *did,
+                    ice_error *err) ICE_MUST;
+
+/* ---- compaction ---- */
+
+/* Worth writing anew for the rows that are deleted in it? */
+bool ice__many_deleted(const ice__file *f);
+/* May it be merged with others? */
+bool ice__is_small(const ice__file *f);
+extern const int64_t ice__target_rows, ice__target_bytes; /* of a file that compaction writes */
+/* Indexes of files, `n` of them, of which the smaller ones are to be merged: sorts them by rows; returns how
+ * many of them. A file of more than `tier` rows is taken only where the ones before it, with `incoming` rows,
+ * have a third of its rows. */
+size_t ice__choose_tier(const ice_published *s, size_t *files, size_t n, int64_t tier, int64_t incoming);
 
 /* ---- history ---- */
 

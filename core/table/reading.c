@@ -34,8 +34,7 @@ void ice__reading_free(ice__reading *r)
     *r = (ice__reading){0};
 }
 
-/* Gives the source a name; takes it over, on failure too. */
-static ice_code add_name(ice__reading *r, ice_source *source, char **name, ice_error *err)
+ice_code ice__reading_add(ice__reading *r, ice_source *source, char **name, ice_error *err)
 {
     *name = ice_arena_printf(r->a, "__ice_write_%zu", r->nnames);
     if (*name && r->nnames == r->cap) {
@@ -276,7 +275,7 @@ ice_code ice__read_live(ice__reading *r, ice_published *s, uint32_t file, ice__d
         goto out;
     if (p.n) {
         ICE_TRY(positions_source(&p, false, &source, err));
-        ICE_TRY(add_name(r, source, &name, err));
+        ICE_TRY(ice__reading_add(r, source, &name, err));
     }
     ICE_TRY(put_arm(r, &m, "ANTI", name, NULL, err));
     r->rows += rows - p.n;
@@ -338,7 +337,7 @@ ice_code ice__read_ended(ice__reading *r, ice_published *s, uint32_t file, ice__
     if (p.n == 0)
         goto out;
     ICE_TRY(positions_source(&p, true, &source, err));
-    ICE_TRY(add_name(r, source, &name, err));
+    ICE_TRY(ice__reading_add(r, source, &name, err));
     m.ended = name;
     ICE_TRY(put_arm(r, &m, "INNER", name, &p, err));
     r->rows += p.n;
@@ -384,7 +383,7 @@ ice_code ice__read_tail(ice__reading *r, ice_view *v, ice_tail_which which, ice_
         if (!ice__is_lineage(r->cols[i].field_id))
             cols[n++] = r->cols[i];
     ICE_TRY(ice__source_create(v, false, which, cols, n, &source, err));
-    ICE_TRY(add_name(r, source, &name, err));
+    ICE_TRY(ice__reading_add(r, source, &name, err));
     ice_buf_puts(&r->sql, r->sql.len ? " UNION ALL SELECT " : "SELECT ");
     for (size_t i = 0; i < r->ncols; i++) {
         ice_buf_puts(&r->sql, i ? ", " : "");
@@ -497,16 +496,23 @@ ice_code ice__cluster_order(const ice_tabledef *def, bool cluster, ice_arena *a,
 {
     const ice_index *x = cluster ? cluster_index(def) : NULL;
     const ice_constraint *key = ice_tabledef_primary(def);
+    ice__part *parts;
+    size_t nparts;
     ice_buf b = {0};
-    /* Rows of a partition lie together, so that row groups are pruned by it. */
-    for (size_t i = 0; cluster && i < def->nindexes; i++)
-        if (ice_str_eqc(def->indexes[i].kind, "partition"))
-            put_order(def, def->indexes[i].field_ids, NULL, def->indexes[i].ncols, &b);
+    ice_code rc = ice__parts_of(def, a, &parts, &nparts, err);
+    if (rc != ICE_OK)
+        return rc;
+    /* Rows of a partition value lie together, so that row groups are pruned by it. */
+    for (size_t i = 0; cluster && i < nparts; i++) {
+        ice_buf_puts(&b, i ? ", " : "");
+        ice__put_part(&parts[i], NULL, &b);
+        ice_buf_puts(&b, " NULLS LAST");
+    }
     if (x)
         put_order(def, x->field_ids, x->descending, x->ncols, &b);
     if (key)
         put_order(def, key->field_ids, NULL, key->ncols, &b);
-    ice_code rc = ice_buf_check(&b, err);
+    rc = ice_buf_check(&b, err);
     if (rc == ICE_OK) {
         *out = b.len ? ice_arena_str(a, ice_buf_str(&b)) : ICE_STR_NONE;
         rc = b.len && !out->ptr ? ice_fail_nomem(err) : ICE_OK;

@@ -293,6 +293,7 @@ static ice_code stage_edit(ice__edit *e, ice_env *env, ice_published *old, const
     } else {
         ICE_TRY(ice__edit_create(e, env, def, false, &schema, a, err));
     }
+    ICE_TRY(ice__edit_partitions(e, def, err));
 out:
     return rc;
 }

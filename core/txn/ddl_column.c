@@ -180,6 +180,7 @@ static ice_code alter_type(ice__ddl *d, const ice_alter *al, ice_error *err)
     *old = merged;
     memmove(now, now + 1, (d->def->ncols - (size_t)new_at - 1) * sizeof *now);
     d->def->ncols--;
+    ICE_TRY(ice_partition_check(d->def, err));
 out:
     ice_buf_free(&expr);
     ice_buf_free(&duck);

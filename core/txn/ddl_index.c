@@ -115,6 +115,7 @@ ice_code ice__ddl_create_index(ice_session *s, const ice_stmt *st, ice__stview *
         ICE_TRY(ice__ddl_resolve_columns(d.def, st->index.con.include, index.ninclude, s->scratch,
                                          &index.include_ids, err));
         ICE_TRY(ice_tabledef_add_index(d.def, &index, err));
+        ICE_TRY(ice_partition_check(d.def, err));
     }
     rc = ice__ddl_put(&d, false, err);
 out:

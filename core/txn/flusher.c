@@ -306,7 +306,7 @@ static ice_code unstage(ice_warehouse *wh, ice_locker *locker, ice__entry **e, b
     return rc;
 }
 
-static ice_code compact_entry(ice_warehouse *wh, ice_locker *locker, ice__entry *e, bool compact, int64_t before,
+static ice_code compact_entry(ice_warehouse *wh, ice_locker *locker, ice__entry *e, bool compact, bool thorough, int64_t before,
                               size_t *done, ice_error *err)
 {
     ice_arena *a = ice_arena_create();
@@ -320,7 +320,8 @@ static ice_code compact_entry(ice_warehouse *wh, ice_locker *locker, ice__entry 
         rc = ice__wh_state(wh, e, &st, err);
     if (rc == ICE_OK && may && st->published && e->catalog_name) {
         if (compact)
-            rc = ice_compact(&wh->env, st->published, ice_str_c(e->catalog_name), a, &location, &did, err);
+            rc = ice_compact(&wh->env, st->published, ice_str_c(e->catalog_name), thorough, a, &location,
+                             &did, err);
         else
             rc = ice_expire(&wh->env, st->published, ice_str_c(e->catalog_name), before, a, &location, &did,
                             err);
@@ -352,7 +353,7 @@ ice_code ice__compact_all(ice_warehouse *wh, ice_str table, bool compact, int64_
         ice__wh_view(wh, &reg, &at);
         for (size_t i = 0; rc == ICE_OK && i < reg->n; i++)
             if (!table.ptr || ice_str_eqc(table, reg->entries[i]->name))
-                rc = compact_entry(wh, locker, reg->entries[i], compact, before, done, err);
+                rc = compact_entry(wh, locker, reg->entries[i], compact, true, before, done, err);
     }
     ice__registry_unref(reg);
     end_alone(locker);
@@ -375,7 +376,7 @@ static ice_code compact_fragmented(ice_warehouse *wh, ice_locker *locker, ice_er
         ice_view v = {.env = &wh->env, .state = st, .at = at, .mode = ICE_VIEW_CURRENT};
         ice_view_cost_get(&v, &cost);
         if (cost.files_total >= COMPACT_FILES)
-            rc = compact_entry(wh, locker, reg->entries[i], true, 0, &done, err);
+            rc = compact_entry(wh, locker, reg->entries[i], true, false, 0, &done, err);
     }
     ice__registry_unref(reg);
     return rc;

@@ -277,13 +277,33 @@ static int teardown(void **s)
     return system(cmd);
 }
 
+/* The values of the spec's Appendix B, and many rows at once, with NULLs. */
+static void transforms(void **state)
+{
+    (void)state;
+    assert_string_equal(text_of("SELECT ice_transform('bucket[100]', 34), ice_transform('bucket[100]', 34::BIGINT), "
+                                "ice_transform('bucket[100]', 'iceberg'), "
+                                "ice_transform('bucket[100]', DATE '2017-11-16'), "
+                                "ice_transform('bucket[100]', 'f79c3e09-677c-4bbd-a479-3f349cb785e7'::UUID), "
+                                "ice_transform('bucket[100]', '\\x00\\x01\\x02\\x03'::BLOB), ice_transform('bucket[4]', NULL::INT)"),
+                        "79|79|89|26|40|41|NULL");
+    assert_string_equal(text_of("SELECT ice_transform('year', DATE '1969-12-31'), ice_transform('month', TIMESTAMP '1970-03-01 00:00'), "
+                                "ice_transform('day', TIMESTAMPTZ '1969-12-31 23:00+00'), "
+                                "ice_transform('hour', TIMESTAMP '1970-01-02 01:59:59')"),
+                        "-1|2|-1|25");
+    assert_string_equal(text_of("SELECT count(*), count(h), min(h), max(h) FROM (SELECT ice_transform('bucket[16]', nullif(i % 7, 3)) AS h "
+                                "FROM range(100000) AS r(i))"),
+                        "100000|85714|1|12");
+}
+
 int main(void)
 {
     const char *lib = duck_library();
     if (!lib)
         return 77;
     setenv("ICE_TEST_DUCK", lib, 1);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(statistics), cmocka_unit_test(file_layout), cmocka_unit_test(evolved_schema),
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(statistics), cmocka_unit_test(transforms), cmocka_unit_test(file_layout), cmocka_unit_test(evolved_schema),
                                        cmocka_unit_test(restricted)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
