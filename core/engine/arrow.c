@@ -205,3 +205,9 @@ ice_code ice_engine_run_arrow(ice_engine_conn *c, ice_str sql, const ice_value *
     *out = (struct ArrowArrayStream){held_schema, held_next, held_error, held_release, h};
     return ICE_OK;
 }
+
+void ice_engine_arrow_release(struct ArrowArrayStream *stream)
+{
+    if (stream->release)
+        stream->release(stream);
+}

@@ -77,6 +77,9 @@ typedef struct ice_source_methods {
      * keep that order and run on all threads; without it they keep it by running on one. Counts, groups,
      * joins and sorts need none. */
     uint64_t (*order)(ice_source *s, void *worker_state);
+    /* Optional: the filters a scan was offered, told once for each time DuckDB bound the source, when that
+     * plan is gone; scans that were planned and never ran too. May come from one of DuckDB's threads. */
+    void (*planned)(ice_source *s, const ice_filter *filters, size_t nfilters);
 } ice_source_methods;
 struct ice_source {
     const ice_source_methods *m;
@@ -126,6 +129,7 @@ struct ArrowArrayStream;
 ice_code ice_engine_run_arrow(ice_engine_conn *c, ice_str sql, const ice_value *params, size_t nparams,
                               struct ArrowArrayStream *out, void (*on_release)(void *), void *arg,
                               ice_error *err) ICE_MUST;
+void ice_engine_arrow_release(struct ArrowArrayStream *stream); /* calls its release */
 
 /* ---- Parquet ---- */
 

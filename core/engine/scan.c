@@ -135,6 +135,9 @@ typedef struct bound {
 static void bound_free(void *p)
 {
     bound *b = p;
+    ice_source *source = b->reg->source;
+    if (source->m->planned)
+        source->m->planned(source, b->filters, b->nfilters);
     reg_unref(b->reg);
     ice_arena_free(b->arena);
     free(b->filters);

@@ -510,8 +510,13 @@ bool ice__select(ice__parser *p, ice_stmt *out)
     s->order_sql = piece(p, c.order);
     s->limit_sql = piece(p, c.limit);
     read_limit(p->arena, s);
-    if (plain && !out->explain && !s->with_sql.ptr)
+    if (plain && !s->with_sql.ptr) {
+        ice_str text = s->text;
+        if (out->explain) /* what it would be without */
+            s->text = ice__since(p, with);
         try_simple(p->arena, s);
+        s->text = text;
+    }
     if (!check_lock(p, &c, s, plain))
         return false;
     out->kind = s->lock && !out->explain ? ICE_S_SELECT_LOCK : ICE_S_SELECT;

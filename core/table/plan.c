@@ -111,7 +111,7 @@ static ice_code add_history(planner *p, ice_published *h, uint32_t i, ice_column
     return add_to_branch(p, &b, i, err);
 }
 
-static ice_code plan_history(planner *p, ice_column *scratch, ice_error *err)
+static ice_code plan_history(planner *p, const ice_probe *probe, ice_column *scratch, ice_error *err)
 {
     ice_published *h;
     ice_code rc;
@@ -126,7 +126,8 @@ static ice_code plan_history(planner *p, ice_column *scratch, ice_error *err)
     p->plan->branches = grown;
     p->plan->nfiles_total += h->nfiles;
     for (size_t i = 0; i < h->nfiles; i++)
-        ICE_TRY(add_history(p, h, (uint32_t)i, scratch, err));
+        if (ice__probe_keeps(probe, true, i))
+            ICE_TRY(add_history(p, h, (uint32_t)i, scratch, err));
 out:
     return rc;
 }
@@ -152,7 +153,7 @@ static int by_cost(const void *x, const void *y)
     return b->files[0] < c->files[0] ? -1 : b->files[0] > c->files[0];
 }
 
-static ice_code plan_files(planner *p, bool (*keep)(void *, const ice__file *), void *arg, ice_error *err)
+static ice_code plan_files(planner *p, const ice_probe *probe, ice_error *err)
 {
     ice_published *s = p->v->state->published;
     ice_code rc = ICE_OK;
@@ -163,10 +164,10 @@ static ice_code plan_files(planner *p, bool (*keep)(void *, const ice__file *), 
     p->plan->nfiles_total = s->nfiles;
     ICE_TRY(ice__dead_of_view(p->v, &p->by_tail, &p->by_overlay, err));
     for (size_t i = 0; i < s->nfiles; i++)
-        if (!keep || keep(arg, &s->files[i]))
+        if (ice__probe_keeps(probe, false, i))
             ICE_TRY(add_current(p, (uint32_t)i, scratch, err));
     if (p->past || p->v->mode == ICE_VIEW_VERSIONS)
-        ICE_TRY(plan_history(p, scratch, err));
+        ICE_TRY(plan_history(p, probe, scratch, err));
     qsort(p->plan->branches, p->plan->nbranches, sizeof *p->plan->branches, by_cost);
 out:
     ice__dead_unref(p->by_tail);
@@ -185,15 +186,15 @@ static ice_code planner_init(planner *p, ice_view *v, bool with_start, ice_arena
     return ice__columns(v->state->def, all, a, &p->cols, &n, err);
 }
 
-ice_code ice__plan_view(ice_view *v, bool with_start, bool (*keep)(void *, const ice__file *), void *arg,
-                        ice_arena *a, ice__plan *out, ice_error *err)
+ice_code ice__plan_view(ice_view *v, bool with_start, const ice_probe *probe, ice_arena *a, ice__plan *out,
+                        ice_error *err)
 {
     planner p;
     ice_code rc;
     *out = (ice__plan){0};
     ICE_TRY(planner_init(&p, v, with_start, a, out, err));
     if (v->state->published)
-        ICE_TRY(plan_files(&p, keep, arg, err));
+        ICE_TRY(plan_files(&p, probe, err));
     out->tail = tail_matters(&p) || out->nbranches == 0 || out->evolved_rows > 0;
 out:
     return rc;

@@ -313,7 +313,7 @@ static ice_code read_most(ice__reading *r, arm *m, const ice_ended *e, ice_error
     ICE_TRY(add_others(&others, e->rows, rows, err));
     if (others.n) {
         ICE_TRY(positions_source(&others, false, &source, err));
-        ICE_TRY(add_name(r, source, &name, err));
+        ICE_TRY(ice__reading_add(r, source, &name, err));
     }
     ICE_TRY(put_arm(r, m, "ANTI", name, NULL, err));
     r->rows += rows - others.n;

@@ -22,7 +22,7 @@ static ice_code prepare(ice__name *names, size_t n, ice_error *err)
         ice_str subquery = ICE_STR_NONE;
         if (!names[i].view)
             continue;
-        rc = ice_view_open(names[i].view, names[i].tag, names[i].with_start, a, &source, &subquery, err);
+        rc = ice_view_open(names[i].view, names[i].tag, names[i].with_start, NULL, a, &source, &subquery, err);
         if (rc == ICE_OK && source)
             source->m->release(source);
     }
@@ -74,11 +74,11 @@ ice_code ice_env_resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ic
     for (size_t i = 0; i < env->nnames; i++) {
         ice__name *n = &env->names[i];
         if (is_subsource(n, name))
-            return ice_view_subsource(n->view, name, source, err);
+            return ice_view_subsource(n->view, name, NULL, source, err);
         if (!ice_str_ieq(n->name, name))
             continue;
         if (n->view)
-            return ice_view_open(n->view, n->tag, n->with_start, a, source, subquery, err);
+            return ice_view_open(n->view, n->tag, n->with_start, NULL, a, source, subquery, err);
         *source = n->source;
         n->source = NULL;
         return ICE_OK;

@@ -267,6 +267,9 @@ ice_code ice_view_rows(ice_view *v, const ice_row *rows, size_t nrows, const ice
 /* Unfiltered count(*) of the view. */
 ice_code ice_view_count(ice_view *v, uint64_t *out, ice_error *err) ICE_MUST;
 
+/* What a statement asks of a view, recorded (table/prune.c). */
+typedef struct ice_probe ice_probe;
+
 /* What the resolver answers for this table: a chunk source (hot: decoded files + tail + overlay, in parallel;
  * EQ/IN filters on an indexed key become look-ups) or a subquery over read_parquet of the files that the view
  * needs, UNION ALL the tail, minus the deleted rows (cold; also AS_OF and VERSIONS where files are cold).
@@ -275,20 +278,34 @@ ice_code ice_view_count(ice_view *v, uint64_t *out, ice_error *err) ICE_MUST;
  * CURRENT and AS_OF have def's columns (and `_row_start` when with_start); VERSIONS adds _row_start,
  * _row_end, _operation (what ended the version: "update", "delete"; NULL for a live one). The view must
  * outlive the source's release: the source takes its own references. */
-ice_code ice_view_open(ice_view *v, unsigned tag, bool with_start, ice_arena *a, ice_source **source,
-                       ice_str *subquery, ice_error *err) ICE_MUST;
-/* `name`: the whole of it, "__ice_<tag>_..."; NULL in *source when the view has no such source. */
 /* A source of rows that a callback gives: at most ICE_BATCH_ROWS at a time, row after row into `rows`, 0 at the
  * end. Called by one thread at a time, not after an error. What the values point to lives in `a`, which is
  * the callback's until it is called again about 100,000 rows later. */
 typedef ice_code (*ice_stream_next)(void *arg, ice_arena *a, ice_value *rows, size_t *n, ice_error *err);
 ice_code ice_stream_source_create(const ice_column *cols, size_t ncols, ice_stream_next next, void *arg,
                                   ice_source **out, ice_error *err) ICE_MUST;
-ice_code ice_view_subsource(ice_view *v, ice_str name, ice_source **source, ice_error *err) ICE_MUST;
-/* For explain(): data files read (none of them where the decoded columns are resident) and in all, rows. */
+ice_code ice_view_open(ice_view *v, unsigned tag, bool with_start, const ice_probe *probe, ice_arena *a,
+                       ice_source **source, ice_str *subquery, ice_error *err) ICE_MUST;
+/* `name`: the whole of it, "__ice_<tag>_..."; NULL in *source when the view has no such source. `probe`: as
+ * the subquery of that tag was opened with. */
+ice_code ice_view_subsource(ice_view *v, ice_str name, const ice_probe *probe, ice_source **source,
+                            ice_error *err) ICE_MUST;
+
+/* Is the view cold, with so many files that a plan made only to learn which of them are needed is worth it? */
+bool ice_view_wants_probe(ice_view *v);
+/* A source without rows for one place of the view in a statement; *out records the filters that come to it
+ * while the statement is planned. */
+ice_code ice_view_probe(ice_view *v, bool with_start, ice_source **source, ice_probe **out,
+                        ice_error *err) ICE_MUST;
+/* Once that statement's result is closed: decides which files are left. Not in a callback of the engine. */
+ice_code ice_probe_finish(ice_probe *p, ice_view *v, ice_error *err) ICE_MUST;
+void ice_probe_unref(ice_probe *p); /* NULL is fine */
+/* Data files read (none of them where the decoded columns are resident) and in all, rows. */
 typedef struct ice_view_cost {
     uint64_t rows, files_read, files_total;
     bool resident;
 } ice_view_cost;
 void ice_view_cost_get(ice_view *v, ice_view_cost *out);
+/* The same for a statement with n places of the view, all of them with finished probes: files that any leaves. */
+void ice_view_cost_probed(ice_view *v, ice_probe *const *probes, size_t n, ice_view_cost *out);
 #endif

@@ -305,10 +305,15 @@ typedef struct ice__plan {
 /* Columns that a view shows. */
 ice_code ice__view_columns(const ice_view *v, bool with_start, ice_arena *a, ice_column **out, size_t *n,
                            ice_error *err) ICE_MUST;
-/* Files a view has to read. `keep` (NULL: all) says which of the current files can hold wanted rows: where a
- * probe for filters comes in. Planning again gives the same branches: sub-sources count on it. */
-ice_code ice__plan_view(ice_view *v, bool with_start, bool (*keep)(void *, const ice__file *), void *arg,
-                        ice_arena *a, ice__plan *out, ice_error *err) ICE_MUST;
+/* Files a view has to read, of those a finished probe leaves (NULL: all). Planning again with the same probe
+ * gives the same branches: sub-sources count on it. */
+ice_code ice__plan_view(ice_view *v, bool with_start, const ice_probe *probe, ice_arena *a, ice__plan *out,
+                        ice_error *err) ICE_MUST;
+bool ice__probe_keeps(const ice_probe *p, bool history, size_t file);
+/* What any of n probes leaves, as a probe in the arena; NULL: every file. */
+ice_probe *ice__probes_together(ice_view *v, ice_probe *const *probes, size_t n, ice_arena *a);
+/* Does a statement read decoded columns, and no files? */
+bool ice__view_is_hot(ice_view *v);
 ice_code ice__plan_sql(ice_view *v, const ice__plan *p, unsigned tag, bool with_start, ice_arena *a,
                        ice_str *out, ice_error *err) ICE_MUST;
 /* The rows that a branch's deletes (or, `ended`, the tail's tombstones) take out: columns file (index in the

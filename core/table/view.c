@@ -1,7 +1,7 @@
 /* A view as the engine's resolver and the callers see it: source or subquery, counts, costs. */
 #include "table/table_int.h"
 
-static bool readable_hot(ice_view *v)
+bool ice__view_is_hot(ice_view *v)
 {
     return ice__view_is_present(v) && (!v->state->published || ice__published_resident(v->state->published));
 }
@@ -17,20 +17,20 @@ out:
     return rc;
 }
 
-ice_code ice_view_open(ice_view *v, unsigned tag, bool with_start, ice_arena *a, ice_source **source,
-                       ice_str *subquery, ice_error *err)
+ice_code ice_view_open(ice_view *v, unsigned tag, bool with_start, const ice_probe *probe, ice_arena *a,
+                       ice_source **source, ice_str *subquery, ice_error *err)
 {
     ice__plan plan;
     ice_code rc;
     *source = NULL;
     *subquery = ICE_STR_NONE;
-    if (readable_hot(v)) {
+    if (ice__view_is_hot(v)) {
         rc = open_hot(v, with_start, a, source, err);
         /* A cache that cannot be written is no reason not to read the files themselves. */
         if (rc != ICE_DISK_FULL && rc != ICE_IO)
             return rc;
     }
-    ICE_TRY(ice__plan_view(v, with_start, NULL, NULL, a, &plan, err));
+    ICE_TRY(ice__plan_view(v, with_start, probe, a, &plan, err));
     ICE_TRY(ice__plan_sql(v, &plan, tag, with_start, a, subquery, err));
 out:
     return rc;
@@ -78,14 +78,15 @@ static bool parse_subname(ice_str s, subname *out)
     return s.len == 0;
 }
 
-static ice_code open_subsource(ice_view *v, const subname *n, ice_arena *a, ice_source **out, ice_error *err)
+static ice_code open_subsource(ice_view *v, const subname *n, const ice_probe *probe, ice_arena *a,
+                               ice_source **out, ice_error *err)
 {
     ice_tail_which which = v->mode == ICE_VIEW_VERSIONS ? ICE_TAIL_ALL : ICE_TAIL_VISIBLE;
     ice_column *cols;
     size_t ncols;
     ice__plan plan;
     ice_code rc;
-    ICE_TRY(ice__plan_view(v, n->with_start, NULL, NULL, a, &plan, err));
+    ICE_TRY(ice__plan_view(v, n->with_start, probe, a, &plan, err));
     if (n->tail) {
         ICE_TRY(ice__view_columns(v, n->with_start, a, &cols, &ncols, err));
         ICE_TRY(ice__source_create(v, false, which, cols, ncols, out, err));
@@ -96,7 +97,8 @@ out:
     return rc;
 }
 
-ice_code ice_view_subsource(ice_view *v, ice_str name, ice_source **source, ice_error *err)
+ice_code ice_view_subsource(ice_view *v, ice_str name, const ice_probe *probe, ice_source **source,
+                            ice_error *err)
 {
     subname n;
     ice_code rc;
@@ -106,7 +108,7 @@ ice_code ice_view_subsource(ice_view *v, ice_str name, ice_source **source, ice_
     ice_arena *a = ice_arena_create();
     if (!a)
         return ice_fail_nomem(err);
-    rc = open_subsource(v, &n, a, source, err);
+    rc = open_subsource(v, &n, probe, a, source, err);
     ice_arena_free(a);
     return rc;
 }
@@ -197,19 +199,25 @@ ice_code ice_view_count(ice_view *v, uint64_t *out, ice_error *err)
     return ice__view_is_present(v) ? count_present(v, out, err) : count_by_query(v, out, err);
 }
 
-void ice_view_cost_get(ice_view *v, ice_view_cost *out)
+void ice_view_cost_probed(ice_view *v, ice_probe *const *probes, size_t n, ice_view_cost *out)
 {
     ice_arena *a = ice_arena_create();
+    ice_probe *together = a && n ? ice__probes_together(v, probes, n, a) : NULL;
     ice__plan plan;
     ice_tail_counts counts;
-    *out = (ice_view_cost){.resident = readable_hot(v)};
+    *out = (ice_view_cost){.resident = ice__view_is_hot(v)};
     ice_tail_counts_get(v->state->tail, &counts);
     out->rows = counts.live + (v->state->published ? v->state->published->rows : 0);
     if (v->state->published)
         out->files_total = v->state->published->nfiles;
-    if (!out->resident && a && ice__plan_view(v, false, NULL, NULL, a, &plan, NULL) == ICE_OK) {
+    if (!out->resident && a && ice__plan_view(v, false, together, a, &plan, NULL) == ICE_OK) {
         out->files_read = plan.nfiles;
         out->files_total = plan.nfiles_total;
     }
     ice_arena_free(a);
+}
+
+void ice_view_cost_get(ice_view *v, ice_view_cost *out)
+{
+    ice_view_cost_probed(v, NULL, 0, out);
 }

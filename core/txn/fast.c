@@ -868,7 +868,7 @@ ice_code ice__fast_select(ice_session *s, ice_prepared *p, const ice_value *para
     uint64_t count;
     (void)n;
     *done = false;
-    if ((!sel->simple && !sel->joined) || p->stmt.explain)
+    if (!sel->simple && !sel->joined)
         return ICE_OK;
     ice_code rc = bind_plan(&f, sel, v, done, err);
     if (rc != ICE_OK || !*done)

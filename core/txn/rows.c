@@ -68,7 +68,7 @@ ice_code ice__collect_some(ice_session *s, ice__stview *v, ice_str sql, const ic
         return rc;
     *more = false;
     ICE_TRY(ice__pick_params(out->arena, &sql, &params, &n, err));
-    ICE_TRY(ice_engine_run(c->conn, sql, params, n, &r, err));
+    ICE_TRY(ice__econn_run(c, sql, params, n, &r, err));
     const ice_result_column *cols;
     out->ncols = ice_result_columns(r, &cols);
     if (!(row = ice_arena_array(out->arena, out->ncols + 1, sizeof *row))) {

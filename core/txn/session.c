@@ -273,13 +273,12 @@ static ice_code dispatch(ice_session *s, ice_prepared *p, const ice_value *param
     ice_code rc;
     switch (st->kind) {
     case ICE_S_SELECT:
+        if (st->explain)
+            return ice__run_explain(s, p, params, n, *v, c, s->fast_path && !as_of && !shows_hidden(*v, &st->select), err);
         if (s->fast_path && !as_of && !shows_hidden(*v, &st->select) &&
             (rc = ice__fast_select(s, p, params, n, *v, c, &done, err)) != ICE_OK)
             return rc;
-        /* EXPLAIN of a locking query explains it without its locks. */
-        return done ? ICE_OK
-                    : ice__run_select(s, p, st->explain && st->select.lock ? st->select.text : st->text,
-                                      params, n, *v, c, err);
+        return done ? ICE_OK : ice__run_select(s, p, st->text, params, n, *v, c, err);
     case ICE_S_SELECT_LOCK:
         return ice__run_select_lock(s, p, params, n, v, c, err);
     case ICE_S_INSERT:
@@ -370,7 +369,7 @@ static ice_code run_checked(ice_session *s, ice_prepared *p, const ice_value *pa
     return rc;
 }
 
-static ice_code cursor_new(ice_session *s, ice_cursor **out, ice_error *err)
+ice_code ice__cursor_new(ice_session *s, ice_cursor **out, ice_error *err)
 {
     ice_cursor *c = calloc(1, sizeof *c);
     if (!c || !(c->arena = ice_arena_create())) {
@@ -402,7 +401,7 @@ ice_code ice_session_run(ice_session *s, ice_prepared *p, const ice_value *param
 {
     ice_cursor *c = NULL;
     ice_code rc = start(s, p, nparams, err);
-    if (rc == ICE_OK && (rc = cursor_new(s, &c, err)) == ICE_OK &&
+    if (rc == ICE_OK && (rc = ice__cursor_new(s, &c, err)) == ICE_OK &&
         (rc = run_checked(s, p, params, nparams, as_of, c, err)) != ICE_OK)
         ice_cursor_close(c);
     *out = rc == ICE_OK ? c : NULL;
@@ -416,7 +415,7 @@ ice_code ice__run_select(ice_session *s, ice_prepared *p, ice_str sql, const ice
     ice_code rc = ice__econn_get(s, v, &c->econn, err);
     if (rc != ICE_OK)
         return rc;
-    if ((rc = ice_engine_run(c->econn->conn, sql, params, n, &c->result, err)) != ICE_OK) {
+    if ((rc = ice__econn_run(c->econn, sql, params, n, &c->result, err)) != ICE_OK) {
         ice__name_damaged(v, err);
         ice__econn_release(c->econn);
         c->econn = NULL;
@@ -431,7 +430,27 @@ ice_code ice__run_select(ice_session *s, ice_prepared *p, ice_str sql, const ice
 
 static void arrow_done(void *arg)
 {
-    ice__econn_release(arg);
+    ice__econn *c = arg;
+    if (!c->discarding)
+        ice__econn_release(c);
+}
+
+static ice_code run_arrow(ice__econn *c, ice_str sql, const ice_value *params, size_t n,
+                          struct ArrowArrayStream *out, ice_error *err)
+{
+    ice__probe_begin(c);
+    ice_code rc = ice_engine_run_arrow(c->conn, sql, params, n, out, arrow_done, c, err);
+    if (ice__probe_asked(c) && rc != ICE_CANCELED) {
+        c->discarding = true;
+        if (rc == ICE_OK)
+            ice_engine_arrow_release(out);
+        c->discarding = false;
+        rc = ice__probe_finish(c, err);
+        if (rc == ICE_OK)
+            rc = ice_engine_run_arrow(c->conn, sql, params, n, out, arrow_done, c, err);
+    }
+    ice__probe_end(c);
+    return rc;
 }
 
 ice_code ice_session_run_arrow(ice_session *s, ice_prepared *p, const ice_value *params, size_t nparams,
@@ -448,8 +467,7 @@ ice_code ice_session_run_arrow(ice_session *s, ice_prepared *p, const ice_value 
     }
     ICE_TRY(ice__stview_open(s, as_of, &v, err));
     ICE_TRY(ice__econn_get(s, v, &c, err));
-    if ((rc = ice_engine_run_arrow(c->conn, p->stmt.text, params, nparams, out, arrow_done, c, err)) !=
-        ICE_OK) {
+    if ((rc = run_arrow(c, p->stmt.text, params, nparams, out, err)) != ICE_OK) {
         ice__name_damaged(v, err);
         ice__econn_release(c);
     }

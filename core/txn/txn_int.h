@@ -302,6 +302,14 @@ struct ice_prepared {
     ice_stmt stmt;
 };
 
+/* One place of a cold table in a statement, in the order in which DuckDB asks for them: recorded while it is
+ * planned over probes, used in the same order when it is planned over the files that are left. */
+typedef struct ice__place {
+    ice__sttable *table;
+    unsigned tag; /* its own, of the names of sub-sources */
+    ice_probe *probe;
+} ice__place;
+
 /* An engine connection of a session, or left by one to the next; busy while a cursor or an Arrow stream reads from it. The
  * stream's end may come on another thread: it touches only what is below `busy`, and clears that last. */
 typedef struct ice__econn {
@@ -311,6 +319,10 @@ typedef struct ice__econn {
     uint64_t prelude; /* hash of the statements it was prepared with */
     atomic_bool busy;
     ice__stview *view; /* of the running statement */
+    enum { ICE__PLAIN, ICE__PROBING, ICE__PROBED } phase;
+    size_t nplaces, cap_places, next_place;
+    ice__place *places;
+    bool discarding; /* a stream that was only to record what it asks for is let go */
     char timezone[64];
 } ice__econn;
 
@@ -371,6 +383,17 @@ ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_s
                       ice_str *subquery, ice_error *err);
 /* An idle engine connection of the session, with the view bound. */
 ice_code ice__econn_get(ice_session *s, ice__stview *view, ice__econn **out, ice_error *err) ICE_MUST;
+/* ice_engine_run; where the statement reads cold tables of many files, over those that it needs. */
+ice_code ice__econn_run(ice__econn *c, ice_str sql, const ice_value *params, size_t n, ice_result **out,
+                        ice_error *err) ICE_MUST;
+/* The same in steps, for other kinds of results: begin, run; if ice__probe_asked, let that result go, finish and run
+ * again; end. */
+void ice__probe_begin(ice__econn *c);
+bool ice__probe_asked(const ice__econn *c);
+ice_code ice__probe_finish(ice__econn *c, ice_error *err) ICE_MUST;
+void ice__probe_end(ice__econn *c);
+/* What the statement that ran costs in files of a table. */
+void ice__econn_cost(const ice__econn *c, ice__sttable *t, ice_view_cost *out);
 void ice__econn_release(ice__econn *c);
 /* The connections of a session that closes go to the warehouse, for others of the same prelude. */
 void ice__econns_leave(ice_session *s);
@@ -458,6 +481,11 @@ ice_code ice__run_select_lock(ice_session *s, ice_prepared *p, const ice_value *
 ice_code ice__run_select(ice_session *s, ice_prepared *p, ice_str sql, const ice_value *params, size_t n,
                          ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
 /* *done false: the fast path does not take this statement. */
+/* EXPLAIN: DuckDB's plan, then what it reads of each table, and whether the query needs the engine at all.
+ * `may_be_fast`: the fast path would be tried. */
+ice_code ice__run_explain(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v,
+                          ice_cursor *c, bool may_be_fast, ice_error *err) ICE_MUST;
+ice_code ice__cursor_new(ice_session *s, ice_cursor **out, ice_error *err) ICE_MUST;
 ice_code ice__fast_select(ice_session *s, ice_prepared *p, const ice_value *params, size_t n, ice__stview *v,
                           ice_cursor *c, bool *done, ice_error *err) ICE_MUST;
 

@@ -201,9 +201,12 @@ ice_code ice__stview_need(ice__stview *v, ice_str name, ice_view **out, ice_erro
 
 /* ---- the engine's questions ---- */
 
-static ice__sttable *by_tag(ice__stview *v, ice_str name)
+/* The table whose subquery named a source of its own, and the probe it was planned with. */
+static ice__sttable *by_tag(const ice__econn *c, ice_str name, const ice_probe **probe)
 {
+    const ice__stview *v = c->view;
     unsigned tag = 0;
+    *probe = NULL;
     if (name.len < 7 || memcmp(name.ptr, "__ice_", 6) != 0)
         return NULL;
     for (size_t i = 6; i < name.len && name.ptr[i] >= '0' && name.ptr[i] <= '9'; i++)
@@ -211,6 +214,38 @@ static ice__sttable *by_tag(ice__stview *v, ice_str name)
     for (size_t i = 0; i < v->n; i++)
         if (v->tables[i]->tag == tag)
             return v->tables[i];
+    for (size_t i = 0; i < c->nplaces; i++)
+        if (c->places[i].tag == tag) {
+            *probe = c->places[i].probe;
+            return c->places[i].table;
+        }
+    return NULL;
+}
+
+static ice_code probe_place(ice__econn *c, ice__sttable *t, ice_source **source, ice_error *err)
+{
+    if (c->nplaces == c->cap_places) {
+        size_t cap = c->cap_places ? c->cap_places * 2 : 4;
+        ice__place *grown = realloc(c->places, cap * sizeof *grown);
+        if (!grown)
+            return ice_fail_nomem(err);
+        c->places = grown;
+        c->cap_places = cap;
+    }
+    ice__place *p = &c->places[c->nplaces];
+    *p = (ice__place){.table = t, .tag = ++c->view->next_tag};
+    ice_code rc = ice_view_probe(&t->view, c->view->with_start, source, &p->probe, err);
+    c->nplaces += rc == ICE_OK;
+    return rc;
+}
+
+/* The place recorded where DuckDB asks now; NULL, from there on, where it asks for something else than it
+ * did. */
+static ice__place *next_place(ice__econn *c, const ice__sttable *t)
+{
+    if (c->next_place < c->nplaces && c->places[c->next_place].table == t)
+        return &c->places[c->next_place++];
+    c->next_place = c->nplaces;
     return NULL;
 }
 
@@ -307,9 +342,10 @@ ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_s
     bool whole = name.len > strlen(WHOLE) && memcmp(name.ptr, WHOLE, strlen(WHOLE)) == 0;
     if (whole)
         table = (ice_str){name.ptr + strlen(WHOLE), name.len - strlen(WHOLE)};
-    ice__sttable *sub = by_tag(v, name);
+    const ice_probe *probe;
+    ice__sttable *sub = by_tag(c, name, &probe);
     if (sub)
-        return ice_view_subsource(&sub->view, name, source, err);
+        return ice_view_subsource(&sub->view, name, probe, source, err);
     ice_code rc = ice__stview_table(v, table, &view, err);
     if (rc != ICE_OK || !view)
         return rc;
@@ -317,11 +353,80 @@ ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_s
         return restricted(v, view->state->def, a, subquery, err);
     if (!whole && !shown_as_it_is(view->state->def, !v->with_start))
         return dressed(a, view->state->def, table, !v->with_start, subquery, err);
-    unsigned tag = 0;
+    ice__sttable *t = NULL;
     for (size_t i = 0; i < v->n; i++)
         if (&v->tables[i]->view == view)
-            tag = v->tables[i]->tag;
-    return ice_view_open(view, tag, v->with_start, a, source, subquery, err);
+            t = v->tables[i];
+    if (c->phase == ICE__PROBING && ice_view_wants_probe(view))
+        return probe_place(c, t, source, err);
+    ice__place *p = c->phase == ICE__PROBED && ice_view_wants_probe(view) ? next_place(c, t) : NULL;
+    return ice_view_open(view, p ? p->tag : t->tag, v->with_start, p ? p->probe : NULL, a, source, subquery,
+                         err);
+}
+
+/* ---- running over the files that are needed ---- */
+
+static void forget_places(ice__econn *c)
+{
+    for (size_t i = 0; i < c->nplaces; i++)
+        ice_probe_unref(c->places[i].probe);
+    free(c->places);
+    c->places = NULL;
+    c->nplaces = c->cap_places = c->next_place = 0;
+}
+
+void ice__probe_begin(ice__econn *c)
+{
+    forget_places(c);
+    c->phase = c->view ? ICE__PROBING : ICE__PLAIN;
+}
+
+bool ice__probe_asked(const ice__econn *c)
+{
+    return c->nplaces > 0;
+}
+
+ice_code ice__probe_finish(ice__econn *c, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    for (size_t i = 0; i < c->nplaces && rc == ICE_OK; i++)
+        rc = ice_probe_finish(c->places[i].probe, &c->places[i].table->view, err);
+    c->phase = ICE__PROBED;
+    return rc;
+}
+
+void ice__probe_end(ice__econn *c)
+{
+    c->phase = ICE__PLAIN;
+}
+
+ice_code ice__econn_run(ice__econn *c, ice_str sql, const ice_value *params, size_t n, ice_result **out,
+                        ice_error *err)
+{
+    ice__probe_begin(c);
+    ice_code rc = ice_engine_run(c->conn, sql, params, n, out, err);
+    if (ice__probe_asked(c) && rc != ICE_CANCELED) {
+        /* What failed over probes may fail over the files too, or not: they tell. */
+        if (rc == ICE_OK)
+            ice_result_close(*out);
+        *out = NULL;
+        rc = ice__probe_finish(c, err);
+        if (rc == ICE_OK)
+            rc = ice_engine_run(c->conn, sql, params, n, out, err);
+    }
+    ice__probe_end(c);
+    return rc;
+}
+
+void ice__econn_cost(const ice__econn *c, ice__sttable *t, ice_view_cost *out)
+{
+    ice_probe **probes = calloc(c->nplaces + 1, sizeof *probes);
+    size_t n = 0;
+    for (size_t i = 0; probes && i < c->nplaces; i++)
+        if (c->places[i].table == t)
+            probes[n++] = c->places[i].probe;
+    ice_view_cost_probed(&t->view, probes, n, out);
+    free(probes);
 }
 
 void ice__name_damaged(const ice__stview *v, ice_error *err)
@@ -495,6 +600,7 @@ void ice__econn_release(ice__econn *c)
 {
     ice_engine_conn *mine = c->conn;
     atomic_compare_exchange_strong(&c->session->running, &mine, NULL);
+    forget_places(c);
     ice__stview_unref(c->view);
     c->view = NULL;
     atomic_store_explicit(&c->busy, false, memory_order_release);

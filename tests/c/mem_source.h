@@ -143,9 +143,9 @@ static inline uint64_t mem_order(ice_source *s, void *worker)
 }
 
 static const ice_source_methods mem_methods = {mem_columns, mem_cardinality, mem_open,    mem_next,
-                                               mem_close,   mem_close_worker, mem_release, mem_order};
+                                               mem_close,   mem_close_worker, mem_release, mem_order, NULL};
 static const ice_source_methods mem_methods_unordered = {mem_columns, mem_cardinality, mem_open,    mem_next,
-                                                         mem_close,   mem_close_worker, mem_release, NULL};
+                                                         mem_close,   mem_close_worker, mem_release, NULL, NULL};
 
 static inline ice_column mem_column(int id, const char *name, ice_type type)
 {

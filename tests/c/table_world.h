@@ -66,6 +66,8 @@ typedef struct world {
     /* the running query's view */
     ice_view view;
     bool with_start;
+    ice_probe *probe; /* finished; NULL: every file is read */
+    bool probing;     /* the query only records what it asks for, in `probe` */
     unsigned seed;
 } world;
 
@@ -98,10 +100,12 @@ static inline ice_code w_resolve(void *arg, ice_str name, unsigned seq, ice_aren
 {
     world *w = arg;
     (void)seq;
+    if (ice_str_eqc(name, "t") && w->probing)
+        return ice_view_probe(&w->view, w->with_start, source, &w->probe, err);
     if (ice_str_eqc(name, "t"))
-        return ice_view_open(&w->view, 7, w->with_start, a, source, subquery, err);
+        return ice_view_open(&w->view, 7, w->with_start, w->probe, a, source, subquery, err);
     if (name.len > 8 && memcmp(name.ptr, "__ice_7_", 8) == 0)
-        return ice_view_subsource(&w->view, name, source, err);
+        return ice_view_subsource(&w->view, name, w->probe, source, err);
     return ICE_OK;
 }
 

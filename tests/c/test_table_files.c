@@ -200,7 +200,7 @@ static void hostile_files(void **unused)
         ice_arena *a = ice_arena_create();
         ice_source *source;
         ice_str subquery;
-        assert_int_equal(ice_view_open(&v, 1, false, a, &source, &subquery, &w->err), ICE_CORRUPT);
+        assert_int_equal(ice_view_open(&v, 1, false, NULL, a, &source, &subquery, &w->err), ICE_CORRUPT);
         ice_arena_free(a);
     }
     ice_dv_free(table->dv);
@@ -214,7 +214,7 @@ static void hostile_files(void **unused)
     ice_arena *a = ice_arena_create();
     ice_source *source;
     ice_str subquery;
-    assert_int_equal(ice_view_open(&v, 1, false, a, &source, &subquery, &w->err), ICE_CORRUPT);
+    assert_int_equal(ice_view_open(&v, 1, false, NULL, a, &source, &subquery, &w->err), ICE_CORRUPT);
     ice_arena_free(a);
     w_close(w);
 }

@@ -18,7 +18,7 @@ static ice_code open_and_release(world *w, ice_view *v)
     int projection[] = {0, 1, 3};
     uint64_t threads;
     ice_batch b;
-    ice_code rc = a ? ice_view_open(v, 1, true, a, &source, &subquery, &w->err) : ICE_NOMEM;
+    ice_code rc = a ? ice_view_open(v, 1, true, NULL, a, &source, &subquery, &w->err) : ICE_NOMEM;
     if (rc != ICE_OK || !source)
         goto out;
     ICE_TRY(source->m->open(source, NULL, 0, projection, 3, &scan, &threads, &w->err));

@@ -171,3 +171,81 @@ def test_what_is_refused(cursor):
     with pytest.raises(_core.NotSupportedError, match="month"):
         cursor.execute("ALTER TABLE event ALTER COLUMN moment TYPE text USING CAST(moment AS text)")
     assert json.loads(cursor.connection.table_def("event"))["columns"][1]["sql_type"] == "date"
+
+
+@pytest.fixture
+def cold(connect):
+    """Twelve tenants in files of their own, read from Parquet: nothing fits the budget."""
+    connection = connect(options={"memory.budget": 1})
+    cursor = connection.cursor()
+    cursor.execute("CREATE TABLE event (id bigint PRIMARY KEY, tenant integer, note text)")
+    cursor.execute("CREATE TABLE tenant (id integer PRIMARY KEY, name text)")
+    cursor.execute("CREATE INDEX parts ON event USING partition (tenant)")
+    cursor.execute("INSERT INTO event SELECT i, i % 12, 'note ' || i FROM range(6000) AS r(i)")
+    cursor.execute("INSERT INTO tenant SELECT i, 'tenant ' || i FROM range(12) AS r(i)")
+    connection.flush()
+    connection.compact()
+    cursor.execute("DELETE FROM event WHERE id IN (4, 5, 6)")
+    return cursor
+
+
+def explained(cursor, sql, params=None):
+    cursor.execute(f"EXPLAIN {sql}", params)
+    told = [row for row in cursor.fetchall() if row[0] in ("table", "path")]
+    return [value for _, value in told]
+
+
+@pytest.mark.parametrize(
+    ("where", "read"),
+    [
+        ("tenant = 4", 1),
+        ("tenant IN (4, 7, 99)", 2),
+        ("tenant >= 10", 2),
+        ("tenant = 4 AND length(note) > 3", 1),
+        ("tenant IS NULL", 0),
+        ("id = 77 AND length(note) > 3", 1),  # by the key's index: every file's bounds hold it
+        ("abs(tenant) = 4", 12),
+        ("tenant = 4 OR id = 7", 12),
+        ("tenant = (SELECT max(id) FROM tenant WHERE id < 5)", 12),
+    ],
+)
+def test_explain_counts_files(cold, where, read):
+    cold.execute(f"SELECT count(*) FROM event WHERE {where}")
+    count = cold.fetchall()
+    told = explained(cold, f"SELECT count(*), max(note) FROM event WHERE {where}")
+    assert (told[0], told[-1]) == (f"event: rows=6000 files={read}/12", "path=engine")
+    cold.execute(f"SELECT sum(CASE WHEN {where} THEN 1 ELSE 0 END) FROM event")
+    assert cold.fetchall() == count
+
+
+def test_explain_of_several_tables(cold):
+    told = explained(cold, "SELECT e.note FROM event AS e JOIN tenant AS t ON t.id = e.tenant WHERE t.id = 3")
+    assert sorted(told) == ["event: rows=6000 files=1/12", "path=engine", "tenant: rows=12 files=1/1"]
+    # Two places of a table: each has its files, and both count.
+    twice = "SELECT count(*) FROM event AS a, event AS b WHERE a.tenant = 1 AND b.tenant = 2 AND a.id = b.id - 1"
+    assert explained(cold, twice)[0] == "event: rows=6000 files=2/12"
+    cold.execute(twice)
+    assert cold.fetchall() == [(500,)]
+    shared = "WITH e AS (SELECT * FROM event) SELECT count(*) FROM e WHERE tenant = 5 AND id > (SELECT min(id) FROM e WHERE tenant = 6)"
+    cold.execute(shared)
+    assert cold.fetchall() == [(498,)]
+
+
+def test_explain_says_which_path(cold, connection):
+    assert explained(cold, "SELECT note FROM event WHERE id = %s", (77,)) == ["event: rows=6000 files=1/12", "path=fast"]
+    cold.connection.fast_path = False
+    assert explained(cold, "SELECT note FROM event WHERE id = 77")[-1] == "path=engine"
+    hot = connection.cursor()
+    hot.execute("EXPLAIN (FORMAT json) SELECT 1")
+    assert json.loads(hot.fetchone()[1])
+
+
+def test_pruned_changes_and_arrow(cold):
+    cold.execute("UPDATE event SET note = 'changed' WHERE tenant = 3 AND length(note) > 3")
+    assert cold.rowcount == 500
+    table = pl.DataFrame(
+        cold.connection.cursor().execute_arrow("SELECT count(*) AS n FROM event WHERE tenant = 3 AND note = 'changed'")
+    )
+    assert table.rows() == [(500,)]
+    cold.execute("SELECT count(*) FROM event WHERE tenant = 3 AND note <> 'changed'")
+    assert cold.fetchall() == [(0,)]

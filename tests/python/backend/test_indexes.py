@@ -39,3 +39,11 @@ def test_they_are_created_and_dropped(db):
     Tag.objects.create(name="a")
     with connection.schema_editor() as editor:
         editor.remove_index(Tag, index)
+
+
+def test_explain_tells_rows_files_and_path(db):
+    Tag.objects.bulk_create(Tag(name=f"tag {i}") for i in range(3))
+    plan = Tag.objects.filter(name__contains="g").explain()
+    assert "iceapp_tag: rows=3 files=" in plan
+    assert plan.endswith("path=engine")
+    assert Tag.objects.filter(pk=1).explain().endswith("path=fast")
