@@ -232,7 +232,10 @@ def test_explain_of_several_tables(cold):
 
 
 def test_explain_says_which_path(cold, connection):
-    assert explained(cold, "SELECT note FROM event WHERE id = %s", (77,)) == ["event: rows=6000 files=1/12", "path=fast"]
+    assert explained(cold, "SELECT note FROM event WHERE id = %s", (77,)) == [
+        "event: rows=6000 files=1/12",
+        "path=fast",
+    ]
     cold.connection.fast_path = False
     assert explained(cold, "SELECT note FROM event WHERE id = 77")[-1] == "path=engine"
     hot = connection.cursor()
