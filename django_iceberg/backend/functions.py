@@ -114,9 +114,12 @@ def round_(self, compiler, connection, **extra_context):
         precision = RawSQL(str(int(precision.value)), ())
     else:
         precision = Cast(precision, fields.IntegerField())
+    template = None
+    if kind_of(self) == "FloatField":
+        # A float is rounded as PostgreSQL's numeric: with 15 digits, and no negative zero.
+        number = Func(number, template="CAST(printf('%%%%.15g', CAST(%(expressions)s AS DOUBLE)) AS DOUBLE)")
+        template = "(ROUND(%(expressions)s) + 0.0)"
     clone.set_source_expressions([number, precision])
-    # No negative zero, as from PostgreSQL's numeric.
-    template = "(ROUND(%(expressions)s) + 0.0)" if kind_of(self) == "FloatField" else None
     return clone.as_sql(compiler, connection, template=template, **extra_context)
 
 

@@ -92,6 +92,11 @@ def test_rounding_leaves_no_negative_zero():
     assert str(answer(f.Round(Value(-0.2)))) == "0.0"
 
 
+def test_rounding_a_float_keeps_15_digits():
+    assert answer(f.Round(f.Cast(Value(2**63 - 1), FloatField()))) == 9.22337203685478e18
+    assert answer(f.Round(Value(12.3456), precision=2)) == 12.35
+
+
 def test_a_cast_of_what_has_no_type_of_its_own():
     replaced = f.Replace(F("name"), Value("x"), Value("y"))
     assert Author.objects.create(name="x") and answer(f.Cast(replaced, TextField())) == "y"
