@@ -29,12 +29,8 @@ WHY = {
     "has_native_duration_field": "a duration is a number of microseconds, which has no parts to extract",
     "ignores_table_name_case": "names keep their case",
     "only_supports_unbounded_with_preceding_and_following": "the engine has the frames that PostgreSQL lacks",
-    "prohibits_null_characters_in_text_exception": "text may hold NUL",
-    "supports_collation_on_charfield": "a column has no collation; `Collate()` is an expression",
-    "supports_collation_on_textfield": "a column has no collation; `Collate()` is an expression",
-    "supports_deferrable_unique_constraints": "unique keys are checked by each statement",
     "supports_no_precision_decimalfield": "an Iceberg decimal has a precision",
-    "supports_non_deterministic_collations": "a column has no collation",
+    "supports_non_deterministic_collations": "no collation of the engine is declared as non-deterministic",
     "supports_tablespaces": "there are no tablespaces",
     "supports_uuid7_function_shift": "the engine's UUIDV7() is of now",
 }
