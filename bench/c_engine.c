@@ -2,22 +2,7 @@
  *   cc -O2 ... (target bench_engine of meson); ICE_DUCKDB_LIBRARY as in the tests; rows as the first argument. */
 #include "../tests/c/duck_library.h"
 #include "../tests/c/mem_source.h"
-
-struct ArrowSchema;
-struct ArrowArray {
-    int64_t length, null_count, offset, n_buffers, n_children;
-    const void **buffers;
-    struct ArrowArray **children, *dictionary;
-    void (*release)(struct ArrowArray *);
-    void *private_data;
-};
-struct ArrowArrayStream {
-    int (*get_schema)(struct ArrowArrayStream *, struct ArrowSchema *);
-    int (*get_next)(struct ArrowArrayStream *, struct ArrowArray *);
-    const char *(*get_last_error)(struct ArrowArrayStream *);
-    void (*release)(struct ArrowArrayStream *);
-    void *private_data;
-};
+#include "engine/arrow_abi.h"
 
 static mem_source table;
 static ice_engine_conn *conn;

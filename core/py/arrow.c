@@ -3,16 +3,7 @@
 
 #include <stdlib.h>
 
-/* Layout as the Arrow C stream interface fixes it. */
-struct ArrowSchema;
-struct ArrowArray;
-struct ArrowArrayStream {
-    int (*get_schema)(struct ArrowArrayStream *, struct ArrowSchema *out);
-    int (*get_next)(struct ArrowArrayStream *, struct ArrowArray *out);
-    const char *(*get_last_error)(struct ArrowArrayStream *);
-    void (*release)(struct ArrowArrayStream *);
-    void *private_data;
-};
+#include "engine/arrow_abi.h"
 
 /* The core's stream with a hold on the session it reads through. Called and released from any thread, without the GIL. */
 typedef struct held {

@@ -10,24 +10,8 @@
 #include <pthread.h>
 
 #include "duck_library.h"
+#include "engine/arrow_abi.h"
 #include "txn/session.h"
-
-/* Layouts as the Arrow C data and stream interfaces fix them. */
-struct ArrowSchema;
-struct ArrowArray {
-    int64_t length, null_count, offset, n_buffers, n_children;
-    const void **buffers;
-    struct ArrowArray **children, *dictionary;
-    void (*release)(struct ArrowArray *);
-    void *private_data;
-};
-struct ArrowArrayStream {
-    int (*get_schema)(struct ArrowArrayStream *, struct ArrowSchema *out);
-    int (*get_next)(struct ArrowArrayStream *, struct ArrowArray *out);
-    const char *(*get_last_error)(struct ArrowArrayStream *);
-    void (*release)(struct ArrowArrayStream *);
-    void *private_data;
-};
 
 enum { ROUNDS = 60, READERS = 3, ROWS = 5000 };
 
