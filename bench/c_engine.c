@@ -1,5 +1,5 @@
 /* Micro benchmark of the engine on a table in memory: the fixed cost of a statement, scans, and export as Arrow.
- *   cc -O2 ... (target bench_engine of meson); ICE_DUCKDB_LIBRARY as in the tests; rows as the first argument. */
+ *   ninja tests/c/bench_engine in a build with -Dcore_tests=true; ICE_DUCKDB_LIBRARY as in the tests; rows as the first argument. */
 #include "../tests/c/duck_library.h"
 #include "../tests/c/mem_source.h"
 #include "engine/arrow_abi.h"
