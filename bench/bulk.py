@@ -15,7 +15,7 @@ def fill(alias, rows):
     series = f"range(1, {rows} + 1) AS s(i)" if alias == OURS else f"generate_series(1, {rows}) AS s(i)"
     with connections[alias].cursor() as cursor:
         cursor.execute(
-            'INSERT INTO "shop_widemillion" ("id", "name", "amount") '
+            'INSERT INTO "shop_changed" ("id", "name", "amount") '
             f"SELECT i, CONCAT('name ', i), CAST(i % 1000 AS integer) FROM {series}"
         )
 
@@ -23,9 +23,9 @@ def fill(alias, rows):
 def changes(alias):
     """Seconds of each change of all rows, and the largest resident size meanwhile."""
     from django.db.models import F, Sum
-    from shop.models import WideMillion
+    from shop.models import Changed
 
-    rows = WideMillion.objects.using(alias)
+    rows = Changed.objects.using(alias)
     works = {
         "update(F) of all rows": lambda: rows.update(amount=F("amount") + 1),
         "update of half the rows": lambda: rows.filter(amount__lte=500).update(name="half"),

@@ -31,3 +31,10 @@ class WideMillion(models.Model):
 
     name = models.CharField(max_length=30)
     amount = models.IntegerField()
+
+
+class Changed(models.Model):
+    """For bulk: 2,000,000 rows, each changed by one statement."""
+
+    name = models.CharField(max_length=30)
+    amount = models.IntegerField()
