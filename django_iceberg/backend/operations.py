@@ -198,7 +198,7 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     def unification_cast_sql(self, output_field):
         internal_type = output_field.get_internal_type()
-        if internal_type in ("TimeField", "UUIDField", "DateField", "DateTimeField"):
+        if internal_type in ("TimeField", "UUIDField"):
             db_type = output_field.db_type(self.connection).split("(")[0]
             return f"CAST(%s AS {db_type})"
         return "%s"

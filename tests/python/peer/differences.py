@@ -10,7 +10,8 @@ from django.db.models import Q
 
 ERRORS = {
     "small integers": "smallint out of range",
-    "floats do not fail": "value out of range: (over|under)flow|input is out of range|cannot hold an infinite value",
+    "floats do not fail": "value out of range: (over|under)flow|input is out of range|cannot hold an infinite value"
+    "|out of range for type double precision",
 }
 # Errors that are ours alone.
 DIGITS = "38 digits", "DECIMAL|of at most 38 digits"

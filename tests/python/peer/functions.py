@@ -123,7 +123,7 @@ class Expressions:
             lambda: self.random.choice([f.Sqrt, f.Ln])(positive),
             lambda: self.random.choice([f.Exp, f.Tan])(bounded),
             lambda: bounded,
-            lambda: f.Cot(positive),
+            lambda: f.Cot(f.Abs(bounded) + Value(0.5)),
             lambda: f.ATan2(x, positive),
             lambda: f.Log(Value(2.0), f.Cast(positive, DECIMAL())),
             lambda: f.Power(positive, Value(self.random.choice([0, 0.5, 2, -1]))),

@@ -203,7 +203,6 @@ def main():
     )
     parser.add_argument("--only", choices=PARTS)
     options = parser.parse_args()
-    rng = random.Random(options.seed)
     failed = False
     with databases(random.Random(f"data {options.seed}")):
         if options.plant:
@@ -213,7 +212,7 @@ def main():
         for name, part in PARTS.items():
             if options.only in (None, name):
                 started = time.monotonic()
-                run = Run(rng)
+                run = Run(random.Random(f"{name} {options.seed}"))
                 little = part(run, options.rounds)
                 run.report()
                 if little and options.rounds >= 1:
