@@ -1,29 +1,9 @@
 /* Single values, transforms and schemas. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 #include <math.h>
 
 #include "format/schema.h"
 #include "format/transforms.h"
-
-static ice_error err;
-static ice_arena *arena;
-
-static int setup(void **state)
-{
-    arena = ice_arena_create();
-    return arena ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    ice_arena_free(arena);
-    return 0;
-}
+#include "arena_world.h"
 
 static ice_value parse_json(const char *json, ice_type t)
 {

@@ -1,30 +1,10 @@
 /* Avro containers, manifests and manifest lists. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "format/avro.h"
 #include "format/manifest.h"
-
-static ice_error err;
-static ice_arena *arena;
-
-static int setup(void **state)
-{
-    arena = ice_arena_create();
-    return arena ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    ice_arena_free(arena);
-    return 0;
-}
+#include "arena_world.h"
 
 /* ---- Avro ---- */
 

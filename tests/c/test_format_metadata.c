@@ -1,30 +1,10 @@
 /* Table metadata: reading without trust, editing, writing. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <zlib.h>
 
 #include "format/metadata.h"
-
-static ice_error err;
-static ice_arena *arena;
-
-static int setup(void **state)
-{
-    arena = ice_arena_create();
-    return arena ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    ice_arena_free(arena);
-    return 0;
-}
+#include "arena_world.h"
 
 static ice_schema two_columns(int32_t id)
 {

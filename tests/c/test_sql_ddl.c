@@ -1,50 +1,5 @@
 /* DDL, and the small expressions of definitions: CHECK, DEFAULT, names in expressions. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-
-#include "sql/sql.h"
-
-static ice_arena *arena;
-static ice_error err;
-
-static int setup(void **state)
-{
-    arena = ice_arena_create();
-    return arena ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    ice_arena_free(arena);
-    return 0;
-}
-
-static ice_stmt ok(const char *sql)
-{
-    ice_stmt s;
-
-    if (ice_sql_parse(arena, ice_str_c(sql), &s, &err) != ICE_OK)
-        fail_msg("%s\n  %s", sql, err.message);
-    return s;
-}
-
-static void bad(const char *sql, ice_code code, const char *part)
-{
-    ice_stmt s;
-    ice_code rc = ice_sql_parse(arena, ice_str_c(sql), &s, &err);
-
-    if (rc != code || !strstr(err.message, part))
-        fail_msg("%s\n  %s: %s\n  expected %s: ...%s...", sql, ice_code_name(rc), rc ? err.message : "",
-                 ice_code_name(code), part);
-}
-
-static void is(ice_str got, const char *want)
-{
-    if (!want ? got.ptr != NULL : !got.ptr || !ice_str_eqc(got, want))
-        fail_msg("got [%.*s], want [%s]", ICE_PRI(got), want ? want : "absent");
-}
+#include "sql_world.h"
 
 /* ---- CREATE TABLE ---- */
 

@@ -1,43 +1,8 @@
-/* What the fast path may take, and what it must leave to the engine; and that large statements stay linear.
- */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+/* What the fast path may take, and what it must leave to the engine; and that large statements stay linear. */
 #include <stdio.h>
-#include <cmocka.h>
 
 #include "base/misc.h"
-#include "sql/sql.h"
-
-static ice_arena *arena;
-static ice_error err;
-
-static int setup(void **state)
-{
-    arena = ice_arena_create();
-    return arena ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    ice_arena_free(arena);
-    return 0;
-}
-
-static ice_stmt ok(const char *sql)
-{
-    ice_stmt s;
-
-    if (ice_sql_parse(arena, ice_str_c(sql), &s, &err) != ICE_OK)
-        fail_msg("%s\n  %s", sql, err.message);
-    return s;
-}
-
-static void is(ice_str got, const char *want)
-{
-    if (!want ? got.ptr != NULL : !got.ptr || !ice_str_eqc(got, want))
-        fail_msg("got [%.*s], want [%s]", ICE_PRI(got), want ? want : "absent");
-}
+#include "sql_world.h"
 
 static ice_select simple(const char *sql)
 {
