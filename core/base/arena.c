@@ -5,7 +5,7 @@
 
 #include "base/misc.h"
 
-enum { ALIGN = 16, FIRST_CHUNK = 4096, LAST_CHUNK = 1 << 20 };
+enum { ALIGN = 16, FIRST_CHUNK = 4096, LAST_CHUNK = 1 << 20, FIRST_ROOM = 8 };
 
 typedef struct chunk {
     struct chunk *next;
@@ -145,3 +145,31 @@ char *ice_arena_printf(ice_arena *a, const char *fmt, ...)
 }
 
 size_t ice_arena_used(const ice_arena *a) { return a->used; }
+
+bool ice_arena_room(ice_arena *a, void *list, size_t n, size_t *cap, size_t size)
+{
+    size_t more = *cap ? *cap * 2 : FIRST_ROOM;
+    void *old, *grown = ice_arena_array(a, more, size);
+
+    if (!grown)
+        return false;
+    memcpy(&old, list, sizeof old);
+    if (n)
+        memcpy(grown, old, n * size);
+    memcpy(list, &grown, sizeof grown);
+    *cap = more;
+    return true;
+}
+
+bool ice_heap_room(void *list, size_t *cap, size_t size)
+{
+    size_t more = *cap ? *cap * 2 : FIRST_ROOM;
+    void *old, *grown = NULL;
+
+    memcpy(&old, list, sizeof old);
+    if (ice_fault("base.alloc") || more > SIZE_MAX / size || !(grown = realloc(old, more * size)))
+        return false;
+    memcpy(list, &grown, sizeof grown);
+    *cap = more;
+    return true;
+}

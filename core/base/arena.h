@@ -21,4 +21,11 @@ size_t ice_arena_used(const ice_arena *a);
 #define ICE_NEW(arena, type) ((type *)ice_arena_alloc((arena), sizeof(type)))
 #define ICE_NEW_N(arena, type, n) ((type *)ice_arena_array((arena), (n), sizeof(type)))
 
+/* Room for one more than the n elements of a growing array, which lives in an arena or is realloc's: false on no memory, and the
+ * array stays as it was. `list` and `cap` (a size_t) are names of variables, both zero at first. */
+#define ICE_ROOM(arena, list, n, cap) ((n) < (cap) || ice_arena_room((arena), &(list), (n), &(cap), sizeof *(list)))
+#define ICE_HEAP_ROOM(list, n, cap) ((n) < (cap) || ice_heap_room(&(list), &(cap), sizeof *(list)))
+bool ice_arena_room(ice_arena *a, void *list, size_t n, size_t *cap, size_t size);
+bool ice_heap_room(void *list, size_t *cap, size_t size);
+
 #endif

@@ -275,15 +275,8 @@ static ice_code collect(statement *s, ice_arena *a, ice_catalog_entry **out, siz
         ice_code rc = step(s, &row, err);
         if (rc != ICE_OK || !row)
             return rc;
-        if (*n == cap) {
-            cap = cap ? cap * 2 : 16;
-            ice_catalog_entry *grown = ICE_NEW_N(a, ice_catalog_entry, cap);
-            if (!grown)
-                return ice_fail_nomem(err);
-            if (*n)
-                memcpy(grown, *out, *n * sizeof *grown);
-            *out = grown;
-        }
+        if (!ICE_ROOM(a, *out, *n, cap))
+            return ice_fail_nomem(err);
         rc = text_column(s, 0, a, &(*out)[*n].name, err);
         if (rc == ICE_OK)
             rc = text_column(s, 1, a, &(*out)[*n].metadata_location, err);

@@ -302,14 +302,8 @@ static void add_filter(bound *b, ice_filter f)
     for (size_t i = 0; i < b->nfilters; i++)
         if (same_filter(&b->filters[i], &f))
             return;
-    if (b->nfilters == b->cap) {
-        size_t cap = b->cap ? b->cap * 2 : 8;
-        ice_filter *p = realloc(b->filters, cap * sizeof *p);
-        if (!p)
-            return;
-        b->filters = p;
-        b->cap = cap;
-    }
+    if (!ICE_HEAP_ROOM(b->filters, b->nfilters, b->cap))
+        return;
     b->filters[b->nfilters++] = f;
 }
 
@@ -353,16 +347,8 @@ static bool add_candidate(const offer *o, candidates *c, int column, duck_expres
 {
     if (column < 0 || (c->column >= 0 && c->column != column))
         return false;
-    if (c->n == c->cap) {
-        size_t cap = c->cap ? c->cap * 2 : 16;
-        ice_value *v = ICE_NEW_N(o->b->arena, ice_value, cap);
-        if (!v)
-            return false;
-        if (c->n)
-            memcpy(v, c->values, c->n * sizeof *v);
-        c->values = v;
-        c->cap = cap;
-    }
+    if (!ICE_ROOM(o->b->arena, c->values, c->n, c->cap))
+        return false;
     c->column = column;
     return value_of(o, column, constant, &c->values[c->n++]);
 }

@@ -478,15 +478,8 @@ static ice_code read_header(ice_avro_reader *r, ice_error *err)
     if (!magic || memcmp(magic, "Obj\1", 4) != 0)
         return ice_fail(err, ICE_CORRUPT, "%.*s: is no Avro file", ICE_PRI(r->what));
     for (int64_t left = 0; ice_avro_more(&r->file, &left, &done);) {
-        if (r->nmeta == cap) {
-            cap = cap ? cap * 2 : 16;
-            ice_kv *grown = ICE_NEW_N(r->arena, ice_kv, cap);
-            if (!grown)
-                return ice_fail_nomem(err);
-            if (r->nmeta)
-                memcpy(grown, r->meta, r->nmeta * sizeof *grown);
-            r->meta = grown;
-        }
+        if (!ICE_ROOM(r->arena, r->meta, r->nmeta, cap))
+            return ice_fail_nomem(err);
         ice_str key = sized_bytes(&r->file);
         r->meta[r->nmeta++] = (ice_kv){key, sized_bytes(&r->file)};
     }

@@ -56,18 +56,12 @@ static const roaring_bitmap_t *find(const ice_dv *d, uint32_t key)
 /* Takes `bits` over, also on failure. */
 static bool insert(ice_dv *d, size_t at, uint32_t key, roaring_bitmap_t *bits)
 {
-    if (bits && d->n == d->cap) {
-        size_t cap = d->cap ? d->cap * 2 : 1;
-        bucket *grown = realloc(d->buckets, cap * sizeof *grown);
-        if (!grown) {
-            roaring_bitmap_free(bits);
-            return false;
-        }
-        d->buckets = grown;
-        d->cap = cap;
-    }
     if (!bits)
         return false;
+    if (!ICE_HEAP_ROOM(d->buckets, d->n, d->cap)) {
+        roaring_bitmap_free(bits);
+        return false;
+    }
     memmove(d->buckets + at + 1, d->buckets + at, (d->n - at) * sizeof *d->buckets);
     d->buckets[at] = (bucket){key, bits};
     d->n++;

@@ -68,15 +68,9 @@ static int32_t small_number(manifest_reader *m, const ice_avro_type *t)
 
 static metric *new_metric(manifest_reader *m)
 {
-    if (m->nmetrics == m->cap) {
-        size_t cap = m->cap ? m->cap * 2 : 64;
-        metric *grown = cap > MAX_LIST * 8 ? NULL : realloc(m->metrics, cap * sizeof *grown);
-        if (!grown) {
-            fail_nomem(m);
-            return NULL;
-        }
-        m->metrics = grown;
-        m->cap = cap;
+    if (m->nmetrics >= MAX_LIST * 8 || !ICE_HEAP_ROOM(m->metrics, m->nmetrics, m->cap)) {
+        fail_nomem(m);
+        return NULL;
     }
     return &m->metrics[m->nmetrics++];
 }
@@ -173,16 +167,9 @@ static int64_t *read_list(manifest_reader *m, const ice_avro_type *t, size_t *n)
         return NULL;
     }
     for (int64_t left = 0; ice_avro_more(m->r, &left, &done) && *n < MAX_LIST;) {
-        if (*n == cap) {
-            cap = cap ? cap * 2 : 8;
-            int64_t *grown = ICE_NEW_N(m->arena, int64_t, cap);
-            if (!grown) {
-                fail_nomem(m);
-                return NULL;
-            }
-            if (*n)
-                memcpy(grown, out, *n * sizeof *out);
-            out = grown;
+        if (!ICE_ROOM(m->arena, out, *n, cap)) {
+            fail_nomem(m);
+            return NULL;
         }
         out[(*n)++] = number(m, t->items);
     }

@@ -365,34 +365,16 @@ typedef struct listing {
 
 static ice_code add_key(listing *l, ice_str key)
 {
-    if (l->n == l->cap) {
-        size_t cap = l->cap ? 2 * l->cap : 64;
-        ice_str *keys = ICE_NEW_N(l->a, ice_str, cap);
-
-        if (!keys)
-            return ice_fail_nomem(l->err);
-        if (l->n)
-            memcpy(keys, l->keys, l->n * sizeof *keys);
-        l->keys = keys;
-        l->cap = cap;
-    }
+    if (!ICE_ROOM(l->a, l->keys, l->n, l->cap))
+        return ice_fail_nomem(l->err);
     l->keys[l->n] = ice_arena_str(l->a, key);
     return l->keys[l->n++].ptr ? ICE_OK : ice_fail_nomem(l->err);
 }
 
 static ice_code add_file(listing *l, ice_str key, const char *name, const struct stat *st)
 {
-    if (l->n == l->cap) {
-        size_t cap = l->cap ? 2 * l->cap : 64;
-        ice_store_file *files = ICE_NEW_N(l->a, ice_store_file, cap);
-
-        if (!files)
-            return ice_fail_nomem(l->err);
-        if (l->n)
-            memcpy(files, l->files, l->n * sizeof *files);
-        l->files = files;
-        l->cap = cap;
-    }
+    if (!ICE_ROOM(l->a, l->files, l->n, l->cap))
+        return ice_fail_nomem(l->err);
     l->files[l->n] = (ice_store_file){
         .key = ice_arena_str(l->a, key),
         .bytes = (uint64_t)st->st_size,

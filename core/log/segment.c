@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/arena.h"
 #include "log/log_int.h"
 
 enum { NAME_LEN = 16 + 4 };
@@ -53,15 +54,8 @@ static int by_position(const void *a, const void *b)
 
 static ice_code add_segment(ice__segments *s, uint64_t first, ice_error *err)
 {
-    if (s->n == s->cap) {
-        size_t cap = s->cap ? s->cap * 2 : 16;
-        uint64_t *p = realloc(s->first, cap * sizeof *p);
-
-        if (!p)
-            return ice_fail_nomem(err);
-        s->first = p;
-        s->cap = cap;
-    }
+    if (!ICE_HEAP_ROOM(s->first, s->n, s->cap))
+        return ice_fail_nomem(err);
     s->first[s->n++] = first;
     return ICE_OK;
 }

@@ -56,14 +56,8 @@ void ice__py_drop_result(py_connection *c, ice_cursor *result)
         ice_cursor_close(result);
         return;
     }
-    if (c->nlate == c->cap_late) {
-        size_t cap = c->cap_late ? c->cap_late * 2 : 8;
-        ice_cursor **late = realloc(c->late, cap * sizeof *late);
-        if (!late)
-            return; /* stays open until the session closes */
-        c->late = late;
-        c->cap_late = cap;
-    }
+    if (!ICE_HEAP_ROOM(c->late, c->nlate, c->cap_late))
+        return; /* stays open until the session closes */
     c->late[c->nlate++] = result;
 }
 

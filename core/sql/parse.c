@@ -358,18 +358,9 @@ bool ice__paren_text(ice__parser *p, ice_str *text)
 
 void *ice__push(ice__parser *p, ice__vec *v, size_t size)
 {
-    if (v->n == v->cap) {
-        size_t cap = v->cap ? v->cap * 2 : 4;
-        char *data = ice_arena_array(p->arena, cap, size);
-
-        if (!data) {
-            ice__fail(p, ICE_NOMEM, "out of memory");
-            return NULL;
-        }
-        if (v->n)
-            memcpy(data, v->data, v->n * size);
-        v->data = data;
-        v->cap = cap;
+    if (v->n == v->cap && !ice_arena_room(p->arena, &v->data, v->n, &v->cap, size)) {
+        ice__fail(p, ICE_NOMEM, "out of memory");
+        return NULL;
     }
     return (char *)v->data + size * v->n++;
 }

@@ -292,14 +292,8 @@ typedef struct tombs {
 static int collect_tomb(void *arg, const ice_tombstone *t)
 {
     tombs *c = arg;
-    if (c->n == c->cap) {
-        size_t cap = c->cap ? c->cap * 2 : 64;
-        tomb *list = realloc(c->list, cap * sizeof *list);
-        if (!list)
-            return c->nomem = true;
-        c->list = list;
-        c->cap = cap;
-    }
+    if (!ICE_HEAP_ROOM(c->list, c->n, c->cap))
+        return c->nomem = true;
     ice_value *key = ICE_NEW_N(c->arena, ice_value, c->ncols);
     for (size_t i = 0; key && i < c->ncols; i++)
         if (ice_value_copy(c->arena, &t->key[i], &key[i], NULL) != ICE_OK)
@@ -320,14 +314,8 @@ typedef struct found {
 static int collect_row(void *arg, const ice__hit *h)
 {
     found *f = arg;
-    if (f->n == f->cap) {
-        size_t cap = f->cap ? f->cap * 2 : 64;
-        ice__dead_row *rows = realloc(f->rows, cap * sizeof *rows);
-        if (!rows)
-            return f->nomem = true;
-        f->rows = rows;
-        f->cap = cap;
-    }
+    if (!ICE_HEAP_ROOM(f->rows, f->n, f->cap))
+        return f->nomem = true;
     f->rows[f->n++] = (ice__dead_row){h->file, h->pos, f->tomb->end, (uint8_t)f->tomb->op};
     return 0;
 }

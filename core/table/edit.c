@@ -134,16 +134,8 @@ ice_code ice__edit_fixed_spec(ice__edit *e, int32_t *out, ice_error *err)
 
 ice_code ice__edit_add(ice__edit *e, const ice__added *file, ice_error *err)
 {
-    if (e->nadded == e->cap) {
-        size_t cap = e->cap ? e->cap * 2 : 4;
-        ice__added *grown = ICE_NEW_N(e->a, ice__added, cap);
-        if (!grown)
-            return ice_fail_nomem(err);
-        if (e->nadded)
-            memcpy(grown, e->added, e->nadded * sizeof *grown);
-        e->added = grown;
-        e->cap = cap;
-    }
+    if (!ICE_ROOM(e->a, e->added, e->nadded, e->cap))
+        return ice_fail_nomem(err);
     e->added[e->nadded++] = *file;
     return ICE_OK;
 }
@@ -240,16 +232,8 @@ typedef struct commit {
 
 static ice_code add_manifest(commit *c, const ice_manifest_file *m, ice_error *err)
 {
-    if (c->n == c->cap) {
-        size_t cap = c->cap ? c->cap * 2 : 32;
-        ice_manifest_file *grown = ICE_NEW_N(c->e->a, ice_manifest_file, cap);
-        if (!grown)
-            return ice_fail_nomem(err);
-        if (c->n)
-            memcpy(grown, c->list, c->n * sizeof *grown);
-        c->list = grown;
-        c->cap = cap;
-    }
+    if (!ICE_ROOM(c->e->a, c->list, c->n, c->cap))
+        return ice_fail_nomem(err);
     c->list[c->n++] = *m;
     return ICE_OK;
 }

@@ -168,16 +168,8 @@ typedef struct finding {
 /* True: no more are wanted. */
 static int add_row(finding *f, const ice_row *r)
 {
-    if (f->n == f->cap) {
-        size_t cap = f->cap ? f->cap * 2 : 4;
-        ice_row *rows = ICE_NEW_N(f->arena, ice_row, cap);
-        if (!rows)
-            return f->nomem = true;
-        if (f->n)
-            memcpy(rows, f->rows, f->n * sizeof *rows);
-        f->rows = rows;
-        f->cap = cap;
-    }
+    if (!ICE_ROOM(f->arena, f->rows, f->n, f->cap))
+        return f->nomem = true;
     f->rows[f->n++] = *r;
     return f->unique || f->n >= f->max;
 }

@@ -298,16 +298,8 @@ typedef struct changes {
 
 static ice_code add_change(changes *c, ice_catalog_change change, ice_error *err)
 {
-    if (c->n == c->cap) {
-        size_t cap = c->cap ? c->cap * 2 : 16;
-        ice_catalog_change *grown = ICE_NEW_N(c->a, ice_catalog_change, cap);
-        if (!grown)
-            return ice_fail_nomem(err);
-        if (c->n)
-            memcpy(grown, c->list, c->n * sizeof *grown);
-        c->list = grown;
-        c->cap = cap;
-    }
+    if (!ICE_ROOM(c->a, c->list, c->n, c->cap))
+        return ice_fail_nomem(err);
     c->list[c->n++] = change;
     return ICE_OK;
 }

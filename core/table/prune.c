@@ -96,14 +96,8 @@ static bool copy_filter(ice_probe *p, const ice_filter *f, ice_filter *out)
 
 static bool record(ice_probe *p, const ice_filter *filters, size_t n)
 {
-    if (p->nscans == p->cap) {
-        size_t cap = p->cap ? p->cap * 2 : 4;
-        scan_filters *grown = realloc(p->scans, cap * sizeof *grown);
-        if (!grown)
-            return false;
-        p->scans = grown;
-        p->cap = cap;
-    }
+    if (!ICE_HEAP_ROOM(p->scans, p->nscans, p->cap))
+        return false;
     scan_filters *s = &p->scans[p->nscans];
     *s = (scan_filters){.n = n, .filters = ICE_NEW_N(p->arena, ice_filter, n + 1)};
     for (size_t i = 0; s->filters && i < n; i++)

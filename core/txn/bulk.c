@@ -103,14 +103,8 @@ typedef struct tomb_keys {
 static int keep_key(void *arg, const ice_tombstone *ts)
 {
     tomb_keys *l = arg;
-    if (l->n == l->cap) {
-        size_t cap = l->cap ? l->cap * 2 : 256;
-        ice_value **grown = realloc(l->keys, cap * sizeof *grown);
-        if (!grown)
-            return l->nomem = true;
-        l->keys = grown;
-        l->cap = cap;
-    }
+    if (!ICE_HEAP_ROOM(l->keys, l->n, l->cap))
+        return l->nomem = true;
     ice_value *key = ICE_NEW_N(l->arena, ice_value, l->ncols);
     for (size_t i = 0; key && i < l->ncols; i++)
         if (ice_value_copy(l->arena, &ts->key[i], &key[i], NULL) != ICE_OK)

@@ -446,14 +446,8 @@ static ice_code find_referrers(fk_check *f, ice_uuid parent, referrer **out, siz
             const ice_constraint *con = &v->state->def->cons[k];
             if (con->kind != ICE_CON_FOREIGN || !ice_uuid_eq(con->ref_table, parent))
                 continue;
-            if (*n == cap) {
-                referrer *grown = ice_arena_array(f->arena, cap = cap ? cap * 2 : 8, sizeof *grown);
-                if (!grown)
-                    return ice_fail_nomem(err);
-                if (*n)
-                    memcpy(grown, *out, *n * sizeof *grown);
-                *out = grown;
-            }
+            if (!ICE_ROOM(f->arena, *out, *n, cap))
+                return ice_fail_nomem(err);
             (*out)[*n].child = id;
             (*out)[(*n)++].name = ice_arena_str(f->arena, con->name);
         }
@@ -528,16 +522,8 @@ static int add_key(void *arg, const ice_tombstone *ts)
 {
     keys_list *l = arg;
     ice_error ignored;
-    if (l->n == l->cap) {
-        size_t cap = l->cap ? l->cap * 2 : 16;
-        ice_value **grown = ice_arena_array(l->f->arena, cap, sizeof *grown);
-        if (!grown)
-            return l->failed = true;
-        if (l->n)
-            memcpy(grown, l->keys, l->n * sizeof *grown);
-        l->keys = grown;
-        l->cap = cap;
-    }
+    if (!ICE_ROOM(l->f->arena, l->keys, l->n, l->cap))
+        return l->failed = true;
     ice_value *k = ice_arena_array(l->f->arena, l->nkey, sizeof *k);
     for (size_t i = 0; k && i < l->nkey; i++)
         if (ice_value_copy(l->f->arena, &ts->key[i], &k[i], &ignored) != ICE_OK)

@@ -41,16 +41,8 @@ typedef struct plan {
 
 static ice_flush_table *plan_add(plan *p, ice_arena *a)
 {
-    if (p->n == p->cap) {
-        size_t cap = p->cap ? p->cap * 2 : 16;
-        ice_flush_table *t = ice_arena_array(a, cap, sizeof *t);
-        if (!t)
-            return NULL;
-        if (p->n)
-            memcpy(t, p->tables, p->n * sizeof *t);
-        p->tables = t;
-        p->cap = cap;
-    }
+    if (!ICE_ROOM(a, p->tables, p->n, p->cap))
+        return NULL;
     return &p->tables[p->n++];
 }
 

@@ -152,27 +152,16 @@ static ice_code read_def(rec_state *s, ice_error *err)
     return s->sink->def(s->arg, def, err);
 }
 
-static ice_code grow_tables(rec_state *s, ice_error *err)
-{
-    if (s->ntables < s->cap)
-        return ICE_OK;
-    size_t cap = s->cap ? s->cap * 2 : 8;
-    rec_table *t = realloc(s->tables, cap * sizeof *t);
-    if (!t)
-        return ice_fail_nomem(err);
-    s->tables = t;
-    s->cap = cap;
-    return ICE_OK;
-}
-
 static ice_code read_table(rec_state *s, ice_error *err)
 {
     ice_uuid id = {{0}};
     const ice_tabledef *def = NULL;
     const ice_keys *keys = NULL;
     ice_code rc = read_uuid(s, &id, err);
-    if (rc != ICE_OK || (rc = grow_tables(s, err)) != ICE_OK)
+    if (rc != ICE_OK)
         return rc;
+    if (!ICE_HEAP_ROOM(s->tables, s->ntables, s->cap))
+        return ice_fail_nomem(err);
     int32_t schema_id = (int32_t)ice_read_varint(&s->r);
     rec_table *t = &s->tables[s->ntables];
     memset(t, 0, sizeof *t);

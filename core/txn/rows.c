@@ -6,16 +6,8 @@
 static ice_code add_row(ice_arena *a, ice_value ***rows, size_t *n, size_t *cap, const ice_value *row,
                         size_t ncols, ice_error *err)
 {
-    if (*n == *cap) {
-        size_t grown_cap = *cap ? *cap * 2 : 16;
-        ice_value **grown = ice_arena_array(a, grown_cap, sizeof *grown);
-        if (!grown)
-            return ice_fail_nomem(err);
-        if (*n)
-            memcpy(grown, *rows, *n * sizeof *grown);
-        *rows = grown;
-        *cap = grown_cap;
-    }
+    if (!ICE_ROOM(a, *rows, *n, *cap))
+        return ice_fail_nomem(err);
     ice_value *copy = ice_arena_array(a, ncols ? ncols : 1, sizeof *copy);
     if (!copy)
         return ice_fail_nomem(err);

@@ -35,14 +35,8 @@ ice_code ice__tx_lock(ice_session *s, uint64_t name, ice_lock_mode mode, bool no
 
 static ice__txtable *tx_add(ice__tx *tx)
 {
-    if (tx->ntables == tx->cap) {
-        size_t cap = tx->cap ? tx->cap * 2 : 8;
-        ice__txtable *t = realloc(tx->tables, cap * sizeof *t);
-        if (!t)
-            return NULL;
-        tx->tables = t;
-        tx->cap = cap;
-    }
+    if (!ICE_HEAP_ROOM(tx->tables, tx->ntables, tx->cap))
+        return NULL;
     ice__txtable *t = &tx->tables[tx->ntables];
     memset(t, 0, sizeof *t);
     return t;
@@ -266,14 +260,8 @@ void ice__tx_restore(ice_session *s, const ice__savepoint *mark, bool unlock)
 ice_code ice__tx_savepoint(ice_session *s, ice_str name, ice_error *err)
 {
     ice__tx *tx = &s->tx;
-    if (tx->nsaves == tx->cap_saves) {
-        size_t cap = tx->cap_saves ? tx->cap_saves * 2 : 4;
-        ice__savepoint *p = realloc(tx->saves, cap * sizeof *p);
-        if (!p)
-            return ice_fail_nomem(err);
-        tx->saves = p;
-        tx->cap_saves = cap;
-    }
+    if (!ICE_HEAP_ROOM(tx->saves, tx->nsaves, tx->cap_saves))
+        return ice_fail_nomem(err);
     ice__savepoint *m = &tx->saves[tx->nsaves];
     ice_code rc = ice__tx_mark(s, true, m, err);
     if (rc != ICE_OK)
@@ -329,14 +317,8 @@ ice_code ice__tx_sequence(ice_session *s, uint64_t name, int64_t value, ice_erro
                 tx->seqs[i].value = value;
             return ICE_OK;
         }
-    if (tx->nseqs == tx->cap_seqs) {
-        size_t cap = tx->cap_seqs ? tx->cap_seqs * 2 : 8;
-        ice__seqmark *p = realloc(tx->seqs, cap * sizeof *p);
-        if (!p)
-            return ice_fail_nomem(err);
-        tx->seqs = p;
-        tx->cap_seqs = cap;
-    }
+    if (!ICE_HEAP_ROOM(tx->seqs, tx->nseqs, tx->cap_seqs))
+        return ice_fail_nomem(err);
     tx->seqs[tx->nseqs++] = (ice__seqmark){name, value};
     return ICE_OK;
 }

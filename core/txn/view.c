@@ -134,14 +134,8 @@ static ice_code add_table(ice__stview *v, ice_str name, ice_view_mode mode, ice_
         if (rc != ICE_OK)
             return rc;
     }
-    if (v->n == v->cap) {
-        size_t cap = v->cap ? v->cap * 2 : 8;
-        ice__sttable **grown = realloc(v->tables, cap * sizeof *grown);
-        if (!grown)
-            return ice_fail_nomem(err);
-        v->tables = grown;
-        v->cap = cap;
-    }
+    if (!ICE_HEAP_ROOM(v->tables, v->n, v->cap))
+        return ice_fail_nomem(err);
     ice__sttable *t = calloc(1, sizeof *t);
     if (!t || !(t->name = strndup(name.ptr, name.len))) {
         free(t);
@@ -224,14 +218,8 @@ static ice__sttable *by_tag(const ice__econn *c, ice_str name, const ice_probe *
 
 static ice_code probe_place(ice__econn *c, ice__sttable *t, ice_source **source, ice_error *err)
 {
-    if (c->nplaces == c->cap_places) {
-        size_t cap = c->cap_places ? c->cap_places * 2 : 4;
-        ice__place *grown = realloc(c->places, cap * sizeof *grown);
-        if (!grown)
-            return ice_fail_nomem(err);
-        c->places = grown;
-        c->cap_places = cap;
-    }
+    if (!ICE_HEAP_ROOM(c->places, c->nplaces, c->cap_places))
+        return ice_fail_nomem(err);
     ice__place *p = &c->places[c->nplaces];
     *p = (ice__place){.table = t, .tag = ++c->view->next_tag};
     ice_code rc = ice_view_probe(&t->view, c->view->with_start, source, &p->probe, err);

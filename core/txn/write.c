@@ -37,16 +37,8 @@ void ice__batch_close(ice__batch *b)
 
 ice_code ice__batch_add(ice__batch *b, ice__write_row **out, ice_error *err)
 {
-    if (b->n == b->cap) {
-        size_t cap = b->cap ? b->cap * 2 : 16;
-        ice__write_row *grown = ice_arena_array(b->s->scratch, cap, sizeof *grown);
-        if (!grown)
-            return ice_fail_nomem(err);
-        if (b->n)
-            memcpy(grown, b->rows, b->n * sizeof *grown);
-        b->rows = grown;
-        b->cap = cap;
-    }
+    if (!ICE_ROOM(b->s->scratch, b->rows, b->n, b->cap))
+        return ice_fail_nomem(err);
     *out = &b->rows[b->n++];
     memset(*out, 0, sizeof **out);
     return ICE_OK;

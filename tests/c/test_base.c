@@ -229,6 +229,28 @@ static void test_arena(void **state)
     ice_arena_free(NULL);
 }
 
+static void test_arrays_grow_and_stay_on_no_memory(void **state)
+{
+    ice_arena *a = ice_arena_create();
+    int32_t *mine = NULL, *heap = NULL;
+    size_t cap = 0, heap_cap = 0, huge = SIZE_MAX / 4;
+
+    for (int32_t n = 0; n < 1000; n++) {
+        assert_true(ICE_ROOM(a, mine, (size_t)n, cap));
+        assert_true(ICE_HEAP_ROOM(heap, (size_t)n, heap_cap));
+        mine[n] = heap[n] = n;
+    }
+    assert_int_equal(cap, 1024);
+    assert_int_equal(heap_cap, 1024);
+    for (int32_t n = 0; n < 1000; n++)
+        assert_true(mine[n] == n && heap[n] == n);
+    assert_false(ICE_ROOM(a, mine, huge, huge));
+    assert_false(ICE_HEAP_ROOM(heap, huge, huge));
+    assert_true(huge == SIZE_MAX / 4 && mine[999] == 999 && heap[999] == 999);
+    free(heap);
+    ice_arena_free(a);
+}
+
 /* ---- misc ---- */
 
 static void test_uuid(void **state)
@@ -728,6 +750,7 @@ int main(void)
         cmocka_unit_test(test_quoting),
         cmocka_unit_test(test_failed_allocation_sticks),
         cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_arrays_grow_and_stay_on_no_memory),
         cmocka_unit_test(test_uuid),
         cmocka_unit_test(test_hash_and_crc_are_the_known_ones),
         cmocka_unit_test(test_clocks),
