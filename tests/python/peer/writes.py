@@ -53,9 +53,12 @@ class Deeds:
         return getattr(self, name)()
 
     def _keys(self):
-        """Rows for Key, some of which clash with what is there, or with each other."""
+        """Rows for Key; half of the time some clash with what is there, or with each other."""
         r = self.random
         count = r.choice([1, 3, 10])
+        if r.random() < 0.5:
+            codes = r.sample(range(60, 999), count)
+            return [{"code": f"k{code}'%s", "a": r.choice([None, 9]), "b": code, "value": code} for code in codes]
         return [
             {"code": f"k{r.choice([r.randint(30, 60), r.randint(60, 999), r.randint(60, 999)])}" + r.choice(["", "", "'%s"]), "a": r.choice([None, *range(9)]), "b": r.choice([None, *range(50)]), "value": r.choice([0, 1, 2, 3, 4, 5, 999, 999, 999, 1000])}
             for _ in range(count)
