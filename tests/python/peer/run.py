@@ -150,21 +150,22 @@ def functions(run, rounds):
 def shapes(run, rounds):
     from peer.shapes import Shapes
 
-    maker = Shapes(run.random)
-    for _ in range(int(12 * rounds) + 1):
-        for name in maker.names():
-            run.compare(maker.make(name), ("shape", name))
-    return _seldom(run, "shape", maker.names())
+    return _each(run, "shape", Shapes(run.random), rounds, 12)
 
 
 def writes(run, rounds):
     from peer.writes import Deeds
 
-    maker = Deeds(run.random)
-    for _ in range(int(10 * rounds) + 1):
-        for name in maker.names():
-            run.compare(maker.make(name), ("write", name))
-    return _seldom(run, "write", maker.names())
+    return _each(run, "write", Deeds(run.random), rounds, 10)
+
+
+def _each(run, kind, maker, rounds, times):
+    """Asks each kind of question some times; and as often again, at most, one that chance left without rows."""
+    for number in range(int(times * rounds * 2) + 1):
+        names = maker.names() if number <= times * rounds else _seldom(run, kind, maker.names())
+        for name in names:
+            run.compare(maker.make(name), (kind, name))
+    return _seldom(run, kind, maker.names())
 
 
 def _seldom(run, kind, names, wanted=10):
