@@ -336,6 +336,8 @@ static ice_code next_rows(void *arg, ice_arena *a, ice_value *rows, size_t *n, i
     ice_arena *scratch = k->s->scratch;
     ice_code rc = ICE_OK;
     *n = 0;
+    if (ice_fault("txn.rows"))
+        return ice_fail(err, ICE_IO, "fault injected while staging rows");
     k->s->scratch = a;
     while (rc == ICE_OK && !k->over && *n < ICE_BATCH_ROWS && k->in_file < FILE_ROWS) {
         bool taken = false;
@@ -409,7 +411,10 @@ static ice_code write_file(ice__bulk *k, ice_str sql, ice_error *err)
     ICE_TRY(ice_stream_source_create(k->def->cols, k->def->ncols, next_rows, k, &v->stream, err));
     ICE_TRY(ice__econn_get(k->s, v, &c, err));
     ICE_TRY(ice_staged_write(&k->s->wh->env, c->conn, sql, k->def, k->s->scratch, &files, &n, err));
-    ICE_TRY(add_files(k, files, n, err));
+    if (ice_fault("txn.staged"))
+        rc = ice_fail(err, ICE_IO, "fault injected behind a staged file");
+    else
+        rc = add_files(k, files, n, err);
 out:
     if (c)
         ice__econn_release(c);
