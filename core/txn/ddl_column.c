@@ -16,7 +16,12 @@ ice_code ice__ddl_rewrite_rows(ice__ddl *d, ice_str column, ice_str expr, ice_er
     ICE_TRY(c.arena ? ice_buf_check(&sql, err) : ice_fail_nomem(err));
     ICE_TRY(ice_session_prepare(d->s, ice_buf_str(&sql), false, &p, err));
     ICE_TRY(ice__stview_open(d->s, 0, &v, err));
-    rc = ice__run_update(d->s, p, NULL, 0, v, &c, err);
+    ICE_TRY(ice__run_update(d->s, p, NULL, 0, v, &c, err));
+    /* The statement may have made the table another state: what follows goes on from that. */
+    d->t = ice__tx_find(&d->s->tx, d->now->def->uuid);
+    ice_tabstate_ref(d->t->state);
+    ice_tabstate_unref(d->now);
+    d->now = d->t->state;
 out:
     ice__stview_unref(v);
     ice_arena_free(c.arena);
