@@ -430,51 +430,58 @@ static void share(ice_warehouse *wh, int64_t commit, uint64_t position)
     atomic_store_explicit(&wh->applied_position, position, memory_order_release);
 }
 
-/* Applies the log up to `upto`; *commit (0: none) and *position tell how far whole records went. After a
- * failure the tails may hold a part of the next record, at a time that no view has: nothing more is put on
- * top of it (`torn`). */
-static ice_code apply_records(ice_warehouse *wh, uint64_t upto, int64_t *commit, uint64_t *position,
-                              ice_error *err)
+/* What the records applied now had come to is not to be seen. */
+static void discard(ice_warehouse *wh)
+{
+    ice__registry_unref(wh->building);
+    wh->building = NULL;
+}
+
+static ice_code apply_record(ice_warehouse *wh, const ice_log_record *rec, ice_error *err)
+{
+    wh->applying = rec->commit_time;
+    ice_code rc = ice__record_read(rec->body, &apply_sink, wh, err);
+    while (wh->nheld > 0)
+        ice_tabstate_unref(wh->held[--wh->nheld]);
+    if (rc != ICE_OK) {
+        ice_error_prefix(err, "log record at %llu", (unsigned long long)rec->position);
+        return rc;
+    }
+    if (!atomic_load(&wh->oldest_unflushed))
+        atomic_store(&wh->oldest_unflushed, rec->commit_time);
+    atomic_fetch_add(&wh->unflushed_bytes, rec->body.len);
+    return ICE_OK;
+}
+
+/* Applies the log from `position` up to `upto` and shares what it comes to: all of it, or after a failure
+ * nothing. Then the tails, which are those of the registry that stays, hold rows at times that no view has:
+ * nothing more is put on top of them (`torn`). A table whose published state was followed ahead of the log
+ * (follow_table) has the log followed as far. */
+static ice_code apply_records(ice_warehouse *wh, uint64_t position, uint64_t upto, ice_error *err)
 {
     ice_log_record rec;
+    int64_t commit = 0;
     bool found = true;
     ice_code rc = ICE_OK;
-    *commit = 0;
-    while (rc == ICE_OK && (*position < upto || wh->ahead)) {
+    while (rc == ICE_OK && found && (position < upto || wh->ahead)) {
         if (wh->ahead) {
             ice_log_state now;
             ice_log_get_state(wh->log, &now);
             upto = now.durable;
             wh->ahead = false;
-            continue;
+        } else if ((rc = ice_log_read(wh->cursor, upto, &rec, &found, err)) == ICE_OK && found &&
+                   (rc = apply_record(wh, &rec, err)) == ICE_OK) {
+            commit = rec.commit_time;
+            position = rec.end;
         }
-        if ((rc = ice_log_read(wh->cursor, upto, &rec, &found, err)) != ICE_OK || !found)
-            break;
-        wh->applying = rec.commit_time;
-        rc = ice__record_read(rec.body, &apply_sink, wh, err);
-        while (wh->nheld > 0)
-            ice_tabstate_unref(wh->held[--wh->nheld]);
-        if (rc != ICE_OK) {
-            ice_error_prefix(err, "log record at %llu", (unsigned long long)rec.position);
-            break;
-        }
-        *commit = rec.commit_time;
-        *position = rec.end;
-        if (!atomic_load(&wh->oldest_unflushed))
-            atomic_store(&wh->oldest_unflushed, rec.commit_time);
-        atomic_fetch_add(&wh->unflushed_bytes, rec.body.len);
     }
-    if (rc != ICE_OK)
+    wh->ahead = false;
+    if (rc == ICE_OK) {
+        share(wh, commit, position);
+    } else {
+        discard(wh);
         atomic_store(&wh->torn, true);
-    return rc;
-}
-
-static ice_code follow_on(ice_warehouse *wh, uint64_t upto, ice_error *err)
-{
-    int64_t commit;
-    uint64_t position = atomic_load(&wh->applied_position);
-    ice_code rc = apply_records(wh, upto, &commit, &position, err);
-    share(wh, commit, position);
+    }
     return rc;
 }
 
@@ -518,9 +525,9 @@ static ice_code start_over(ice_warehouse *wh, ice_error *err)
 {
     ice_log_cursor *cursor = NULL;
     ice_log_state st;
-    int64_t commit;
     ice_log_get_state(wh->log, &st);
-    ice__registry *reg = ice__registry_create(&wh->pins, st.publish_count);
+    uint64_t published = st.publish_count;
+    ice__registry *reg = ice__registry_create(&wh->pins, published);
     ice_code rc = reg ? ice__wh_list_catalog(wh, reg, err) : ice_fail_nomem(err);
     ice_log_get_state(wh->log, &st);
     if (rc == ICE_OK)
@@ -531,16 +538,12 @@ static ice_code start_over(ice_warehouse *wh, ice_error *err)
     }
     ice_log_cursor_close(wh->cursor);
     wh->cursor = cursor;
-    ice__registry_unref(wh->building);
+    discard(wh);
     wh->building = reg;
-    uint64_t position = st.start;
-    if ((rc = apply_records(wh, st.durable, &commit, &position, err)) == ICE_OK) {
-        share(wh, commit, position);
+    if ((rc = apply_records(wh, st.start, st.durable, err)) == ICE_OK) {
         note_unflushed(wh);
+        atomic_store(&wh->publish_seen, published);
         atomic_store(&wh->torn, false);
-    } else {
-        ice__registry_unref(wh->building);
-        wh->building = NULL;
     }
     return rc;
 }
@@ -559,7 +562,7 @@ static ice_code refresh_locked(ice_warehouse *wh, ice_error *err)
     ice_code rc = a ? ice_catalog_list(wh->catalog, a, &entries, &n, err) : ice_fail_nomem(err);
     ice_log_get_state(wh->log, &now);
     if (rc == ICE_OK && atomic_load(&wh->applied_position) < now.durable)
-        rc = follow_on(wh, now.durable, err);
+        rc = apply_records(wh, atomic_load(&wh->applied_position), now.durable, err);
     if (rc == ICE_OK)
         rc = building(wh, err);
     for (size_t i = 0; rc == ICE_OK && i < n; i++)
@@ -570,6 +573,8 @@ static ice_code refresh_locked(ice_warehouse *wh, ice_error *err)
         share(wh, 0, atomic_load(&wh->applied_position));
         atomic_store(&wh->publish_seen, before.publish_count);
         note_unflushed(wh);
+    } else {
+        discard(wh);
     }
     ice_arena_free(a);
     return rc;
@@ -579,18 +584,13 @@ static ice_code catchup_locked(ice_warehouse *wh, ice_error *err)
 {
     ice_log_state st;
     ice_log_get_state(wh->log, &st);
-    ice_code rc = ICE_OK;
-    if (atomic_load(&wh->torn)) {
-        rc = start_over(wh, err);
-    } else if (atomic_load(&wh->applied_position) < st.durable) {
-        rc = atomic_load(&wh->applied_position) < st.start ? start_over(wh, err)
-                                                           : follow_on(wh, st.durable, err);
-        if (rc == ICE_NOT_FOUND)
-            rc = start_over(wh, err);
-    }
+    uint64_t position = atomic_load(&wh->applied_position);
+    if (atomic_load(&wh->torn) || position < st.start)
+        return start_over(wh, err);
+    ice_code rc = position < st.durable ? apply_records(wh, position, st.durable, err) : ICE_OK;
     if (rc == ICE_OK && st.publish_count != atomic_load(&wh->publish_seen))
         rc = refresh_locked(wh, err);
-    return rc;
+    return rc == ICE_NOT_FOUND ? start_over(wh, err) : rc;
 }
 
 ice_code ice__wh_catchup(ice_warehouse *wh, ice_error *err)

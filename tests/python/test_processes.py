@@ -312,3 +312,61 @@ def test_locked_rows(cursor, start):
     cursor.execute("UPDATE counter SET n = n + 1 WHERE id = 1")
     assert one(cursor, "SELECT n FROM counter WHERE id = 1") == (51,)
     holder.finish()
+
+
+def grow(connection, tell):
+    """One small and one large change in a transaction, again and again, each time from a newly published state of the large table."""
+    cursor = connection.cursor()
+    connection.autocommit = False
+    while sys.stdin.readline():
+        for n in range(3):
+            cursor.execute("UPDATE counter SET n = n + 1")
+            cursor.execute("UPDATE child SET n = n + 1")
+            connection.commit()
+            if n == 1:
+                connection.flush()
+        tell("grown")
+
+
+def follow(connection, tell):
+    """Reads both tables until it twice had no error; whatever it tells, it tells of one instant."""
+    cursor = connection.cursor()
+    fine = 0
+    while fine < 2:
+        try:
+            row = one(cursor, "SELECT (SELECT n FROM counter), min(n), max(n), count(*) FROM child")
+        except _core.Error:
+            tell("error")
+        else:
+            tell(row)
+            fine += 1
+            if fine == 1:
+                sys.stdin.readline()
+
+
+@pytest.mark.parametrize("point", ["log.read", "io.read", "base.alloc"])
+def test_who_fails_to_follow_shows_nothing_by_halves(start, cursor, monkeypatch, point):
+    cursor.execute("INSERT INTO counter VALUES (1, 0)")
+    cursor.execute("INSERT INTO parent VALUES (1, 'p')")
+    cursor.execute("INSERT INTO child (parent_id, n) SELECT 1, 0 FROM range(200)")
+    writer = start(grow, bulk_rows=50)
+    n, k, late, fired = 0, 1, 0, True
+    while fired:
+        monkeypatch.setenv("ICE_FAULT", f"{point}:{k}")
+        reader = start(follow)
+        monkeypatch.delenv("ICE_FAULT")
+        fired = (line := reader.line()) in ("error", None)  # None: it failed to open the warehouse
+        while line == "error":
+            line = reader.line()
+        assert line in (None, [n, n, n, 200])
+        writer.say()
+        assert writer.line() == "grown"
+        n += 3
+        if line:
+            reader.say()
+            told = list(reader.lines())
+            late += "error" in told
+            fired |= "error" in told
+            assert told[-1] == [n, n, n, 200]
+        k = k * 3 // 2 + 1
+    assert late > 0
