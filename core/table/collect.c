@@ -289,53 +289,67 @@ static ice_code note_file(ice_collection *c, ice_str location, unsigned flags, i
     return ICE_OK;
 }
 
+/* A file that names others, on the way through it. */
+typedef struct visit {
+    ice_arena *arena;
+    ice_str key;
+    ice_buf bytes;
+    bool first; /* nobody was there before: its bytes are read */
+} visit;
+
+/* To be ended whatever it gives. */
+static ice_code visit_begin(ice_collection *c, ice_str location, unsigned flag, uint64_t max, visit *v,
+                            ice_error *err)
+{
+    unsigned mark = flag == KEPT ? READ : flag, before = 0;
+    ice_code rc;
+    *v = (visit){.arena = ice_arena_create(), .key = ICE_STR_NONE};
+    if (!v->arena)
+        return ice_fail_nomem(err);
+    ICE_TRY(ice__locate(c->env, v->arena, location, &v->key, NULL, err));
+    ICE_TRY(note(c, v->key, flag | mark, &before, err));
+    v->first = !(before & mark);
+    if (v->first)
+        ICE_TRY(read_key(c, v->key, max, &v->bytes, err));
+out:
+    return rc;
+}
+
+static void visit_end(visit *v)
+{
+    ice_buf_free(&v->bytes);
+    ice_arena_free(v->arena);
+}
+
 static ice_code follow_manifest(ice_collection *c, const ice_manifest_file *m, unsigned flag, ice_error *err)
 {
-    ice_arena *a = ice_arena_create();
-    ice_buf bytes = {0};
+    visit v;
     ice_manifest_entry *e;
-    unsigned before;
     size_t n = 0;
-    ice_str key;
-    ice_code rc = a ? ICE_OK : ice_fail_nomem(err);
-    if (!a)
-        return rc;
-    ICE_TRY(ice__locate(c->env, a, m->path, &key, NULL, err));
-    ICE_TRY(note(c, key, flag | (flag == KEPT ? READ : 0), &before, err));
-    if (before & (flag == KEPT ? READ : flag))
-        goto out;
-    ICE_TRY(read_key(c, key, ICE__MANIFEST_MAX, &bytes, err));
-    ICE_TRY(ice_manifest_read(ice_buf_str(&bytes), m, NULL, flag == KEPT, a, &e, &n, err));
+    ice_code rc;
+    ICE_TRY(visit_begin(c, m->path, flag, ICE__MANIFEST_MAX, &v, err));
+    if (v.first)
+        ICE_TRY(ice_manifest_read(ice_buf_str(&v.bytes), m, NULL, flag == KEPT, v.arena, &e, &n, err));
     for (size_t i = 0; i < n; i++)
-        ICE_TRY(note_file(c, e[i].file.path, flag, a, err));
+        ICE_TRY(note_file(c, e[i].file.path, flag, v.arena, err));
 out:
-    ice_buf_free(&bytes);
-    ice_arena_free(a);
+    visit_end(&v);
     return rc;
 }
 
 static ice_code follow_list(ice_collection *c, ice_str location, unsigned flag, ice_error *err)
 {
-    ice_arena *a = ice_arena_create();
-    ice_buf bytes = {0};
+    visit v;
     ice_manifest_file *m;
-    unsigned before;
     size_t n = 0;
-    ice_str key;
-    ice_code rc = a ? ICE_OK : ice_fail_nomem(err);
-    if (!a)
-        return rc;
-    ICE_TRY(ice__locate(c->env, a, location, &key, NULL, err));
-    ICE_TRY(note(c, key, flag | (flag == KEPT ? READ : 0), &before, err));
-    if (before & (flag == KEPT ? READ : flag))
-        goto out;
-    ICE_TRY(read_key(c, key, ICE__MANIFEST_MAX, &bytes, err));
-    ICE_TRY(ice_manifest_list_read(ice_buf_str(&bytes), location, a, &m, &n, err));
+    ice_code rc;
+    ICE_TRY(visit_begin(c, location, flag, ICE__MANIFEST_MAX, &v, err));
+    if (v.first)
+        ICE_TRY(ice_manifest_list_read(ice_buf_str(&v.bytes), location, v.arena, &m, &n, err));
     for (size_t i = 0; i < n; i++)
         ICE_TRY(follow_manifest(c, &m[i], flag, err));
 out:
-    ice_buf_free(&bytes);
-    ice_arena_free(a);
+    visit_end(&v);
     return rc;
 }
 
@@ -375,26 +389,18 @@ out:
 
 ice_code ice_collection_root(ice_collection *c, ice_str location, ice_error *err)
 {
-    ice_arena *a = ice_arena_create();
-    ice_buf bytes = {0};
+    visit v;
     ice_metadata *m;
-    ice_str key = ICE_STR_NONE;
-    unsigned before;
-    ice_code rc = a ? ICE_OK : ice_fail_nomem(err);
-    if (!a)
-        return rc;
-    ICE_TRY(ice__locate(c->env, a, location, &key, NULL, err));
-    ICE_TRY(note(c, key, KEPT | READ, &before, err));
-    if (before & READ)
-        goto out;
-    ICE_TRY(read_key(c, key, ICE_METADATA_MAX, &bytes, err));
-    ICE_TRY(ice_metadata_parse(ice_buf_str(&bytes), a, &m, err));
-    ICE_TRY(follow_metadata(c, m, a, err));
+    ice_code rc;
+    ICE_TRY(visit_begin(c, location, KEPT, ICE_METADATA_MAX, &v, err));
+    if (v.first) {
+        ICE_TRY(ice_metadata_parse(ice_buf_str(&v.bytes), v.arena, &m, err));
+        ICE_TRY(follow_metadata(c, m, v.arena, err));
+    }
 out:
-    if (rc != ICE_OK && key.ptr)
-        ice_error_prefix(err, "%.*s", ICE_PRI(key));
-    ice_buf_free(&bytes);
-    ice_arena_free(a);
+    if (rc != ICE_OK && v.key.ptr)
+        ice_error_prefix(err, "%.*s", ICE_PRI(v.key));
+    visit_end(&v);
     return rc;
 }
 
@@ -451,10 +457,9 @@ static bool in_use(const ice_collection *c, const found *f)
     return f->table != SIZE_MAX && c->in_use[f->table];
 }
 
-ice_code ice_collection_decide(ice_collection *c, int64_t grace_us, ice_error *err)
+void ice_collection_decide(ice_collection *c, int64_t grace_us)
 {
     int64_t now = ice_clock_us();
-    (void)err;
     for (size_t i = c->ncache; i < c->nfiles; i++) {
         found *f = &c->files[i];
         unsigned flags = flags_of(c, f->file.key);
@@ -462,7 +467,6 @@ ice_code ice_collection_decide(ice_collection *c, int64_t grace_us, ice_error *e
         bool old = grace_us <= 0 || now - f->file.mtime_us >= grace_us || (flags & REPLACED);
         f->ripe = f->unreachable && old;
     }
-    return ICE_OK;
 }
 
 static int by_base(const void *x, const void *y)

@@ -56,7 +56,7 @@ ice_code ice_collection_guarded(ice_collection *c, ice_error *err) ICE_MUST;
 ice_code ice_collection_replaced(ice_collection *c, ice_str location, ice_error *err) ICE_MUST;
 
 /* `grace_us`: unreachable files written less than that ago stay, but replaced ones. */
-ice_code ice_collection_decide(ice_collection *c, int64_t grace_us, ice_error *err) ICE_MUST;
+void ice_collection_decide(ice_collection *c, int64_t grace_us);
 /* The unreachable files that are ripe: by grace, and by whom `held` (NULL: none) calls held back. */
 ice_code ice_collection_hold(ice_collection *c, bool (*held)(void *arg, ice_str key), void *arg,
                              ice_error *err) ICE_MUST;

@@ -272,7 +272,7 @@ static ice_code find_garbage(run *r, ice_error *err)
     ICE_TRY(catalog_roots(r, err));
     ICE_TRY(ice_collection_guarded(r->c, err));
     ICE_TRY(take_replaced(r, err));
-    ICE_TRY(ice_collection_decide(r->c, r->o->grace_us, err));
+    ice_collection_decide(r->c, r->o->grace_us);
     tell(r, "followed", 1);
 out:
     return rc;
