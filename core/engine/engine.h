@@ -105,6 +105,9 @@ void ice_engine_interrupt(ice_engine_conn *c);
 ice_code ice_engine_run(ice_engine_conn *c, ice_str sql, const ice_value *params, size_t nparams,
                         ice_result **out, ice_error *err) ICE_MUST;
 
+/* The same for a statement without parameters whose rows nobody wants: to its end. */
+ice_code ice_engine_exec(ice_engine_conn *c, ice_str sql, ice_error *err) ICE_MUST;
+
 /* Result columns. The type kind NONE marks what has no Iceberg type (LIST, STRUCT, MAP, INTERVAL,
  * HUGEINT...): `duck_type` has DuckDB's text of it; `ice_result_text` values of such columns come as their
  * text (kind STRING), except HUGEINT (decimal(38,0)) and INTERVAL (LONG microseconds, months as 30 days as

@@ -285,6 +285,17 @@ out:
     return rc;
 }
 
+ice_code ice_engine_exec(ice_engine_conn *c, ice_str sql, ice_error *err)
+{
+    ice_result *r = NULL;
+    size_t rows = 1;
+    ice_code rc = ice_engine_run(c, sql, NULL, 0, &r, err);
+    while (rc == ICE_OK && rows > 0)
+        rc = ice_result_next(r, &rows, err);
+    ice_result_close(r);
+    return rc;
+}
+
 /* ---- values ---- */
 
 duck_value ice__result_cell(ice_result *r, size_t column, size_t row)

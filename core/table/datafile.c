@@ -157,9 +157,7 @@ ice_code ice__portable_file(ice_env *env, ice_engine_conn *c, const ice_column *
                             ice_arena *a, ice_str *key, ice_parquet_info *info, ice_error *err)
 {
     ice_str from, to, fresh, old = *key;
-    ice_result *r = NULL;
     ice_buf sql = {0};
-    size_t n;
     ice_code rc;
     if (!unreadable_deltas(info, cols))
         return ICE_OK;
@@ -170,15 +168,11 @@ ice_code ice__portable_file(ice_env *env, ice_engine_conn *c, const ice_column *
     ICE_TRY(ice_store_path(env->store, a, fresh, &to, err));
     put_plain_copy(from, to, cols, ncols, &sql);
     ICE_TRY(ice_buf_check(&sql, err));
-    ICE_TRY(ice_engine_run(c, ice_buf_str(&sql), NULL, 0, &r, err));
-    do
-        ICE_TRY(ice_result_next(r, &n, err));
-    while (n);
+    ICE_TRY(ice_engine_exec(c, ice_buf_str(&sql), err));
     ICE_TRY(env->store->m->size(env->store, fresh, &info->bytes, err));
     ICE_TRY(env->store->m->remove(env->store, old, err));
     *key = fresh;
 out:
-    ice_result_close(r);
     ice_buf_free(&sql);
     return rc;
 }

@@ -385,28 +385,11 @@ out:
     return rc;
 }
 
-static ice_code run_plain(placing *p, const ice__reading *reading, ice_str sql, ice_error *err)
-{
-    ice_engine_conn *c = NULL;
-    ice_result *r = NULL;
-    size_t rows;
-    ice_code rc;
-    ICE_TRY(ice__engine_acquire(p->e->env, reading->names, reading->nnames, &c, err));
-    ICE_TRY(ice_engine_run(c, sql, NULL, 0, &r, err));
-    do
-        ICE_TRY(ice_result_next(r, &rows, err));
-    while (rows);
-out:
-    ice_result_close(r);
-    if (c)
-        ice__engine_release(p->e->env, c);
-    return rc;
-}
-
 static ice_code sort_rows(placing *p, ice_error *err)
 {
     ice_store *store = p->e->env->store;
     ice__reading r = {0};
+    ice_engine_conn *c = NULL;
     ice_source *ranks;
     ice_buf sql = {0};
     char *name;
@@ -422,8 +405,11 @@ static ice_code sort_rows(placing *p, ice_error *err)
     ICE_TRY(ranks_source(p, &ranks, err));
     ICE_TRY(ice__reading_add(&r, ranks, &name, err));
     ICE_TRY(sort_sql(p, &r, name, &sql, err));
-    ICE_TRY(run_plain(p, &r, ice_buf_str(&sql), err));
+    ICE_TRY(ice__engine_acquire(p->e->env, r.names, r.nnames, &c, err));
+    ICE_TRY(ice_engine_exec(c, ice_buf_str(&sql), err));
 out:
+    if (c)
+        ice__engine_release(p->e->env, c);
     ice_buf_free(&sql);
     ice__reading_free(&r);
     return rc;

@@ -431,17 +431,6 @@ void ice__name_damaged(const ice__stview *v, ice_error *err)
 
 /* ---- engine connections ---- */
 
-static ice_code run_plain(ice_engine_conn *c, const char *sql, ice_error *err)
-{
-    ice_result *r = NULL;
-    size_t n = 1;
-    ice_code rc = ice_engine_run(c, ice_str_c(sql), NULL, 0, &r, err);
-    while (rc == ICE_OK && n > 0)
-        rc = ice_result_next(r, &n, err);
-    ice_result_close(r);
-    return rc;
-}
-
 static ice_code set_timezone(ice__econn *c, ice_error *err)
 {
     if (strcmp(c->timezone, c->session->timezone) == 0)
@@ -449,10 +438,9 @@ static ice_code set_timezone(ice__econn *c, ice_error *err)
     ice_buf b = {0};
     ice_buf_puts(&b, "SET TimeZone = ");
     ice_buf_put_quoted(&b, ice_str_c(c->session->timezone));
-    ice_buf_put_u8(&b, 0);
     ice_code rc = ice_buf_check(&b, err);
     if (rc == ICE_OK)
-        rc = run_plain(c->conn, b.data, err);
+        rc = ice_engine_exec(c->conn, ice_buf_str(&b), err);
     ice_buf_free(&b);
     if (rc == ICE_OK)
         snprintf(c->timezone, sizeof c->timezone, "%s", c->session->timezone);
@@ -471,9 +459,9 @@ static ice_code prepare_conn(ice__econn *c, ice_error *err)
 {
     ice_code rc = ICE_OK;
     for (size_t i = 0; rc == ICE_OK && i < sizeof settings / sizeof *settings; i++)
-        rc = run_plain(c->conn, settings[i], err);
+        rc = ice_engine_exec(c->conn, ice_str_c(settings[i]), err);
     for (size_t i = 0; rc == ICE_OK && i < c->session->nprelude; i++)
-        rc = run_plain(c->conn, c->session->prelude[i], err);
+        rc = ice_engine_exec(c->conn, ice_str_c(c->session->prelude[i]), err);
     return rc;
 }
 
