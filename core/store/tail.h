@@ -129,6 +129,11 @@ ice_code ice_tail_scan_open(ice_tail *t, int64_t at, ice_tail_which which, const
 ice_code ice_tail_scan_next(ice_tail_scan *s, void **worker, ice_batch *out, ice_error *err) ICE_MUST;
 void ice_tail_scan_worker_free(void *worker);
 void ice_tail_scan_close(ice_tail_scan *s);
+/* The rows of such a scan one by one, on this thread: values of `cols` in order, views until the call back returns.
+ * What it returns other than ICE_OK ends the scan and is returned. */
+ice_code ice_tail_each(ice_tail *t, int64_t at, ice_tail_which which, const ice_column *cols, size_t ncols,
+                       ice_code (*fn)(void *arg, const ice_value *row, ice_error *err), void *arg,
+                       ice_error *err) ICE_MUST;
 
 /* ---- order ---- */
 

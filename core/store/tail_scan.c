@@ -353,3 +353,25 @@ ice_code ice_tail_scan_next(ice_tail_scan *s, void **scan_worker, ice_batch *out
         return ICE_OK;
     }
 }
+
+ice_code ice_tail_each(ice_tail *t, int64_t at, ice_tail_which which, const ice_column *cols, size_t ncols,
+                       ice_code (*fn)(void *arg, const ice_value *row, ice_error *err), void *arg,
+                       ice_error *err)
+{
+    ice_tail_scan *scan = NULL;
+    void *scan_worker = NULL;
+    ice_batch b;
+    ice_value *row = ice__chunk_alloc((ncols + 1) * sizeof *row);
+    ice_code rc =
+        row ? ice_tail_scan_open(t, at, which, cols, ncols, NULL, NULL, &scan, err) : ice_fail_nomem(err);
+    while (rc == ICE_OK && (rc = ice_tail_scan_next(scan, &scan_worker, &b, err)) == ICE_OK && b.count > 0)
+        for (size_t i = 0; i < b.count && rc == ICE_OK; i++) {
+            for (size_t c = 0; c < ncols; c++)
+                ice_vec_get(&b.vecs[c], batch_row(&b, i), &row[c]);
+            rc = fn(arg, row, err);
+        }
+    ice_tail_scan_worker_free(scan_worker);
+    ice_tail_scan_close(scan);
+    free(row);
+    return rc;
+}

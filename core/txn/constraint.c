@@ -382,6 +382,22 @@ static ice_code check_child(fk_check *f, const ice_tabledef *child, const ice_co
     return rc;
 }
 
+typedef struct child_check {
+    fk_check *f;
+    ice__txtable *table;
+    const ice_tabledef *def;
+} child_check;
+
+static ice_code check_child_row(void *arg, const ice_value *row, ice_error *err)
+{
+    child_check *k = arg;
+    ice_code rc = ICE_OK;
+    for (size_t i = 0; i < k->def->ncons && rc == ICE_OK; i++)
+        if (k->def->cons[i].kind == ICE_CON_FOREIGN)
+            rc = check_child(k->f, k->def, &k->def->cons[i], row, k->table->rows, err);
+    return rc;
+}
+
 static ice_code check_children_of(fk_check *f, ice__txtable *t, ice_error *err)
 {
     ice_view *v = NULL;
@@ -389,32 +405,14 @@ static ice_code check_children_of(fk_check *f, ice__txtable *t, ice_error *err)
     if (rc != ICE_OK || !v)
         return rc;
     ice_tabledef *def = ice_tabledef_clone(v->state->def, false); /* fk_renew may release the view */
-    ice_tail_scan *scan = NULL;
-    void *worker = NULL;
-    ice_batch b;
     bool any = false;
-    ice_value *row = def ? ice_arena_array(f->arena, def->ncols, sizeof *row) : NULL;
-    if (!row) {
-        rc = ice_fail_nomem(err);
-        goto out;
-    }
+    if (!def)
+        return ice_fail_nomem(err);
     for (size_t i = 0; i < def->ncons; i++)
         any |= def->cons[i].kind == ICE_CON_FOREIGN;
-    if (!any)
-        goto out;
-    ICE_TRY(ice_tail_scan_open(t->overlay, ICE_TIME_MAX - 1, ICE_TAIL_VISIBLE, def->cols, def->ncols, NULL,
-                               NULL, &scan, err));
-    while ((rc = ice_tail_scan_next(scan, &worker, &b, err)) == ICE_OK && b.count > 0)
-        for (size_t i = 0; i < b.count; i++) {
-            for (size_t c = 0; c < b.nvecs; c++)
-                ice_vec_get(&b.vecs[c], b.sel ? b.sel[i] : b.first + i, &row[c]);
-            for (size_t k = 0; k < def->ncons; k++)
-                if (def->cons[k].kind == ICE_CON_FOREIGN)
-                    ICE_TRY(check_child(f, def, &def->cons[k], row, t->rows, err));
-        }
-out:
-    ice_tail_scan_worker_free(worker);
-    ice_tail_scan_close(scan);
+    if (any)
+        rc = ice_tail_each(t->overlay, ICE_TIME_MAX - 1, ICE_TAIL_VISIBLE, def->cols, def->ncols, check_child_row,
+                           &(child_check){f, t, def}, err);
     ice_tabledef_free(def);
     return rc;
 }

@@ -24,35 +24,31 @@ static ice_code check_row_keys(ice_view *v, const ice_value *row, ice_arena *a, 
     return ICE_OK;
 }
 
+typedef struct row_check {
+    ice_view view;
+    ice_arena *arena;
+} row_check;
+
+static ice_code check_row(void *arg, const ice_value *row, ice_error *err)
+{
+    row_check *k = arg;
+    return check_row_keys(&k->view, row, k->arena, err);
+}
+
 static ice_code check_table(ice_session *s, ice__txtable *t, ice_arena *a, ice_error *err)
 {
-    ice_view v = {0};
-    ice_tail_scan *scan = NULL;
-    void *worker = NULL;
-    ice_batch b;
+    row_check k = {.arena = a};
     bool any = false;
     ice_code rc;
-    ICE_TRY(ice__latest_view(s, t, &v, err));
-    const ice_tabledef *def = v.state->def;
-    ice_value *row = ice_arena_array(a, def->ncols, sizeof *row);
-    for (size_t k = 0; k < v.state->keys.n; k++)
-        any |= v.state->keys.keys[k].deferrable;
-    if (!row)
-        rc = ice_fail_nomem(err);
-    if (!row || !any)
-        goto out;
-    ICE_TRY(ice_tail_scan_open(t->overlay, ICE_TIME_MAX - 1, ICE_TAIL_VISIBLE, def->cols, def->ncols, NULL,
-                               NULL, &scan, err));
-    while ((rc = ice_tail_scan_next(scan, &worker, &b, err)) == ICE_OK && b.count > 0)
-        for (size_t i = 0; i < b.count; i++) {
-            for (size_t c = 0; c < b.nvecs; c++)
-                ice_vec_get(&b.vecs[c], b.sel ? b.sel[i] : b.first + i, &row[c]);
-            ICE_TRY(check_row_keys(&v, row, a, err));
-        }
+    ICE_TRY(ice__latest_view(s, t, &k.view, err));
+    const ice_tabledef *def = k.view.state->def;
+    for (size_t i = 0; i < k.view.state->keys.n; i++)
+        any |= k.view.state->keys.keys[i].deferrable;
+    if (any)
+        rc = ice_tail_each(t->overlay, ICE_TIME_MAX - 1, ICE_TAIL_VISIBLE, def->cols, def->ncols, check_row,
+                           &k, err);
 out:
-    ice_tail_scan_worker_free(worker);
-    ice_tail_scan_close(scan);
-    ice__view_release(&v);
+    ice__view_release(&k.view);
     return rc;
 }
 

@@ -8,6 +8,15 @@ uint64_t ice__sequence_name(const ice_tabledef *def, const ice_column *col)
     return ice_hash64(def->uuid.b, 16, (uint64_t)col->field_id | (uint64_t)col->restarts << 32);
 }
 
+static ice_code raise_max(void *arg, const ice_value *row, ice_error *err)
+{
+    int64_t *max = arg;
+    (void)err;
+    if (!row->null && row->i > *max && row->i < INT64_MAX)
+        *max = row->i;
+    return ICE_OK;
+}
+
 /* Highest value of an identity column in files and tail: what a sequence that was lost starts after. */
 static int64_t highest(ice_view *view, const ice_column *col)
 {
@@ -21,25 +30,11 @@ static int64_t highest(ice_view *view, const ice_column *col)
     if (max == INT64_MAX)
         max = 0; /* set by hand: nothing can follow it */
     ice_tail *tails[2] = {view->state->tail, view->overlay};
-    for (int i = 0; i < 2; i++) {
-        ice_tail_scan *scan = NULL;
-        void *worker = NULL;
-        ice_batch b;
-        ice_error ignored;
-        if (!tails[i] ||
-            ice_tail_scan_open(tails[i], ICE_TIME_MAX - 1, restarted ? ICE_TAIL_VISIBLE : ICE_TAIL_ALL, col,
-                               1, NULL, NULL, &scan, &ignored) != ICE_OK)
-            continue;
-        while (ice_tail_scan_next(scan, &worker, &b, &ignored) == ICE_OK && b.count > 0)
-            for (size_t k = 0; k < b.count; k++) {
-                ice_value v;
-                ice_vec_get(&b.vecs[0], b.sel ? b.sel[k] : b.first + k, &v);
-                if (!v.null && v.i > max && v.i < INT64_MAX)
-                    max = v.i;
-            }
-        ice_tail_scan_worker_free(worker);
-        ice_tail_scan_close(scan);
-    }
+    ice_error ignored;
+    for (int i = 0; i < 2; i++)
+        if (tails[i])
+            (void)!ice_tail_each(tails[i], ICE_TIME_MAX - 1, restarted ? ICE_TAIL_VISIBLE : ICE_TAIL_ALL, col,
+                                 1, raise_max, &max, &ignored);
     return max;
 }
 

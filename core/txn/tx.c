@@ -373,7 +373,7 @@ static ice_code writer_init(table_writer *w, ice_arena *a, ice_error *err)
     return ICE_OK;
 }
 
-static void write_change(table_writer *w, char op, int64_t base_start, const ice_value *key)
+static void write_change(table_writer *w, char op, int64_t base_start, const ice_value *key, const ice_value *row)
 {
     if (!w->declared)
         ice__record_table(w->buf, w->def);
@@ -387,7 +387,7 @@ static void write_change(table_writer *w, char op, int64_t base_start, const ice
                                              .key_types = w->key_types,
                                              .types = w->types,
                                              .key = key,
-                                             .row = w->row});
+                                             .row = row});
 }
 
 static int keep_ref(void *arg, ice_ref r)
@@ -409,34 +409,22 @@ static int write_tombstone(void *arg, const ice_tombstone *ts)
     ice_ref live = {0};
     if (ice_tail_find(w->t->overlay, 0, ts->key, ICE_TIME_MAX - 1, keep_ref, &live)) {
         load_row(w, live);
-        write_change(w, 'U', ts->base_start, ts->key);
+        write_change(w, 'U', ts->base_start, ts->key, w->row);
     } else {
-        write_change(w, 'R', ts->base_start, ts->key);
+        write_change(w, 'R', ts->base_start, ts->key, NULL);
     }
     return 0;
 }
 
-static ice_code write_inserts(table_writer *w, ice_error *err)
+static ice_code write_insert(void *arg, const ice_value *row, ice_error *err)
 {
-    ice_tail_scan *scan = NULL;
-    void *worker = NULL;
-    ice_batch b;
-    ice_code rc = ice_tail_scan_open(w->t->overlay, ICE_TIME_MAX - 1, ICE_TAIL_VISIBLE, w->def->cols,
-                                     w->def->ncols, NULL, NULL, &scan, err);
-    while (rc == ICE_OK && (rc = ice_tail_scan_next(scan, &worker, &b, err)) == ICE_OK && b.count > 0) {
-        for (size_t i = 0; i < b.count; i++) {
-            size_t at = b.sel ? b.sel[i] : b.first + i;
-            for (size_t c = 0; c < b.nvecs; c++)
-                ice_vec_get(&b.vecs[c], at, &w->row[c]);
-            for (size_t c = 0; c < w->pk->ncols; c++)
-                w->key[c] = w->row[w->pk->cols[c]];
-            if (!ice_tail_ended(w->t->overlay, w->key, ICE_TIME_MAX - 1, NULL))
-                write_change(w, 'I', 0, NULL);
-        }
-    }
-    ice_tail_scan_worker_free(worker);
-    ice_tail_scan_close(scan);
-    return rc;
+    table_writer *w = arg;
+    (void)err;
+    for (size_t c = 0; c < w->pk->ncols; c++)
+        w->key[c] = row[w->pk->cols[c]];
+    if (!ice_tail_ended(w->t->overlay, w->key, ICE_TIME_MAX - 1, NULL))
+        write_change(w, 'I', 0, NULL, row);
+    return ICE_OK;
 }
 
 /* What a table on the bulk path comes to: names of files, sets of positions. */
@@ -459,7 +447,7 @@ static ice_code write_bulk(ice_session *s, table_writer *w, ice_tabstate *state,
     for (size_t i = 0; rc == ICE_OK && i < nended; i++)
         rc = ice__record_ended(w->buf, w->k, ended[i], err);
     if (rc == ICE_OK && ice_fault("txn.bulk"))
-        rc = ice_fail(err, ICE_IO, "fault injected after staging");
+        rc = ice_fail(err, ICE_IO, "fault injected before the record");
     return rc;
 }
 
@@ -477,7 +465,8 @@ static ice_code write_table(ice_session *s, ice__txtable *t, ice__registry *reg,
         rc = write_bulk(s, &w, state, a, err);
     } else {
         ice_tail_tombstones(t->overlay, 0, ICE_TIME_MAX - 1, write_tombstone, &w);
-        rc = write_inserts(&w, err);
+        rc = ice_tail_each(t->overlay, ICE_TIME_MAX - 1, ICE_TAIL_VISIBLE, w.def->cols, w.def->ncols, write_insert, &w,
+                           err);
     }
     *k += w.declared;
     return rc;
