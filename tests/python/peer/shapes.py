@@ -139,8 +139,19 @@ class Shapes:
                 lambda: Sum(F(number) * 2 + 1, **filter),
                 lambda: Sum(rows + "duration" if not rows.startswith("notes") else number, **filter),
                 lambda: Avg(rows + "duration" if not rows.startswith("notes") else number, **filter),
+                *self._joined_text(rows, filter),
             ]
         )()
+
+    def _joined_text(self, rows, filter):
+        """What Django has from 6 on."""
+        if not hasattr(models, "StringAgg"):
+            return []
+        text = rows + ("text" if rows.startswith("notes") else self.random.choice(["char", "text", "slug"]))
+        return [
+            lambda: models.StringAgg(text, Value(self.random.choice([",", "", "'%s"])), order_by=[text], **filter),
+            lambda: models.StringAgg(text, Value(";"), order_by=[f"-{text}"], distinct=True, **filter),
+        ]
 
     # One table
 
