@@ -22,12 +22,14 @@ from django.db.models.functions import (
     ConcatPair,
     JSONArray,
     JSONObject,
+    Length,
     LPad,
     LTrim,
     Reverse,
     Round,
     RPad,
     RTrim,
+    StrIndex,
     Trim,
 )
 
@@ -98,6 +100,12 @@ def reverse(self, compiler, connection, **extra_context):
     # The engine's own keeps combining characters with their base.
     template = "array_to_string(list_reverse(string_split(%(expressions)s, '')), '')"
     return self.as_sql(compiler, connection, template=template, **extra_context)
+
+
+@iceberg(Length, StrIndex)
+def integer_of_text(self, compiler, connection, **extra_context):
+    """An integer, as arithmetic on it must know, where the engine's is a bigint."""
+    return self.as_sql(compiler, connection, template="CAST(%(function)s(%(expressions)s) AS INTEGER)", **extra_context)
 
 
 @iceberg(Chr)
