@@ -20,6 +20,7 @@ from django.db.models.functions import (
     Cast,
     Chr,
     ConcatPair,
+    Extract,
     JSONArray,
     JSONObject,
     Length,
@@ -145,6 +146,23 @@ def pad(self, compiler, connection, **extra_context):
 def trim(self, compiler, connection, **extra_context):
     # Blanks only; by itself the engine takes away what Unicode calls spaces.
     return self.as_sql(compiler, connection, template="%(function)s(%(expressions)s, ' ')", **extra_context)
+
+
+# Of the interval that a timedelta is: whole days, and a time of day that is not negative.
+DURATION_PARTS = {
+    "day": "ice_days(%s)",
+    "hour": "(ice_time(%s) // 3600000000)",
+    "minute": "(ice_time(%s) // 60000000 %%%% 60)",
+    "second": "(ice_time(%s) // 1000000 %%%% 60)",
+}
+
+
+@iceberg(Extract)
+def extract(self, compiler, connection):
+    if not isinstance(field_of(self.lhs), fields.DurationField) or self.lookup_name not in DURATION_PARTS:
+        return self.as_sql(compiler, connection)
+    sql, params = compiler.compile(self.lhs)
+    return f"CAST({DURATION_PARTS[self.lookup_name] % sql} AS INTEGER)", params
 
 
 @iceberg(DurationExpression)

@@ -26,7 +26,7 @@ WHY = {
     "create_test_procedure_with_int_param_sql": "there are no stored procedures",
     "create_test_procedure_without_params_sql": "there are no stored procedures",
     "has_json_operators": "keys are functions here, not PostgreSQL's operators",
-    "has_native_duration_field": "a duration is a number of microseconds, which has no parts to extract",
+    "has_native_duration_field": "a duration is a number of microseconds; `Extract` takes its parts all the same (tests/python/backend/test_answers.py)",
     "ignores_table_name_case": "names keep their case",
     "only_supports_unbounded_with_preceding_and_following": "the engine has the frames that PostgreSQL lacks",
     "supports_no_precision_decimalfield": "an Iceberg decimal has a precision",

@@ -71,6 +71,16 @@ def test_text_of_durations(value, text):
     assert text_of(datetime.timedelta(**value), DurationField()) == text
 
 
+@pytest.mark.parametrize(
+    "value", [{}, {"days": 400, "hours": 5, "microseconds": 61500000}, {"days": -1, "minutes": 7}, {"seconds": -1}]
+)
+def test_parts_of_durations(value):
+    duration = datetime.timedelta(**value)
+    parts = [answer(f.Extract(Value(duration, DurationField()), part)) for part in ("day", "hour", "minute", "second")]
+    seconds = duration.seconds
+    assert parts == [duration.days, seconds // 3600, seconds // 60 % 60, seconds % 60]
+
+
 def test_fractions_of_durations_are_rounded():
     third = ExpressionWrapper(Value(datetime.timedelta(microseconds=-5)) / 4, output_field=DurationField())
     assert answer(third) == datetime.timedelta(microseconds=-1)

@@ -15,6 +15,7 @@ ERRORS = {
 }
 # Errors that are ours alone.
 DIGITS = "38 digits", "DECIMAL|of at most 38 digits"
+DURATIONS = "long durations", "Overflow in [a-z]+ of INT64"
 FILTERED = "errors in rows that an aggregate leaves out"
 ROWS = {
     "capitals": Q(char__regex="[ßẞİς]") | Q(text__regex="[ßẞİς]"),
@@ -26,7 +27,7 @@ ROWS = {
 AVOIDED = ["the element of a JSON scalar"]
 
 
-NAMES = [*AVOIDED, *ERRORS, *ROWS, DIGITS[0], FILTERED]
+NAMES = [*AVOIDED, *ERRORS, *ROWS, DIGITS[0], DURATIONS[0], FILTERED]
 
 
 def by_design(question, ours, theirs):
@@ -38,6 +39,8 @@ def by_design(question, ours, theirs):
     if isinstance(ours, Failed) and not isinstance(theirs, Failed):
         if re.search(DIGITS[1], str(ours.error)):
             return DIGITS[0]
+        if re.search(DURATIONS[1], str(ours.error)) and "duration" in repr(question):
+            return DURATIONS[0]
         filtered = any(getattr(e, "filter", None) is not None for e in expressions(question.steps))
         return FILTERED if filtered and ours.name == "DataError" else None
     if isinstance(question, Question) and hasattr(question.model, "char"):

@@ -108,6 +108,7 @@ class Expressions:
             lambda: self.extract(self.moment(depth - 1), f"{days} hour minute second", self.zone()),
             lambda: self.extract(self.time(depth - 1), "hour minute second"),
             lambda: f.Extract(f.Trunc(self.column("moment"), "hour", tzinfo=self.zone()), "day"),
+            lambda: self.extract(self.column("duration"), "day hour minute second"),
         )
 
     def float(self, depth):
