@@ -19,7 +19,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-SECTIONS = ["orm", "dbapi", "groups", "add_field", "bulk", "durable", "fresh", "growth", "cold", "memory"]
+SECTIONS = ["orm", "dbapi", "everyday", "groups", "add_field", "bulk", "durable", "fresh", "growth", "cold", "memory"]
 # Sections that need the 200,000 rows on both databases.
 LOADED = {"orm", "dbapi", "groups", "durable", "fresh"}
 
@@ -28,6 +28,9 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sections", nargs="*", metavar="section", help=f"of {', '.join(SECTIONS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller tables")
+    parser.add_argument(
+        "--statements", action="store_true", help="everyday: show each call's statements and their paths"
+    )
     parser.add_argument("--directory", help="where both databases go (default: a temporary directory)")
     parser.add_argument("--keep", action="store_true", help="leave the databases' directory")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -58,6 +61,7 @@ def main():
 
 def run(options, directory):
     import bulk
+    import everyday
     import peers
     import side_by_side
     import single
@@ -81,6 +85,7 @@ def run(options, directory):
         steps = {
             "orm": lambda: side_by_side.through_the_orm(report, options),
             "dbapi": lambda: side_by_side.through_the_dbapi(report, options),
+            "everyday": lambda: everyday.everyday(report, options),
             "groups": lambda: side_by_side.group_by_ratios(report, options),
             "add_field": lambda: single.add_field_by_size(report, options),
             "bulk": lambda: bulk.changes_of_all_rows(report, options, directory),

@@ -38,3 +38,30 @@ class Changed(models.Model):
 
     name = models.CharField(max_length=30)
     amount = models.IntegerField()
+
+
+class Author(models.Model):
+    """From here on: for everyday, the statements of ordinary code."""
+
+    name = models.CharField(max_length=40)
+    email = models.CharField(max_length=60, unique=True)
+
+
+class Tag(models.Model):
+    name = models.CharField(max_length=20, unique=True)
+
+
+class Book(models.Model):
+    author = models.ForeignKey(Author, models.CASCADE, related_name="books")
+    tags = models.ManyToManyField(Tag)
+    title = models.CharField(max_length=60)
+    pages = models.IntegerField()
+    price = models.DecimalField(max_digits=8, decimal_places=2)
+    weight = models.FloatField()
+    text = models.TextField()
+
+
+class Review(models.Model):
+    book = models.ForeignKey(Book, models.CASCADE, related_name="reviews")
+    stars = models.IntegerField()
+    text = models.TextField()
