@@ -6,8 +6,6 @@ enum { MAX_DIGITS = 38 };
 
 bool ice__in_scope(const ice__scope *s, ice_str qualifier)
 {
-    if (s->any)
-        return qualifier.ptr != NULL;
     return !qualifier.ptr || ice_str_eq(qualifier, s->alias.ptr ? s->alias : s->table);
 }
 
@@ -43,12 +41,13 @@ bool ice__simple_column(ice__parser *p, ice_str *qualifier, ice_str *column)
     return true;
 }
 
-static bool own_column(ice__parser *p, const ice__scope *scope, ice_str *column)
+bool ice__scope_column(ice__parser *p, const ice__scope *scope, ice_str *qualifier, ice_str *column)
 {
     ice__parser t = *p;
-    ice_str qualifier;
 
-    if (!ice__simple_column(&t, &qualifier, column) || !ice__in_scope(scope, qualifier))
+    if (scope->any)
+        return ice__qualified_column(p, qualifier, column);
+    if (!ice__simple_column(&t, qualifier, column) || !(scope->later || ice__in_scope(scope, *qualifier)))
         return false;
     *p = t;
     return true;
@@ -188,26 +187,6 @@ static bool at_end(const ice__parser *p, const char *const *stops)
            ice__is_any(p, stops);
 }
 
-/* col + arg, perhaps in brackets */
-static bool column_plus(ice__parser *p, const ice__scope *scope, ice_expr *out)
-{
-    bool brackets = ice__take_op(p, '(');
-    ice_str column;
-    bool minus;
-
-    if (!own_column(p, scope, &column))
-        return false;
-    minus = ice__is_op(p, '-');
-    if (!ice__take_op(p, '-') && !ice__take_op(p, '+'))
-        return false;
-    if (!ice__simple_arg(p, out) || out->cast != ICE_T_NONE)
-        return false;
-    out->kind = ICE_E_COLUMN_PLUS;
-    out->column = column;
-    out->negate = minus;
-    return !brackets || ice__take_op(p, ')');
-}
-
 static bool excluded(ice__parser *p, ice_expr *out)
 {
     ice_str qualifier;
@@ -236,7 +215,10 @@ static bool special(ice__parser *p, const ice__scope *scope, ice_expr *out)
         *p = t;
         return true;
     }
-    return scope && column_plus(p, scope, out);
+    if (!scope)
+        return false;
+    *out = (ice_expr){.kind = ICE_E_ARITH, .param = -1, .arith = ice__arith(p, scope)};
+    return out->arith != NULL;
 }
 
 /* $n between commas, which a bulk insert has by the hundred thousand. */
@@ -264,12 +246,12 @@ bool ice__expr(ice__parser *p, const ice__scope *scope, const char *const *stops
     if (lone_param(p, out))
         return true;
     t = ice__attempt(p);
-    simple = ice__simple_arg(&t, out);
+    simple = ice__simple_arg(&t, out) && at_end(&t, stops);
     if (!simple) {
         t = ice__attempt(p);
-        simple = special(&t, scope, out);
+        simple = special(&t, scope, out) && at_end(&t, stops);
     }
-    if (simple && at_end(&t, stops) && t.rc == ICE_OK) {
+    if (simple && t.rc == ICE_OK) {
         t.err = p->err;
         *p = t;
         out->text = ice__since(p, start);
@@ -290,12 +272,7 @@ typedef struct where {
 
 static bool where_column(where *w, ice_str *column)
 {
-    ice__parser t = w->p;
-
-    if (!ice__simple_column(&t, &w->qualifier, column) || !ice__in_scope(w->scope, w->qualifier))
-        return false;
-    w->p = t;
-    return true;
+    return ice__scope_column(&w->p, w->scope, &w->qualifier, column);
 }
 
 static bool add(where *w, ice_str column, ice_cmp op, ice_expr *args, size_t nargs)
@@ -327,16 +304,19 @@ static bool comparison_op(ice__parser *p, ice_cmp *op)
     return false;
 }
 
+/* (a, b), or (VALUES (a), (b)), which says the same of one column. */
 static bool in_list(where *w, ice_str column)
 {
     ice__vec args = {0};
+    bool rows;
 
     if (!ice__take_op(&w->p, '('))
         return false;
+    rows = ice__take(&w->p, "VALUES");
     do {
         ice_expr *e = ice__push(&w->p, &args, sizeof *e);
 
-        if (!e || !ice__simple_arg(&w->p, e))
+        if (!e || (rows && !ice__is_op(&w->p, '(')) || !ice__simple_arg(&w->p, e))
             return false;
     } while (ice__take_op(&w->p, ','));
     return ice__take_op(&w->p, ')') && add(w, column, ICE_CMP_IN, args.data, args.n);
@@ -435,6 +415,19 @@ static bool not_term(where *w)
     return (brackets || c->bare) && negate(c);
 }
 
+/* ("col") IN ... */
+static bool bracketed_in(where *w)
+{
+    ice__parser start = w->p;
+    ice_str column;
+
+    if (ice__take_op(&w->p, '(') && where_column(w, &column) && ice__take_op(&w->p, ')') &&
+        ice__take(&w->p, "IN") && in_list(w, column))
+        return true;
+    w->p = start;
+    return false;
+}
+
 static bool conjunction(where *w, int depth);
 
 static bool term(where *w, int depth)
@@ -444,6 +437,8 @@ static bool term(where *w, int depth)
 
     if (ice__take(&w->p, "NOT"))
         return not_term(w);
+    if (ice__is_op(&w->p, '(') && bracketed_in(w))
+        return true;
     if (ice__take_op(&w->p, '(')) {
         if (depth < ICE__MAX_DEPTH && conjunction(w, depth + 1) && ice__take_op(&w->p, ')'))
             return true;

@@ -1,28 +1,22 @@
 /* A select over joins on equality, as select_related() writes it: simple but for its joins, every column qualified. */
 #include "sql/sql_int.h"
 
-/* A column as written, before its relation is known. */
-typedef struct qualified {
-    ice_str qualifier, column, name;
-} qualified;
-
 typedef struct joined {
     ice__parser *p;
     ice_select *s;
-    ice__vec items;     /* qualified */
+    ice__vec items;     /* ice__item */
     ice__vec aliases;   /* ice_str, by relation */
     ice__vec joins;     /* ice_join */
 } joined;
 
-/* "alias"."column"; an alias may also be a bare word (T4), which is kept in lower case. */
-static bool qualified_column(ice__parser *p, qualified *out)
+bool ice__qualified_column(ice__parser *p, ice_str *qualifier, ice_str *column)
 {
-    ice__parser t = *p;
+    ice__parser t = ice__attempt(p);
 
-    if (!ice__name(&t, "a name", &out->qualifier) || !ice__take_op(&t, '.') || t.tok.kind != ICE__QIDENT ||
-        !ice__name(&t, "a name", &out->column))
+    if (!ice__name(&t, "a name", qualifier) || !ice__take_op(&t, '.') || t.tok.kind != ICE__QIDENT ||
+        !ice__name(&t, "a name", column) || ice__is_op(&t, '(') || ice__is_op(&t, '.'))
         return false;
-    out->name = out->column;
+    t.err = p->err;
     *p = t;
     return true;
 }
@@ -61,13 +55,14 @@ typedef struct on_list {
 static bool on_term(joined *j, on_list *on)
 {
     ice__parser *p = j->p;
-    qualified a, b;
+    ice_arith a, b;
     int mine = (int)j->aliases.n - 1, *rel;
 
-    if (!qualified_column(p, &a) || !ice__take_op(p, '=') || !qualified_column(p, &b))
+    if (!ice__qualified_column(p, &a.qualifier, &a.column) || !ice__take_op(p, '=') ||
+        !ice__qualified_column(p, &b.qualifier, &b.column))
         return false;
     if (relation_of(j, b.qualifier) == mine) {
-        qualified swap = a;
+        ice_arith swap = a;
         a = b;
         b = swap;
     }
@@ -121,41 +116,35 @@ static bool joins(joined *j)
     }
 }
 
-static bool items(joined *j)
-{
-    do {
-        qualified *q = ice__push(j->p, &j->items, sizeof *q);
+static const ice__scope every = {.any = true};
 
-        if (!q || !qualified_column(j->p, q) || !ice__output_name(j->p, &q->name))
-            return false;
-    } while (ice__take_op(j->p, ','));
-    return true;
+static bool items(joined *j, ice_str *lone)
+{
+    return ice__lone_item(j->p, j->s, lone) || ice__select_items(j->p, &every, &j->items);
+}
+
+static bool place_leaf(ice_arith *column, void *arg)
+{
+    column->rel = relation_of(arg, column->qualifier);
+    return column->rel >= 0;
 }
 
 /* Relations of the output columns. */
-static bool put_items(joined *j, ice_joined *out)
+static bool place_items(joined *j, ice_joined *out)
 {
-    const qualified *in = j->items.data;
-    ice_select *s = j->s;
+    const ice__item *in = j->items.data;
 
-    s->ncols = j->items.n;
-    s->cols = ICE_NEW_N(j->p->arena, ice_str, s->ncols);
-    s->names = ICE_NEW_N(j->p->arena, ice_str, s->ncols);
-    out->col_rels = ICE_NEW_N(j->p->arena, int, s->ncols);
-    if (!s->cols || !s->names || !out->col_rels)
+    if (!(out->col_rels = ICE_NEW_N(j->p->arena, int, j->items.n)))
         return false;
-    for (size_t i = 0; i < s->ncols; i++) {
-        s->cols[i] = in[i].column;
-        s->names[i] = in[i].name;
-        if ((out->col_rels[i] = relation_of(j, in[i].qualifier)) < 0)
+    for (size_t i = 0; i < j->items.n; i++)
+        if (in[i].expr ? !ice__arith_columns(in[i].expr, place_leaf, j)
+                       : (out->col_rels[i] = relation_of(j, in[i].qualifier)) < 0)
             return false;
-    }
     return true;
 }
 
 static bool put_conds(joined *j, ice_joined *out)
 {
-    static const ice__scope every = {.any = true};
     ice_select *s = j->s;
 
     if (!ice__take(j->p, "WHERE"))
@@ -197,10 +186,13 @@ bool ice__joined_select(ice__parser *p, ice_select *s)
 {
     joined j = {.p = p, .s = s};
     ice_joined *out = ICE_NEW(p->arena, ice_joined);
+    ice_str lone = ICE_STR_NONE;
 
-    if (!out || !ice__take(p, "SELECT") || !items(&j) || !ice__take(p, "FROM") ||
-        !table_and_alias(&j, &s->table, &s->alias) || !joins(&j) || !put_items(&j, out) || !put_conds(&j, out) ||
-        !put_order(&j, out) || !ice__skip_limits(p))
+    if (!out || !ice__take(p, "SELECT") || !items(&j, &lone) || !ice__take(p, "FROM") ||
+        !table_and_alias(&j, &s->table, &s->alias) || !joins(&j) || !place_items(&j, out) ||
+        !ice__put_items(p, s, &j.items, lone) || !put_conds(&j, out) || !put_order(&j, out) || !ice__skip_limits(p))
+        return false;
+    if ((s->norder && lone.ptr) || (s->count_star && s->limit_sql.ptr))
         return false;
     if (p->tok.kind != ICE__END || p->rc != ICE_OK || s->limit == ICE_SQL_LIMIT_EXPR)
         return false;

@@ -229,12 +229,8 @@ static void read_limit(ice_arena *a, ice_select *s)
 
 /* ---- the simple form ---- */
 
-typedef struct item {
-    ice_str qualifier, column, name;
-} item;
-
 /* [AS] name */
-bool ice__output_name(ice__parser *p, ice_str *name)
+static bool output_name(ice__parser *p, ice_str *name)
 {
     ice__parser t = *p;
     ice_str text;
@@ -248,57 +244,75 @@ bool ice__output_name(ice__parser *p, ice_str *name)
     return true;
 }
 
-/* COUNT(*) and 1, which stand alone. */
-static bool lone_item(ice__parser *p, ice_select *s, ice_str *name)
+/* COUNT(*), 1 and a parameter, which stand alone. */
+bool ice__lone_item(ice__parser *p, ice_select *s, ice_str *name)
 {
     ice__parser t = *p;
 
     if (ice__take(&t, "COUNT") && ice__take_op(&t, '(') && ice__take_op(&t, '*') && ice__take_op(&t, ')')) {
         s->count_star = true;
         *name = ICE_STR("count_star()");
+    } else if (p->tok.kind == ICE__PARAM) {
+        t = *p;
+        ice__advance(&t);
+        s->exists_one = ice__is(&t, "AS"); /* its name is the engine's to say */
+        s->exists_param = p->tok.param;
+        if (!s->exists_one)
+            return false;
     } else if (p->tok.kind == ICE__NUMBER && ice_str_eqc(ice__tok_text(p, p->tok), "1")) {
         t = *p;
         ice__advance(&t);
         s->exists_one = true;
+        s->exists_param = -1;
         *name = ICE_STR("1");
     } else {
         return false;
     }
     *p = t;
-    return ice__output_name(p, name);
+    return output_name(p, name);
 }
 
-static bool items(ice__parser *p, ice__vec *list)
+static bool item_of(ice__parser *p, const ice__scope *scope, ice__item *out)
+{
+    ice_arith *e = ice__arith(p, scope);
+
+    if (!e || (!e->op && !e->column.ptr))
+        return false;
+    *out = (ice__item){.qualifier = e->qualifier, .column = e->column, .name = e->column};
+    if (e->op) {
+        out->expr = e;
+        out->name = ICE_STR_NONE;
+    }
+    return output_name(p, &out->name) && out->name.ptr;
+}
+
+bool ice__select_items(ice__parser *p, const ice__scope *scope, ice__vec *list)
 {
     do {
-        item *i = ice__push(p, list, sizeof *i);
+        ice__item *i = ice__push(p, list, sizeof *i);
 
-        if (!i || !ice__simple_column(p, &i->qualifier, &i->column))
-            return false;
-        i->name = i->column;
-        if (!ice__output_name(p, &i->name))
+        if (!i || !item_of(p, scope, i))
             return false;
     } while (ice__take_op(p, ','));
     return true;
 }
 
-static bool put_items(ice__parser *p, ice_select *s, const ice__scope *scope, const ice__vec *list,
-                      ice_str lone)
+bool ice__put_items(ice__parser *p, ice_select *s, const ice__vec *list, ice_str lone)
 {
-    const item *in = list->data;
+    const ice__item *in = list->data;
 
     s->ncols = list->n ? list->n : (lone.ptr ? 1 : 0);
     s->cols = ICE_NEW_N(p->arena, ice_str, s->ncols);
     s->names = ICE_NEW_N(p->arena, ice_str, s->ncols);
-    if (!s->cols || !s->names)
+    s->exprs = ICE_NEW_N(p->arena, ice_arith *, s->ncols);
+    if (!s->cols || !s->names || !s->exprs)
         return false;
     if (lone.ptr)
         s->names[0] = lone;
     for (size_t i = 0; i < list->n; i++) {
-        if (!ice__in_scope(scope, in[i].qualifier))
-            return false;
         s->cols[i] = in[i].column;
         s->names[i] = in[i].name;
+        s->exprs[i] = in[i].expr;
     }
     return true;
 }
@@ -360,7 +374,7 @@ static bool relation(ice__parser *p, ice_select *s, ice__scope *scope)
 
     if (!ice__take(p, "FROM") || !ice__simple_column(p, &qualifier, &s->table) || qualifier.ptr)
         return false;
-    if (!ice__output_name(p, &s->alias))
+    if (!output_name(p, &s->alias))
         return false;
     *scope = (ice__scope){.table = s->table, .alias = s->alias};
     return true;
@@ -368,13 +382,14 @@ static bool relation(ice__parser *p, ice_select *s, ice__scope *scope)
 
 static bool select_list(ice__parser *p, ice_select *s, ice__vec *list, ice_str *lone, ice_str *star_of)
 {
+    static const ice__scope later = {.later = true};
     ice__parser t = *p;
 
     if (ice__take_op(p, '*')) {
         s->star = true;
         return true;
     }
-    if (lone_item(p, s, lone))
+    if (ice__lone_item(p, s, lone))
         return true;
     if (s->count_star || s->exists_one)
         return false;
@@ -384,7 +399,22 @@ static bool select_list(ice__parser *p, ice_select *s, ice__vec *list, ice_str *
         return true;
     }
     *star_of = ICE_STR_NONE;
-    return items(p, list);
+    return ice__select_items(p, &later, list);
+}
+
+static bool own_leaf(ice_arith *column, void *scope)
+{
+    return ice__in_scope(scope, column->qualifier);
+}
+
+static bool own_items(const ice__vec *list, ice__scope *scope)
+{
+    const ice__item *in = list->data;
+
+    for (size_t i = 0; i < list->n; i++)
+        if (in[i].expr ? !ice__arith_columns(in[i].expr, own_leaf, scope) : !ice__in_scope(scope, in[i].qualifier))
+            return false;
+    return true;
 }
 
 static bool simple_select(ice__parser *p, ice_select *s)
@@ -395,7 +425,7 @@ static bool simple_select(ice__parser *p, ice_select *s)
 
     if (!ice__take(p, "SELECT") || !select_list(p, s, &list, &lone, &star_of) || !relation(p, s, &scope))
         return false;
-    if (!ice__in_scope(&scope, star_of) || !put_items(p, s, &scope, &list, lone))
+    if (!ice__in_scope(&scope, star_of) || !own_items(&list, &scope) || !ice__put_items(p, s, &list, lone))
         return false;
     if (ice__take(p, "WHERE") && !ice__simple_where(p, &scope, &s->conds, &s->nconds))
         return false;

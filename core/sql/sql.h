@@ -60,19 +60,27 @@ typedef enum ice_expr_kind {
     ICE_E_PARAM,       /* $n alone (maybe with a cast to the column's own type): `param` = n - 1 */
     ICE_E_CONST,       /* a literal: `value` */
     ICE_E_DEFAULT,     /* DEFAULT */
-    ICE_E_COLUMN_PLUS, /* "col" + $n or - $n or a constant (also (t."col" + $n)): `column`, `negate`, and
-                          param (>= 0) or value */
+    ICE_E_ARITH,       /* + - * over columns, parameters and numbers, or a column alone: `arith` */
     ICE_E_EXCLUDED,    /* DO UPDATE SET: EXCLUDED."col" alone: `column` */
 } ice_expr_kind;
+/* A tree of it. */
+typedef struct ice_arith {
+    char op;                             /* '+', '-', '*'; 0: a leaf */
+    struct ice_arith *left, *right;
+    ice_str qualifier, column;           /* a column, or absent */
+    int rel;                             /* its relation in a select with joins */
+    int param;                           /* a parameter, or -1 */
+    ice_value value;                     /* else a number */
+} ice_arith;
 typedef struct ice_expr {
     ice_expr_kind kind;
     int param; /* -1: none */
-    bool negate;
     uint8_t cast; /* PARAM: ICE_T_NONE, or the kind it is cast to ($1::uuid). Then it is the bare parameter
                    * only where the column is of that kind and the value is of that kind or a text; else the
                    * expression is as OTHER. Never a number's kind. */
     ice_str text;
     ice_str column;
+    const ice_arith *arith;
     ice_value value;
 } ice_expr;
 
@@ -176,10 +184,12 @@ typedef struct ice_select {
     ice_str table, alias;
     bool star;
     bool count_star;
-    bool exists_one; /* SELECT COUNT(*) ..., SELECT 1 AS a ... */
+    bool exists_one;  /* SELECT COUNT(*) ..., SELECT 1 AS a ... */
+    int exists_param; /* SELECT $n AS a ...; -1: 1 itself */
     size_t ncols;
-    ice_str *cols;
-    ice_str *names; /* output columns and their names (AS) */
+    ice_str *cols;           /* absent where the output is arithmetic */
+    ice_arith **exprs;       /* NULL where it is a column; all NULL: `exprs` is */
+    ice_str *names;          /* output columns' names (AS) */
     size_t nconds;
     ice_cond *conds;
     size_t norder;

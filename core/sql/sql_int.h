@@ -129,11 +129,18 @@ typedef struct ice__scope {
     ice_str table, alias;
     bool excluded; /* inside DO UPDATE */
     bool any;      /* of several relations: every qualified column is taken, with its qualifier */
+    bool later;    /* of one relation that is not known yet: every column is taken */
 } ice__scope;
 bool ice__in_scope(const ice__scope *s, ice_str qualifier);
 /* These two advance only on success. */
 bool ice__simple_column(ice__parser *p, ice_str *qualifier, ice_str *column);
 bool ice__simple_arg(ice__parser *p, ice_expr *out);
+/* A column of the scope, as it has to be written there; advances only on success. */
+bool ice__scope_column(ice__parser *p, const ice__scope *scope, ice_str *qualifier, ice_str *column);
+/* Sums and products of columns, parameters and numbers; NULL where it is something else. */
+ice_arith *ice__arith(ice__parser *p, const ice__scope *scope);
+/* Calls `each` for its columns; false if one call was. */
+bool ice__arith_columns(ice_arith *e, bool (*each)(ice_arith *column, void *arg), void *arg);
 /* An expression up to a comma, a closing bracket or a stop word, with its kind. `scope` NULL: it can name no
  * column. */
 bool ice__expr(ice__parser *p, const ice__scope *scope, const char *const *stops, ice_expr *out);
@@ -142,6 +149,11 @@ bool ice__number(ice_str digits, bool minus, ice_value *out);
 /* A conjunction of simple comparisons from the current token on; false where it is none. Stops at the first
  * token that is not part of it: whether that may follow is the caller's to check. */
 bool ice__simple_where(ice__parser *p, const ice__scope *scope, ice_cond **conds, size_t *n);
+
+/* ---- join.c ---- */
+
+/* "alias"."column"; an alias may also be a bare word (T4), which is kept in lower case. Advances only on success. */
+bool ice__qualified_column(ice__parser *p, ice_str *qualifier, ice_str *column);
 
 /* ---- constant.c ---- */
 
@@ -155,11 +167,20 @@ bool ice__type_text(ice__parser *p, ice_str *out);
 
 bool ice__skip_with(ice__parser *p);
 bool ice__select(ice__parser *p, ice_stmt *out);
+/* An output: a column, or arithmetic that is named. */
+typedef struct ice__item {
+    ice_str qualifier, column, name;
+    ice_arith *expr; /* arithmetic */
+} ice__item;
+/* COUNT(*), 1 or a parameter, which stands alone. */
+bool ice__lone_item(ice__parser *p, ice_select *s, ice_str *name);
+/* Reads a list of outputs (elements ice__item), and puts it, or the lone one's name, into the select. */
+bool ice__select_items(ice__parser *p, const ice__scope *scope, ice__vec *items);
+bool ice__put_items(ice__parser *p, ice_select *s, const ice__vec *items, ice_str lone);
 /* A select of qualified columns over joins on equality: fills what a simple one fills, and `joined`. */
 bool ice__joined_select(ice__parser *p, ice_select *s);
 /* ORDER BY's list, LIMIT and OFFSET behind a simple select's WHERE. */
 bool ice__order_item(ice__parser *p, ice_str *qualifier, ice_str *column, bool *down);
-bool ice__output_name(ice__parser *p, ice_str *name);
 bool ice__skip_limits(ice__parser *p);
 /* Fills tables_known, tables and the select's relations. */
 void ice__tables(ice_arena *a, ice_str sql, ice_stmt *out);

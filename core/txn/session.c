@@ -142,6 +142,23 @@ static void plan_drop(ice_session *s, ice_prepared *p)
     prepared_free(p);
 }
 
+/* A parameter that only a comment or a literal names is one too many to the engine, so to the fast path too. */
+static ice_code check_named(ice_prepared *p, ice_error *err)
+{
+    ice_select *sel = &p->stmt.select;
+    ice_str text;
+    size_t *picked = NULL, n;
+    if ((p->stmt.kind != ICE_S_SELECT && p->stmt.kind != ICE_S_SELECT_LOCK) || (!sel->simple && !sel->joined) ||
+        !p->text.nparams)
+        return ICE_OK;
+    ice_code rc = ice_sql_pick_params(p->arena, p->text.sql, p->text.nparams, &text, &picked, &n, err);
+    if (rc == ICE_OK && picked) {
+        sel->simple = false;
+        sel->joined = NULL;
+    }
+    return rc;
+}
+
 static ice_code plan_make(ice_session *s, ice_str sql, bool format, uint64_t hash, ice_prepared **out,
                           ice_error *err)
 {
@@ -157,6 +174,8 @@ static ice_code plan_make(ice_session *s, ice_str sql, bool format, uint64_t has
         p->source.ptr ? ice_sql_params(p->arena, p->source, format, &p->text, err) : ice_fail_nomem(err);
     if (rc == ICE_OK)
         rc = ice_sql_parse(p->arena, p->text.sql, &p->stmt, err);
+    if (rc == ICE_OK)
+        rc = check_named(p, err);
     if (rc != ICE_OK) {
         prepared_free(p);
         return rc;

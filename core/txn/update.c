@@ -2,25 +2,28 @@
 #include <stdlib.h>
 
 #include "txn/bulk.h"
+#include "txn/fast_int.h"
 
-static ice_code plus(const ice_value *old, const ice_expr *e, const ice_value *params, const ice_column *col,
-                     ice_arena *a, ice_value *out, bool *ok, ice_error *err)
+static bool find_column(void *arg, const ice_arith *column, const ice_column **col, ice__fplace *at)
 {
-    ice_value by = e->param >= 0 ? params[e->param] : e->value;
-    *ok = old->null || by.null ||
-          ((old->kind == ICE_T_INT || old->kind == ICE_T_LONG) &&
-           (by.kind == ICE_T_INT || by.kind == ICE_T_LONG));
-    if (!*ok)
-        return ICE_OK;
-    ice_value sum = {.kind = ICE_T_LONG, .null = old->null || by.null};
-    if (!sum.null && (e->negate ? __builtin_sub_overflow(old->i, by.i, &sum.i)
-                                : __builtin_add_overflow(old->i, by.i, &sum.i)))
-        return ice_fail(err, ICE_RANGE, "%.*s out of range", ICE_PRI(col->sql_type));
-    return ice_column_coerce(col, a, &sum, out, err);
+    const ice_tabledef *def = arg;
+    *at = (ice__fplace){.col = ice_tabledef_find(def, column->column)};
+    *col = at->col < 0 ? NULL : &def->cols[at->col];
+    return *col;
+}
+
+/* SET column = arithmetic. *ok false: the engine has to compute it. */
+static ice_code computed(ice__batch *b, const ice_expr *e, const ice_column *col, const ice_value *params,
+                         ice_value *old, ice_value *out, bool *ok, ice_error *err)
+{
+    ice_value v;
+    ice__arith *a = ice__arith_bind(b->s->scratch, e->arith, find_column, (void *)b->def, params);
+    *ok = a && ice__arith_eval(a, &old, &v);
+    return *ok ? ice__coerce(b->s, col, &v, out, err) : ICE_OK;
 }
 
 /* New values of a row by simple SET expressions. *ok false: the engine has to compute one. */
-static ice_code simple_set(ice__batch *b, const ice_update *st, const ice_value *params, const ice_value *old,
+static ice_code simple_set(ice__batch *b, const ice_update *st, const ice_value *params, ice_value *old,
                            ice_value *out, bool *ok, ice_error *err)
 {
     memcpy(out, old, b->def->ncols * sizeof *out);
@@ -31,13 +34,12 @@ static ice_code simple_set(ice__batch *b, const ice_update *st, const ice_value 
         ice_code rc;
         ice_value v;
         const ice_column *col = at < 0 ? NULL : &b->def->cols[at];
-        if (!col || col->generated_sql.ptr ||
-            (e->kind == ICE_E_COLUMN_PLUS && !ice_str_eq(e->column, col->name))) {
+        if (!col || col->generated_sql.ptr) {
             *ok = false;
             return ICE_OK;
         }
-        if (e->kind == ICE_E_COLUMN_PLUS)
-            rc = plus(&old[at], e, params, col, b->s->scratch, &out[at], ok, err);
+        if (e->kind == ICE_E_ARITH)
+            rc = computed(b, e, col, params, old, &out[at], ok, err);
         else if ((*ok = ice__expr_value(e, col, params, &v)))
             rc = ice__coerce(b->s, col, &v, &out[at], err);
         else

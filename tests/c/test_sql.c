@@ -438,8 +438,8 @@ static void test_conflict(void **state)
     assert_int_equal(in.set_exprs[0].kind, ICE_E_EXCLUDED);
     is(in.set_exprs[0].column, "b");
     is(in.set_exprs[0].text, "EXCLUDED.b");
-    assert_int_equal(in.set_exprs[1].kind, ICE_E_COLUMN_PLUS);
-    is(in.set_exprs[1].column, "n");
+    assert_int_equal(in.set_exprs[1].kind, ICE_E_ARITH);
+    is(in.set_exprs[1].arith->left->column, "n");
     is(in.set_exprs[2].column, "C");
     assert_int_equal(in.set_exprs[3].kind, ICE_E_OTHER);
     assert_int_equal(in.set_exprs[4].kind, ICE_E_PARAM);

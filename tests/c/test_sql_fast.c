@@ -217,27 +217,91 @@ static void test_not_conditions(void **state)
     }
 }
 
+/* What arithmetic is taken, and that a product binds before a sum. */
+static void test_arithmetic(void **state)
+{
+    static const char *const left[] = {"a / 2",        "a % 2",        "a || 'x'", "-a",   "a + 'x'",     "a + NULL",
+                                       "f(a)",         "a + (SELECT 1)", "a + b::int", "u.a + 1", "a + TRUE", "a + 1e5"};
+    const ice_arith *a = ok("UPDATE t SET a = b - c - (d + $1) * 2 * e WHERE t.id = 1").update.set_exprs[0].arith;
+    ice_buf deep = {0};
+
+    assert_int_equal(a->op, '-');
+    assert_int_equal(a->left->op, '-');
+    is(a->left->right->column, "c");
+    assert_int_equal(a->right->op, '*');
+    assert_int_equal(a->right->left->op, '*');
+    is(a->right->right->column, "e");
+    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++) {
+        ice_str sql = ice_str_c(ice_arena_printf(arena, "UPDATE t SET a = %s WHERE t.id = 1", left[i]));
+
+        if (ok(sql.ptr).update.set_exprs[0].kind != ICE_E_OTHER)
+            fail_msg("%s", left[i]);
+    }
+    ice_buf_puts(&deep, "UPDATE t SET a = ");
+    for (int i = 0; i < 500; i++)
+        ice_buf_puts(&deep, "(a + ");
+    ice_buf_puts(&deep, "1");
+    for (int i = 0; i < 500; i++)
+        ice_buf_puts(&deep, ")");
+    ice_buf_put(&deep, " WHERE t.id = 1", sizeof " WHERE t.id = 1"); /* with its end */
+    assert_int_equal(ok(deep.data).update.set_exprs[0].kind, ICE_E_OTHER);
+    ice_buf_free(&deep);
+}
+
+static void test_outputs(void **state)
+{
+    ice_select s = simple("SELECT t.a, (t.b * $1) AS x, (c) FROM t WHERE t.id = $2");
+
+    assert_int_equal(s.ncols, 3);
+    is(s.cols[0], "a");
+    is(s.cols[1], NULL);
+    is(s.names[1], "x");
+    assert_int_equal(s.exprs[1]->op, '*');
+    is(s.cols[2], "c");
+    assert_null(s.exprs[2]);
+    assert_int_equal(simple("SELECT $1 AS \"a\" FROM t WHERE t.id = $2 LIMIT 1").exists_param, 0);
+    assert_int_equal(simple("SELECT 1 AS \"a\" FROM t WHERE t.id = $1 LIMIT 1").exists_param, -1);
+    s = simple("SELECT a FROM t WHERE (t.id) IN (VALUES ($1), (2))");
+    assert_int_equal(s.conds[0].op, ICE_CMP_IN);
+    assert_int_equal(s.conds[0].nargs, 2);
+    s = ok("SELECT \"a\".\"x\", (T2.\"y\" + 1) AS z FROM \"a\" INNER JOIN \"b\" T2 ON (\"a\".\"i\" = T2.\"i\") "
+           "WHERE T2.\"j\" = $1")
+            .select;
+    assert_non_null(s.joined);
+    assert_int_equal(s.exprs[1]->left->rel, 1);
+    assert_int_equal(s.joined->cond_rels[0], 1);
+}
+
 static void test_set_expressions(void **state)
 {
     ice_update u = ok("UPDATE \"t\" SET \"a\" = $1, \"n\" = (\"t\".\"n\" + $2), m = m - 3, k = $3 + k, j = "
                       "u.j + 1, i = $4::uuid, h = n * 2, "
                       "g = (n + 1) * 2, f = NULL, e = DEFAULT, d = n + $1::integer WHERE \"t\".\"id\" = $5")
                        .update;
-    static const ice_expr_kind kinds[] = {ICE_E_PARAM, ICE_E_COLUMN_PLUS, ICE_E_COLUMN_PLUS, ICE_E_OTHER,
-                                          ICE_E_OTHER, ICE_E_PARAM,       ICE_E_OTHER,       ICE_E_OTHER,
-                                          ICE_E_CONST, ICE_E_DEFAULT,     ICE_E_OTHER};
+    static const ice_expr_kind kinds[] = {ICE_E_PARAM, ICE_E_ARITH, ICE_E_ARITH, ICE_E_ARITH,
+                                          ICE_E_OTHER, ICE_E_PARAM, ICE_E_ARITH, ICE_E_ARITH,
+                                          ICE_E_CONST, ICE_E_DEFAULT, ICE_E_OTHER};
+    const ice_arith *a;
 
     assert_int_equal(u.nset, 11);
     for (size_t i = 0; i < u.nset; i++)
-        assert_int_equal(u.set_exprs[i].kind, kinds[i]);
-    is(u.set_exprs[1].column, "n");
+        if (u.set_exprs[i].kind != kinds[i])
+            fail_msg("%zu: %.*s", i, ICE_PRI(u.set_exprs[i].text));
     is(u.set_exprs[1].text, "(\"t\".\"n\" + $2)");
-    assert_int_equal(u.set_exprs[1].param, 1);
-    assert_false(u.set_exprs[1].negate);
-    assert_true(u.set_exprs[2].negate);
-    assert_int_equal(u.set_exprs[2].param, -1);
-    assert_int_equal(u.set_exprs[2].value.i, 3);
+    a = u.set_exprs[1].arith;
+    assert_int_equal(a->op, '+');
+    is(a->left->qualifier, "t");
+    is(a->left->column, "n");
+    assert_int_equal(a->right->param, 1);
+    a = u.set_exprs[2].arith;
+    assert_int_equal(a->op, '-');
+    assert_int_equal(a->right->param, -1);
+    assert_int_equal(a->right->value.i, 3);
+    is(u.set_exprs[3].arith->right->column, "k");
     assert_int_equal(u.set_exprs[5].cast, ICE_T_UUID);
+    a = u.set_exprs[7].arith;
+    assert_int_equal(a->op, '*');
+    assert_int_equal(a->left->op, '+');
     assert_true(u.simple_where && u.nconds == 1);
     assert_false(ok("UPDATE t SET a = 1 FROM u WHERE t.a = 1").update.simple_where);
 }
@@ -300,6 +364,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_left_to_the_engine, setup, teardown),
         cmocka_unit_test_setup_teardown(test_conditions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_not_conditions, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_arithmetic, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_outputs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_set_expressions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bulk_insert, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_in_list, setup, teardown),
