@@ -45,6 +45,17 @@ TEST_KEYS = OUR_KEYS | {
     "SERIALIZE",
 }
 
+LOCATION = (str, os.PathLike)
+KINDS = [
+    ("WAREHOUSE", LOCATION, "a path or a location"),
+    ("CATALOG_URI", LOCATION, "a path or a location"),
+    ("NAMESPACE", str, "a string"),
+    ("OPTIONS", dict, "a dictionary"),
+    ("TEST", dict, "a dictionary"),
+]
+# A directory of the warehouse and a key of the catalog.
+NAMESPACE = re.compile(r"\w([\w.-]*\w)?")
+
 
 class Size:
     """Kind of an option: a number of bytes, or text: "64 MB", "1GiB" (units are powers of 1024), "50%" of memory."""
@@ -92,6 +103,9 @@ CORE_OPTIONS = {
     "max-staleness-ms": (int, 1_000, "age in ms up to which other hosts' commits may be unseen"),
     "read-only": (bool, False, "refuse every write"),
 }
+
+CHOICES = {"durability": ("full", "os"), "isolation-level": ("read committed", "snapshot")}
+WANTED = {int: "a whole number, not negative", bool: "True or False", str: "a string"}
 
 # OPTIONS in PyIceberg's spelling, handed to stores and catalogs as they are.
 STORE_OPTIONS = {
@@ -176,6 +190,7 @@ def _nearest(key, known):
 def check_settings(settings_dict: Mapping[str, Any], alias: str = "default") -> None:
     """Raises ImproperlyConfigured for what cannot work, naming the key and the nearest known one."""
     where = f"DATABASES[{alias!r}]"
+    _check_kinds(settings_dict, where)
     for key in sorted(SERVER_KEYS):
         if settings_dict.get(key):
             raise ImproperlyConfigured(
@@ -197,8 +212,19 @@ def check_settings(settings_dict: Mapping[str, Any], alias: str = "default") -> 
         raise ImproperlyConfigured(
             f"{where} needs 'WAREHOUSE': a directory, or a file://, s3://, gs:// or abfss:// location."
         )
+    namespace = settings_dict.get("NAMESPACE")
+    if namespace and not NAMESPACE.fullmatch(namespace):
+        raise ImproperlyConfigured(
+            f"{where}['NAMESPACE'] must be letters, digits and _, with - and . between them, not {namespace!r}."
+        )
     check_options(settings_dict.get("OPTIONS") or {}, where)
-    parse_duration((settings_dict.get("OPTIONS") or {}).get("history.retention"))
+
+
+def _check_kinds(settings_dict, where):
+    for key, kinds, words in KINDS:
+        value = settings_dict.get(key)
+        if value is not None and not isinstance(value, kinds):
+            raise ImproperlyConfigured(f"{where}[{key!r}] must be {words}, not {value!r}.")
 
 
 def _server_hint(key):
@@ -219,11 +245,17 @@ def check_options(options: Mapping[str, Any], where: str = "DATABASES") -> None:
             raise ImproperlyConfigured(
                 f"{where}['OPTIONS'][{key!r}] must be a size: bytes, '64 MB', '1GiB' or '50%', not {value!r}."
             )
-        if value is None or isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-            continue
-        if kind is str and isinstance(value, int) and not isinstance(value, bool):
-            continue
-        raise ImproperlyConfigured(f"{where}['OPTIONS'][{key!r}] must be {kind.__name__}, not {value!r}.")
+        if key == "history.retention":
+            parse_duration(value, f"{where}['OPTIONS'][{key!r}]")
+        elif value is not None and not _is_of(value, kind, key):
+            wanted = f"one of {CHOICES[key]}" if key in CHOICES else WANTED[kind]
+            raise ImproperlyConfigured(f"{where}['OPTIONS'][{key!r}] must be {wanted}, not {value!r}.")
+
+
+def _is_of(value, kind, key):
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= (key == "threads")
+    return isinstance(value, kind) and (key not in CHOICES or value in CHOICES[key])
 
 
 def base_dir():
@@ -235,6 +267,8 @@ def resolve_warehouse(location: str | os.PathLike[str]) -> str:
     location = os.fspath(location)
     scheme = urlsplit(location).scheme if "://" in location else ""
     if scheme == "file":
+        if urlsplit(location).netloc not in ("", "localhost"):
+            raise ImproperlyConfigured(f"WAREHOUSE {location!r} names a host: write file:///path.")
         location = unquote(urlsplit(location).path)
     elif scheme in ("s3", "s3a", "gs", "abfs", "abfss"):
         return location.rstrip("/")
@@ -244,7 +278,7 @@ def resolve_warehouse(location: str | os.PathLike[str]) -> str:
 
 
 def resolve_catalog(uri: str | None, warehouse: str) -> str:
-    """Absolute path of the SQLite catalog, or the URI of a REST one; by default inside a local warehouse."""
+    """Absolute path of the SQLite catalog; by default inside a local warehouse."""
     if not uri:
         if "://" in warehouse:
             raise ImproperlyConfigured(f"A warehouse at {warehouse} needs 'CATALOG_URI'.")
@@ -259,9 +293,8 @@ def resolve_catalog(uri: str | None, warehouse: str) -> str:
                 f"CATALOG_URI {uri!r}: write sqlite:///relative/path.db or sqlite:////absolute/path.db."
             )
         return str(base_dir() / Path(path).expanduser())
-    if scheme in ("http", "https"):
-        return uri
-    raise ImproperlyConfigured(f"CATALOG_URI {mask(uri)!r}: use sqlite:///path, http:// or https://.")
+    refused = "REST catalogs are not supported" if scheme in ("http", "https") else "this is no catalog"
+    raise ImproperlyConfigured(f"CATALOG_URI {mask(uri)!r}: {refused}: use sqlite:///path.")
 
 
 MICROSECOND = datetime.timedelta(microseconds=1)
@@ -269,13 +302,15 @@ _duration_re = re.compile(r"(\d+)\s*(s|m|h|d|w|y)?")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
 
 
-def parse_duration(value: Any) -> datetime.timedelta | None:
-    """A timedelta of a retention: a timedelta, seconds, or text as "90d", "12h", "30m"; None for ever."""
+def parse_duration(value: Any, where: str = "") -> datetime.timedelta | None:
+    """A timedelta of a retention: a timedelta, seconds, or text as "90d", "12h", "30m"; None for ever. Errors name `where`."""
     if value is None or isinstance(value, datetime.timedelta):
         return value
     match = _duration_re.fullmatch(str(value).strip().lower())
     if match is None or isinstance(value, bool):
-        raise ImproperlyConfigured(f"{value!r} is not a duration: write a timedelta, seconds, '90d', '12h', '1y'.")
+        raise ImproperlyConfigured(
+            f"{where}{where and ': '}{value!r} is not a duration: write a timedelta, seconds, '90d', '12h', '1y'."
+        )
     return datetime.timedelta(seconds=int(match[1]) * _UNITS[match[2] or "s"])
 
 

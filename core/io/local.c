@@ -537,7 +537,7 @@ static ice_code find_root(const char *root, bool create, ice_error *err)
         return ice_fail_errno(err, errno, "creating the warehouse %s", root);
     if (stat(root, &st) != 0) {
         if (errno == ENOENT || errno == ENOTDIR)
-            return ice_fail(err, ICE_NOT_FOUND, "no warehouse at %s", root);
+            return ice_fail(err, ICE_NOT_FOUND, "no warehouse at %s: run migrate to create it", root);
         return ice_fail_errno(err, errno, "looking at the warehouse %s", root);
     }
     return S_ISDIR(st.st_mode) ? ICE_OK : ice_fail(err, ICE_CONFIG, "warehouse %s is not a directory", root);

@@ -318,7 +318,7 @@ static ice_code control_check(ice_warehouse *wh, ice_str text, ice_error *err)
         rc = ice_fail(err, ICE_CONFIG,
                       "the warehouse was created with durability '%s' but the settings say '%s': use the "
                       "warehouse's, or create another",
-                      durability, wh->config.sync ? "full" : "none");
+                      strcmp(durability, "none") == 0 ? "os" : durability, wh->config.sync ? "full" : "os");
     json_decref(j);
     return rc;
 }

@@ -3,6 +3,7 @@
 import datetime
 import os
 import pathlib
+import re
 
 import pytest
 from django.conf import settings
@@ -37,7 +38,12 @@ def test_an_unknown_key_names_the_nearest():
 
 def test_options_have_types():
     refuse("must be a size", OPTIONS={"flush.bytes": "many"})
-    refuse("must be bool", OPTIONS={"read-only": 1})
+    refuse("must be True or False", OPTIONS={"read-only": 1})
+    refuse("flush.interval-ms.*not negative, not -1", OPTIONS={"flush.interval-ms": -1})
+    refuse("bulk.rows.*not negative", OPTIONS={"bulk.rows": -4})
+    refuse("threads", OPTIONS={"threads": 0})
+    refuse("durability.*one of .'full', 'os'.*not 'soon'", OPTIONS={"durability": "soon"})
+    refuse("isolation-level", OPTIONS={"isolation-level": "serializable"})
     for size in 0, 1 << 30, "1048576", "64 MB", "1GiB", "1.5g", "512kb", "50%":
         for key in "flush.bytes", "log.max-bytes", "memory.budget":
             conf.check_settings({**GOOD, "OPTIONS": {key: size}})
@@ -49,6 +55,12 @@ def test_options_have_types():
 def test_a_warehouse_is_needed():
     refuse("WAREHOUSE", WAREHOUSE="")
     refuse("NAMESPACE", NAME="mydb")
+    for key, value in ("WAREHOUSE", 3), ("CATALOG_URI", 4), ("NAMESPACE", 3), ("OPTIONS", []), ("TEST", []):
+        refuse(rf"{key}'\] must be .*, not {re.escape(repr(value))}", **{key: value})
+    for name in "../x", "a/b", ".", "a b", "a.":
+        refuse("NAMESPACE'. must be letters", NAMESPACE=name)
+    for name in "shop", "a.b", "größe-2":
+        conf.check_settings({**GOOD, "NAMESPACE": name})
 
 
 def test_relative_paths_are_below_base_dir(migrated):
@@ -70,6 +82,10 @@ def test_locations():
         conf.resolve_catalog("sqlite://x", "/w")
     with pytest.raises(ImproperlyConfigured, match="CATALOG_URI"):
         conf.resolve_catalog("postgres://u:secret@h/d", "/w")
+    with pytest.raises(ImproperlyConfigured, match="REST catalogs are not supported"):
+        conf.resolve_catalog("https://catalog", "/w")
+    with pytest.raises(ImproperlyConfigured, match="names a host"):
+        conf.resolve_warehouse("file://host/w")
 
 
 def test_secrets_show_as_stars():
@@ -86,4 +102,5 @@ def test_retentions_are_durations():
     assert conf.parse_duration("90d") == 90 * day and conf.parse_duration("24 h") == day
     assert conf.parse_duration(86400) == day and conf.parse_duration(day) == day
     assert conf.parse_duration(None) is None
-    refuse("not a duration", OPTIONS={"history.retention": "long"})
+    conf.check_settings({**GOOD, "OPTIONS": {"history.retention": day}})
+    refuse("history.retention.*not a duration", OPTIONS={"history.retention": "long"})
