@@ -34,6 +34,8 @@ from .operations import DatabaseOperations, within_years
 from .schema import DatabaseSchemaEditor
 from .validation import DatabaseValidation
 
+conf.duckdb_library()  # a missing or wrong engine is told before anything is done
+
 
 def _get_varchar_column(data):
     if data["max_length"] is None:

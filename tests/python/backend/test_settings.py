@@ -1,9 +1,12 @@
 """What a DATABASES entry may say, and what its errors say."""
 
 import datetime
+import importlib.metadata
 import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 from django.conf import settings
@@ -104,3 +107,28 @@ def test_retentions_are_durations():
     assert conf.parse_duration(None) is None
     conf.check_settings({**GOOD, "OPTIONS": {"history.retention": day}})
     refuse("history.retention.*not a duration", OPTIONS={"history.retention": "long"})
+
+
+def test_a_wrong_engine_is_told_at_import(tmp_path):
+    found = tmp_path / "duckdb-1.4.0.dist-info"
+    found.mkdir()
+    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: duckdb\nVersion: 1.4.0\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "import polars_iceberg.backend.base"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == 1
+    assert "ImproperlyConfigured: django-iceberg needs duckdb 2.0.x, not 1.4.0. Install it with: " in done.stderr
+
+
+def test_a_missing_engine_is_told(monkeypatch):
+    def version(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    with pytest.raises(ImproperlyConfigured, match="needs the duckdb package. Install it with: "):
+        conf.duckdb_library.__wrapped__()
