@@ -50,7 +50,7 @@ test-django:
 	done; done; exit $$status
 
 bench: venv
-	@tools/setup.sh postgresql
+	@tools/setup.sh postgresql strace
 	$(PYTHON) bench/run.py
 
 lint: venv

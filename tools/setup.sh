@@ -1,8 +1,9 @@
 #!/bin/sh
 # System packages that the build needs: installs what is missing where that is allowed, else prints the line to run.
 #
-#   tools/setup.sh [postgresql] [chromium] [gettext]     also a PostgreSQL server (tests, benchmarks), a browser and its driver
-#                                                        (tests), what Django's own test suite compiles messages with
+#   tools/setup.sh [postgresql] [chromium] [gettext] [strace]
+#       also a PostgreSQL server (tests, benchmarks), a browser and its driver (tests), what Django's own test suite compiles
+#       messages with, what counts the calls of fdatasync (benchmarks)
 set -eu
 
 missing=
@@ -18,6 +19,9 @@ for extra in "$@"; do
         ;;
     gettext)
         command -v msgfmt >/dev/null 2>&1 || need gettext
+        ;;
+    strace)
+        command -v strace >/dev/null 2>&1 || need strace
         ;;
     *)
         echo "$0: unknown: $extra" >&2
