@@ -12,42 +12,49 @@ static bool find_column(void *arg, const ice_arith *column, const ice_column **c
     return *col;
 }
 
-/* SET column = arithmetic. *ok false: the engine has to compute it. */
-static ice_code computed(ice__batch *b, const ice_expr *e, const ice_column *col, const ice_value *params,
-                         ice_value *old, ice_value *out, bool *ok, ice_error *err)
-{
-    ice_value v;
-    ice__arith *a = ice__arith_bind(b->s->scratch, e->arith, find_column, (void *)b->def, params);
-    *ok = a && ice__arith_eval(a, &old, &v);
-    return *ok ? ice__coerce(b->s, col, &v, out, err) : ICE_OK;
-}
+/* SET column = what needs no engine: a value, or arithmetic. */
+typedef struct setting {
+    int at;
+    ice_value value;
+    ice__arith *arith;
+} setting;
 
-/* New values of a row by simple SET expressions. *ok false: the engine has to compute one. */
-static ice_code simple_set(ice__batch *b, const ice_update *st, const ice_value *params, ice_value *old,
-                           ice_value *out, bool *ok, ice_error *err)
+/* *ok false: one of them does need it, or is an error, which a statement that meets no row has as well. */
+static ice_code bind_settings(ice__batch *b, const ice_update *st, const ice_value *params, setting **out, bool *ok,
+                              ice_error *err)
 {
-    memcpy(out, old, b->def->ncols * sizeof *out);
+    setting *s = *out = ICE_NEW_N(b->s->scratch, setting, st->nset + 1);
+    if (!s)
+        return ice_fail_nomem(err);
     *ok = true;
-    for (size_t i = 0; i < st->nset; i++) {
-        int at = ice_tabledef_find(b->def, st->set_cols[i]);
+    for (size_t i = 0; i < st->nset && *ok; i++) {
         const ice_expr *e = &st->set_exprs[i];
-        ice_code rc;
-        ice_value v;
-        const ice_column *col = at < 0 ? NULL : &b->def->cols[at];
-        if (!col || col->generated_sql.ptr) {
+        s[i].at = ice_tabledef_find(b->def, st->set_cols[i]);
+        const ice_column *col = s[i].at < 0 ? NULL : &b->def->cols[s[i].at];
+        if (!col || col->generated_sql.ptr)
             *ok = false;
-            return ICE_OK;
-        }
-        if (e->kind == ICE_E_ARITH)
-            rc = computed(b, e, col, params, old, &out[at], ok, err);
-        else if ((*ok = ice__expr_value(e, col, params, &v)))
-            rc = ice__coerce(b->s, col, &v, &out[at], err);
+        else if (e->kind == ICE_E_ARITH)
+            *ok = (s[i].arith = ice__arith_bind(b->s->scratch, e->arith, find_column, (void *)b->def, params)) != NULL;
         else
-            return ICE_OK;
-        if (rc != ICE_OK || !*ok)
-            return rc;
+            *ok = ice__expr_value(e, col, params, &s[i].value);
     }
     return ICE_OK;
+}
+
+/* New values of a row. *ok false: the engine has to compute one. */
+static ice_code simple_set(ice__batch *b, const ice_update *st, const setting *s, ice_value *old, ice_value *out,
+                           bool *ok, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    memcpy(out, old, b->def->ncols * sizeof *out);
+    *ok = true;
+    for (size_t i = 0; rc == ICE_OK && i < st->nset; i++) {
+        ice_value v = s[i].value;
+        if (s[i].arith && !(*ok = ice__arith_eval(s[i].arith, &old, &v)))
+            return ICE_OK;
+        rc = ice__coerce(b->s, &b->def->cols[s[i].at], &v, &out[s[i].at], err);
+    }
+    return rc;
 }
 
 ice_code ice__add_change(ice__batch *b, ice_value *old, ice_value *values, int64_t start_, ice_error *err)
@@ -67,10 +74,13 @@ static ice_code fast_changes(ice__batch *b, const ice_update *st, const ice_valu
                              ice_error *err)
 {
     ice__rows found = {0};
+    setting *set;
     ice_code rc;
     *done = false;
     if (!b->s->fast_path || !st->simple_where || st->from_sql.ptr || !st->nconds)
         return ICE_OK;
+    if ((rc = bind_settings(b, st, params, &set, done, err)) != ICE_OK || !*done)
+        return rc;
     if ((rc = ice__fast_rows(b->s, b->view, st->conds, st->nconds, params, &found, done, err)) != ICE_OK ||
         !*done)
         return rc;
@@ -81,7 +91,7 @@ static ice_code fast_changes(ice__batch *b, const ice_update *st, const ice_valu
             bool ok;
             if (!(values = ice_arena_array(b->s->scratch, b->def->ncols, sizeof *values)))
                 return ice_fail_nomem(err);
-            rc = simple_set(b, st, params, found.values[i], values, &ok, err);
+            rc = simple_set(b, st, set, found.values[i], values, &ok, err);
             if (rc != ICE_OK)
                 return rc;
             if (!ok) {
