@@ -97,6 +97,42 @@ uint32_t ice_crc32(uint32_t crc, const void *p, size_t n)
     return n ? (uint32_t)crc32_z(crc, p, n) : crc;
 }
 
+#define SEAL_DIGITS (sizeof ICE_SEAL_BLANK - 1)
+
+static void seal_digits(const char *bytes, size_t n, size_t at, char out[SEAL_DIGITS])
+{
+    uint64_t h = ice_hash64(bytes, at, 0);
+    h = ice_hash64(bytes + at + SEAL_DIGITS, n - at - SEAL_DIGITS, h);
+    for (size_t i = 0; i < SEAL_DIGITS; i++)
+        out[i] = "0123456789abcdef"[h >> (60 - 4 * i) & 15];
+}
+
+void ice_seal(char *bytes, size_t n, size_t at)
+{
+    char digits[SEAL_DIGITS];
+    seal_digits(bytes, n, at, digits);
+    memcpy(bytes + at, digits, SEAL_DIGITS);
+}
+
+bool ice_seal_holds(ice_str bytes, size_t at)
+{
+    char digits[SEAL_DIGITS];
+    if (at > bytes.len || bytes.len - at < SEAL_DIGITS)
+        return false;
+    seal_digits(bytes.ptr, bytes.len, at, digits);
+    return memcmp(bytes.ptr + at, digits, SEAL_DIGITS) == 0;
+}
+
+bool ice_seal_at_end(ice_str text, const char *before, const char *after, size_t *at)
+{
+    size_t nbefore = strlen(before), nafter = strlen(after);
+    if (text.len < nbefore + SEAL_DIGITS + nafter)
+        return false;
+    *at = text.len - nafter - SEAL_DIGITS;
+    return memcmp(text.ptr + *at - nbefore, before, nbefore) == 0 &&
+           memcmp(text.ptr + text.len - nafter, after, nafter) == 0;
+}
+
 static int64_t clock_us(clockid_t id)
 {
     struct timespec ts;

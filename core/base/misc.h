@@ -16,6 +16,14 @@ bool ice_uuid_parse(ice_str s, ice_uuid *out);
 uint64_t ice_hash64(const void *p, size_t n, uint64_t seed); /* XXH3, 64 bits */
 uint32_t ice_crc32(uint32_t crc, const void *p, size_t n);   /* zlib's; start with 0 */
 
+/* Seals: a checksum that stands within the bytes it is of, as 16 hex digits. Small files whose readers would not
+ * notice a changed bit have one (the control object, table metadata, manifests), where other readers pass over it. */
+#define ICE_SEAL_BLANK "0000000000000000"
+void ice_seal(char *bytes, size_t n, size_t at); /* puts the digits at `at`, which has room for them */
+bool ice_seal_holds(ice_str bytes, size_t at);
+/* Where the digits are in a text that ends with them between `before` and `after`; false: it has no seal. */
+bool ice_seal_at_end(ice_str text, const char *before, const char *after, size_t *at);
+
 int64_t ice_clock_us(void);           /* CLOCK_REALTIME, microseconds since the epoch */
 int64_t ice_clock_monotonic_us(void);
 void ice_sleep_us(int64_t us);

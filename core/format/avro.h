@@ -4,6 +4,9 @@
  *   "Obj\1" | metadata: map<bytes> | sync (16 bytes) | block...
  *   block: count (zigzag) | byte length (zigzag) | data, packed by the codec | sync
  *
+ * A file of ours has a seal (base/misc.h) as metadata ICE_AVRO_SEAL, because blocks have no checksum; it is
+ * checked before anything of the file is believed. Files of other writers have none.
+ *
  * The reader gives the parsed writer's schema and, for each record, a bounded ice_reader at its first byte;
  * the caller walks record and schema together with the ice_avro_* calls, picking fields by field id and
  * skipping the rest. Every count and length is checked against the bytes that are there. */
@@ -11,6 +14,8 @@
 #define ICE_FORMAT_AVRO_H
 
 #include "format/metadata.h"
+
+#define ICE_AVRO_SEAL "django-iceberg.xxh3"
 
 typedef enum ice_avro_kind {
     ICE_AVRO_NULL,

@@ -509,6 +509,9 @@ ice_code ice_avro_open(ice_str bytes, ice_str what, ice_avro_reader **out, ice_e
     if (!r->arena || !r->what.ptr)
         ICE_TRY(ice_fail_nomem(err));
     ICE_TRY(read_header(r, err));
+    ice_str seal = ice_avro_meta(r, ICE_AVRO_SEAL);
+    if (seal.ptr && (seal.len != strlen(ICE_SEAL_BLANK) || !ice_seal_holds(bytes, (size_t)(seal.ptr - bytes.ptr))))
+        ICE_TRY(ice_fail(err, ICE_CORRUPT, "%.*s: its checksum is not that of its bytes", ICE_PRI(r->what)));
     ice_str codec = ice_avro_meta(r, "avro.codec");
     r->deflate = ice_str_eqc(codec, "deflate");
     if (codec.len && !r->deflate && !ice_str_eqc(codec, "null"))

@@ -9,6 +9,7 @@ struct ice_avro_writer {
     ice_buf file, block;
     int64_t count; /* records in the block */
     bool deflate;
+    size_t seal; /* where it is in the file */
     uint8_t sync[16];
 };
 
@@ -34,7 +35,7 @@ ice_code ice_avro_create(ice_str schema_json, const ice_kv *meta, size_t nmeta, 
     ice_uuid u = ice_uuid_random();
     memcpy(w->sync, u.b, 16);
     ice_buf_put(&w->file, "Obj\1", 4);
-    ice_avro_put_long(&w->file, (int64_t)nmeta + 2);
+    ice_avro_put_long(&w->file, (int64_t)nmeta + 3);
     ice_avro_put_bytes(&w->file, ICE_STR("avro.schema"));
     ice_avro_put_bytes(&w->file, schema_json);
     ice_avro_put_bytes(&w->file, ICE_STR("avro.codec"));
@@ -43,6 +44,9 @@ ice_code ice_avro_create(ice_str schema_json, const ice_kv *meta, size_t nmeta, 
         ice_avro_put_bytes(&w->file, meta[i].key);
         ice_avro_put_bytes(&w->file, meta[i].value);
     }
+    ice_avro_put_bytes(&w->file, ICE_STR(ICE_AVRO_SEAL));
+    ice_avro_put_bytes(&w->file, ICE_STR(ICE_SEAL_BLANK));
+    w->seal = w->file.len - strlen(ICE_SEAL_BLANK);
     ice_avro_put_long(&w->file, 0);
     ice_buf_put(&w->file, w->sync, 16);
     ice_code rc = ice_buf_check(&w->file, err);
@@ -112,6 +116,7 @@ ice_code ice_avro_finish(ice_avro_writer *w, ice_buf *out, ice_error *err)
     ice_code rc = close_block(w, err);
     if (rc != ICE_OK)
         return rc;
+    ice_seal(w->file.data, w->file.len, w->seal);
     ice_buf_put_str(out, ice_buf_str(&w->file));
     return ice_buf_check(out, err);
 }

@@ -207,8 +207,10 @@ ice_code ice_metadata_to_json(const ice_metadata *m, ice_buf *out, ice_error *er
         ice_buf_put_str(out, m->encryption_keys_json);
     }
     put_logs(out, m);
-    ice_buf_put_u8(out, '}');
+    ice_buf_puts(out, ICE__META_SEAL_BEFORE ICE_SEAL_BLANK ICE__META_SEAL_AFTER);
     ICE_TRY(ice_buf_check(out, err));
+    ice_seal(out->data + from, out->len - from,
+             out->len - from - strlen(ICE_SEAL_BLANK) - strlen(ICE__META_SEAL_AFTER));
     if (!ice_utf8_valid((ice_str){out->data + from, out->len - from}))
         rc = ice_fail(err, ICE_BAD_VALUE, "table metadata: a name, property or location is no valid UTF-8");
 out:

@@ -281,6 +281,10 @@ void ice_close_idle(void)
 
 /* ---- control object (invariant 10) ---- */
 
+/* How a control object ends: with its seal, of whatever format version it is. */
+#define SEAL_BEFORE ",\n  \"xxh3\": \""
+#define SEAL_AFTER "\"\n}"
+
 static ice_code control_text(const ice_warehouse *wh, ice_uuid id, ice_buf *out, ice_error *err)
 {
     char uuid[37];
@@ -292,14 +296,21 @@ static ice_code control_text(const ice_warehouse *wh, ice_uuid id, ice_buf *out,
     json_decref(j);
     if (!text)
         return ice_fail_nomem(err);
-    ice_buf_puts(out, text);
+    ice_buf_put_str(out, (ice_str){text, strlen(text) - strlen("\n}")});
+    ice_buf_puts(out, SEAL_BEFORE ICE_SEAL_BLANK SEAL_AFTER);
     free(text);
-    return ice_buf_check(out, err);
+    ice_code rc = ice_buf_check(out, err);
+    if (rc == ICE_OK)
+        ice_seal(out->data, out->len, out->len - strlen(ICE_SEAL_BLANK SEAL_AFTER));
+    return rc;
 }
 
 static ice_code control_check(ice_warehouse *wh, ice_str text, ice_error *err)
 {
     json_error_t je;
+    size_t seal;
+    if (ice_seal_at_end(text, SEAL_BEFORE, SEAL_AFTER, &seal) && !ice_seal_holds(text, seal))
+        return ice_fail(err, ICE_CORRUPT, "%s/control.json: its checksum is not that of its bytes: restore it from a backup", wh->dir);
     json_t *j = json_loadb(text.ptr, text.len, 0, &je);
     int version = 0;
     const char *uuid = NULL, *ns = NULL, *durability = NULL;

@@ -269,6 +269,25 @@ static void test_uuid(void **state)
     assert_false(ice_uuid_parse(ICE_STR_NONE, &v));
 }
 
+static void test_seals_notice_every_bit(void **state)
+{
+    char text[] = "{\"a\":1,\"s\":\"" ICE_SEAL_BLANK "\"}";
+    size_t n = strlen(text), at, other;
+    assert_true(ice_seal_at_end(ice_str_c(text), ",\"s\":\"", "\"}", &at));
+    assert_false(ice_seal_holds(ice_str_c(text), at));
+    ice_seal(text, n, at);
+    assert_true(ice_seal_holds(ice_str_c(text), at));
+    for (size_t i = 0; i < n * 8; i++) {
+        text[i / 8] ^= (char)(1 << i % 8);
+        assert_false(ice_seal_holds((ice_str){text, n}, at));
+        text[i / 8] ^= (char)(1 << i % 8);
+    }
+    assert_false(ice_seal_holds((ice_str){text, n - 3}, at));
+    assert_false(ice_seal_holds((ice_str){text, n}, n + 1));
+    assert_false(ice_seal_at_end(ice_str_c(text), ",\"t\":\"", "\"}", &other));
+    assert_false(ice_seal_at_end(ICE_STR("\"}"), ",\"s\":\"", "\"}", &other));
+}
+
 static void test_hash_and_crc_are_the_known_ones(void **state)
 {
     assert_true(ice_hash64("", 0, 0) == UINT64_C(0x2D06800538D394C2));
@@ -752,6 +771,7 @@ int main(void)
         cmocka_unit_test(test_arena),
         cmocka_unit_test(test_arrays_grow_and_stay_on_no_memory),
         cmocka_unit_test(test_uuid),
+        cmocka_unit_test(test_seals_notice_every_bit),
         cmocka_unit_test(test_hash_and_crc_are_the_known_ones),
         cmocka_unit_test(test_clocks),
         cmocka_unit_test(test_fault_points_fire_at_the_kth_hit),

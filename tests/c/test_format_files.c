@@ -92,8 +92,42 @@ static void read_damaged(ice_code (*read)(ice_str, int *), ice_str bytes)
     free(copy);
 }
 
+static void read_refused(ice_code (*read)(ice_str, int *), ice_str bytes)
+{
+    int n;
+    ice_code rc = read(bytes, &n);
+    assert_true(rc == ICE_CORRUPT);
+}
+
+/* Where the seal's name is in the file. */
+static char *seal_of(ice_buf *file)
+{
+    char *name = memmem(file->data, file->len, ICE_AVRO_SEAL, strlen(ICE_AVRO_SEAL));
+    assert_non_null(name);
+    return name;
+}
+
+/* Every bit of a file of ours counts, except of the seal's own name (and its length): without it, a file is another
+ * writer's. */
+static void every_bit_is_noticed(ice_code (*read)(ice_str, int *), ice_buf *file)
+{
+    size_t name = (size_t)(seal_of(file) - file->data);
+    for (size_t i = 0; i < file->len * 8; i++) {
+        if (i / 8 + 1 >= name && i / 8 < name + strlen(ICE_AVRO_SEAL))
+            continue;
+        file->data[i / 8] ^= (char)(1 << i % 8);
+        read_refused(read, ice_buf_str(file));
+        file->data[i / 8] ^= (char)(1 << i % 8);
+    }
+}
+
+/* The file as another writer has it, damaged: nothing is read outside of it. */
 static void damage(ice_code (*read)(ice_str, int *), ice_buf *file)
 {
+    int n0;
+    every_bit_is_noticed(read, file);
+    *seal_of(file) = 'D';
+    assert_int_equal(read(ice_buf_str(file), &n0), ICE_OK);
     for (size_t n = 0; n < file->len; n++)
         read_damaged(read, (ice_str){file->data, n});
     for (size_t i = 0; i < file->len; i++)

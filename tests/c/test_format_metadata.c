@@ -52,6 +52,29 @@ static ice_str to_json(const ice_metadata *m)
     return s;
 }
 
+/* Every bit of what is written is noticed; another writer's file, which has no seal, is read. */
+static void test_seal(void **state)
+{
+    ice_metadata *m = fresh(), *back;
+    (void)add_snapshot(m, 2000, 5);
+    ice_str text = to_json(m), name = ICE_STR(",\"django-iceberg.xxh3\":");
+    char *bytes = malloc(text.len);
+    memcpy(bytes, text.ptr, text.len);
+    char *seal = memmem(bytes, text.len, name.ptr, name.len);
+    assert_non_null(seal);
+    for (size_t i = 0; i < text.len * 8; i++) {
+        if (bytes + i / 8 >= seal && bytes + i / 8 < seal + name.len)
+            continue; /* without its name it is none */
+        bytes[i / 8] ^= (char)(1 << i % 8);
+        assert_int_equal(ice_metadata_parse((ice_str){bytes, text.len}, arena, &back, &err), ICE_CORRUPT);
+        bytes[i / 8] ^= (char)(1 << i % 8);
+    }
+    assert_int_equal(ice_metadata_parse((ice_str){bytes, text.len}, arena, &back, &err), ICE_OK);
+    *seal = '}';
+    assert_int_equal(ice_metadata_parse((ice_str){bytes, (size_t)(seal - bytes) + 1}, arena, &back, &err), ICE_OK);
+    free(bytes);
+}
+
 static void test_life(void **state)
 {
     ice_metadata *m = fresh(), *back;
@@ -271,6 +294,7 @@ static void test_misuse(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_seal, setup, teardown),
         cmocka_unit_test_setup_teardown(test_life, setup, teardown),
         cmocka_unit_test_setup_teardown(test_expire, setup, teardown),
         cmocka_unit_test_setup_teardown(test_logs_and_names, setup, teardown),
