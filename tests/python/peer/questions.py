@@ -31,6 +31,8 @@ ENDS = {
 }
 # Methods after which rows have an order.
 ORDERING = {"order_by", "dates", "datetimes", "earliest", "latest"}
+# Methods that make one row of several.
+GROUPING = {"values", "distinct", "union", "intersection", "difference"}
 # What is a sum of floats, or of divisions, in an order of the engine's own.
 INEXACT = {
     "Avg",
@@ -127,6 +129,11 @@ class Question:
         return any(
             type(e).__name__ in INEXACT or getattr(e, "connector", "") in ("/", "^") for e in expressions(self.steps)
         )
+
+    @property
+    def groups(self):
+        """Rows that are the same become one: 0 and -0 are the same, and either stands for both."""
+        return any(s.name in GROUPING for s in self.steps)
 
     def simpler(self):
         """Questions with a step, an argument or a part of an expression less."""
@@ -271,9 +278,19 @@ def near(a, b):
     return a == b
 
 
+def _positive_zeros(value):
+    if isinstance(value, dict):
+        return {k: _positive_zeros(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_positive_zeros(v) for v in value]
+    return 0.0 if isinstance(value, float) and value == 0 else value
+
+
 def same(question, ours, theirs):
     if isinstance(ours, Failed) or isinstance(theirs, Failed):
         return ours == theirs
+    if question.groups:
+        ours, theirs = _positive_zeros(ours), _positive_zeros(theirs)
     if isinstance(ours, list) and not question.ordered and not question.writes:
         digits = 6 if question.inexact else None
         ours, theirs = (sorted(answer, key=lambda row: canonical(row, digits)) for answer in (ours, theirs))

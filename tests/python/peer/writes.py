@@ -15,7 +15,7 @@ class Deed:
         self.act = act
         self.models = models
 
-    ordered = writes = inexact = False
+    ordered = writes = inexact = groups = False
 
     def __repr__(self):
         return f"{self.name}: {self.act.__doc__ or ''}{getattr(self.act, 'values', '')}"
