@@ -1,85 +1,50 @@
-import re
-import sys
+import json
+import os
+import signal
+import sysconfig
 
-from django.core.management import CommandError
-from django.db import DatabaseError
+from django.conf import settings
 from django.db.backends.base.client import BaseDatabaseClient
 
-# Pieces of SQL that a semicolon ends nothing in: texts, names, comments; then their openings alone, which say that more is to come.
-_pieces_re = re.compile(
-    r"""[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$"""
-    r"""|(?P<end>;)|(?P<open>'|"|/\*|\$\w*\$)|.""",
-    re.DOTALL,
-)
-USAGE = "dbshell of an Iceberg database takes -c SQL, any number of times; without it, statements come from the standard input."
-
-
-def split_statements(text):
-    """Statements that a semicolon ends, and the text after the last one."""
-    statements, start = [], 0
-    for piece in _pieces_re.finditer(text):
-        if piece["open"]:
-            break
-        if piece["end"]:
-            statements.append(text[start : piece.start()].strip())
-            start = piece.end()
-    return [s for s in statements if s], text[start:]
+from .. import conf
 
 
 class DatabaseClient(BaseDatabaseClient):
-    """There is no server, so no client program of one: dbshell is a small SQL prompt over the connection."""
+    executable_name = "iceberg-sql"
 
-    executable_name = "python"
+    @classmethod
+    def settings_to_cmd_args_env(cls, settings_dict, parameters):
+        warehouse = conf.resolve_warehouse(settings_dict["WAREHOUSE"])
+        args = [
+            cls._executable(),
+            f"--catalog={conf.resolve_catalog(settings_dict.get('CATALOG_URI'), warehouse)}",
+            f"--namespace={settings_dict.get('NAMESPACE') or 'default'}",
+            f"--timezone={cls._time_zone(settings_dict)}",
+            warehouse,
+            *parameters,
+        ]
+        # Not among the arguments, which every user of the host can see.
+        options = settings_dict.get("OPTIONS")
+        return args, {"ICEBERG_SQL_OPTIONS": json.dumps(options)} if options else None
+
+    @classmethod
+    def _executable(cls):
+        """The program of this Python's environment, which need not be on PATH."""
+        path = os.path.join(sysconfig.get_path("scripts"), cls.executable_name)
+        return path if os.path.exists(path) else cls.executable_name
+
+    @staticmethod
+    def _time_zone(settings_dict):
+        """As the connection's, see BaseDatabaseWrapper.timezone_name."""
+        if not settings.USE_TZ:
+            return settings.TIME_ZONE or "UTC"
+        return settings_dict.get("TIME_ZONE") or "UTC"
 
     def runshell(self, parameters):
-        failed = False
-        for statement in self._given(parameters) if parameters else self._typed():
-            failed |= not self._run(statement)
-        if failed and (parameters or not sys.stdin.isatty()):
-            raise CommandError("not all statements succeeded")
-
-    def _given(self, parameters):
-        options, texts = parameters[::2], parameters[1::2]
-        if len(options) != len(texts) or any(option not in ("-c", "--command") for option in options):
-            raise CommandError(USAGE)
-        for text in texts:
-            statements, rest = split_statements(text)
-            yield from [*statements, rest.strip()] if rest.strip() else statements
-
-    def _typed(self):
-        interactive = sys.stdin.isatty()
-        if interactive:
-            print(f"{self.connection.settings_dict['WAREHOUSE']}. SQL, ended by a semicolon; Ctrl-D leaves.")
-        text = ""
-        while True:
-            try:
-                text += input(("   ... " if text.strip() else "iceberg> ") if interactive else "") + "\n"
-            except EOFError:
-                break
-            except KeyboardInterrupt:
-                print()
-                text = ""
-                continue
-            statements, text = split_statements(text)
-            yield from statements
-        if text.strip():
-            yield text.strip()
-
-    def _run(self, statement):
-        """Runs a statement and prints what it gives; False if it fails."""
+        sigint_handler = signal.getsignal(signal.SIGINT)
         try:
-            with self.connection.cursor() as cursor:
-                cursor.execute(statement)
-                if cursor.description:
-                    print(" | ".join(column[0] for column in cursor.description))
-                    count = 0
-                    for row in cursor:
-                        print(" | ".join("" if value is None else str(value) for value in row))
-                        count += 1
-                    print(f"({count} row{'' if count == 1 else 's'})")
-                elif cursor.rowcount >= 0:
-                    print(f"{cursor.rowcount} rows")
-        except DatabaseError as err:
-            print(err, file=sys.stderr)
-            return False
-        return True
+            # Ctrl-C is the program's, which ends statements by it.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            super().runshell(parameters)
+        finally:
+            signal.signal(signal.SIGINT, sigint_handler)

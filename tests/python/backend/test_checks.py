@@ -3,7 +3,7 @@
 import pytest
 from django.contrib.postgres import fields as postgres
 from django.contrib.postgres.search import SearchVectorField
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
 from django.db import InterfaceError, connections, models
 from django.test.utils import isolate_apps
 
@@ -112,44 +112,6 @@ def test_check_database_of_another_warehouse_file(tmp_path):
         [],
         ["django_iceberg.E003"],
     )
-
-
-# dbshell
-
-
-def shell(capsys, *parameters):
-    call_command("dbshell", "--", *parameters)
-    return capsys.readouterr().out
-
-
-def test_dbshell_runs_what_it_is_given(capsys):
-    out = shell(
-        capsys,
-        "-c",
-        "INSERT INTO iceapp_author (name) VALUES ('a;b'), ('--'); SELECT name FROM iceapp_author ORDER BY id",
-        "-c",
-        "SELECT 1 AS one;",
-    )
-    assert out == "2 rows\nname\na;b\n--\n(2 rows)\none\n1\n(1 row)\n"
-
-
-def test_dbshell_reads_statements(capsys, monkeypatch, tmp_path):
-    script = tmp_path / "script.sql"
-    script.write_text(
-        "-- a comment; with a semicolon\nSELECT 'a;\nb' AS x, $$;$$ AS y; SELECT 2\n  AS two;\nSELECT /* ; */ 3 AS three"
-    )
-    with script.open() as file:
-        monkeypatch.setattr("sys.stdin", file)
-        assert shell(capsys) == "x | y\na;\nb | ;\n(1 row)\ntwo\n2\n(1 row)\nthree\n3\n(1 row)\n"
-
-
-def test_dbshell_goes_on_after_an_error_and_says_so(capsys):
-    with pytest.raises(CommandError, match="not all"):
-        call_command("dbshell", "--", "-c", "SELECT nothing; SELECT 1 AS one")
-    captured = capsys.readouterr()
-    assert captured.out == "one\n1\n(1 row)\n" and "nothing" in captured.err
-    with pytest.raises(CommandError, match="-c SQL"):
-        call_command("dbshell", "--", "--file", "x")
 
 
 # Connections
