@@ -299,12 +299,15 @@ class Shell:
             for c in definition["columns"]
         ]
         self.printer.result(["Column", "Type", "Null", "Default"], rows)
+        if definition["view"]:
+            print(f"  {definition['view']}")
         for part in (*definition["constraints"], *definition["indexes"]):
             columns = [str(names.get(c, c)) for c in part.get("columns") or []]
             print(f"  {part['name']}: {described(part, columns)}")
 
     def relations(self):
-        return [(name, "table") for name in self.connection.tables()]
+        tables = ((name, "table") for name in self.connection.tables())
+        return sorted([*tables, *((name, "view") for name in self.connection.views())])
 
     def snapshots(self, name):
         rows = [

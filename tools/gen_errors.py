@@ -45,7 +45,15 @@ MEANINGS = {
     "DUP_TABLE": ("The table exists already.", ""),
     "DUP_COLUMN": ("The column exists already.", ""),
     "DUP_OBJECT": ("A constraint or index of that name exists already.", ""),
-    "DEPENDENT": ("Other objects depend on what is dropped.", "Drop them first, or say CASCADE."),
+    "DEPENDENT": (
+        "Other objects depend on what is dropped, or a view on what is altered.",
+        "Drop them first, or say CASCADE.",
+    ),
+    "WRONG_OBJECT": ("A view where a table is meant, or the reverse.", ""),
+    "BAD_DEFINITION": (
+        "`CREATE OR REPLACE VIEW` would take a column away, change one, or read the view itself.",
+        "Drop the view first.",
+    ),
     "UNIQUE": ("A value of a unique key is there already.", ""),
     "NOT_NULL": ("A column that must have a value would be NULL.", ""),
     "FOREIGN_KEY": ("A row refers to one that is not there. Raised at commit.", ""),

@@ -141,6 +141,13 @@ static ice_code has_rows(ice_catalog *c, const char *sql, bool *out, ice_error *
     return rc;
 }
 
+/* Catalogs of older writers have no column that tells views from tables. */
+static ice_code look_for_types(ice_catalog *c, ice_error *err)
+{
+    return has_rows(c, "SELECT 1 FROM pragma_table_info('iceberg_tables') WHERE name = 'iceberg_type'", &c->typed,
+                    err);
+}
+
 static ice_code check_layout(ice_catalog *c, ice_error *err)
 {
     bool tables, ns = false;
@@ -149,8 +156,7 @@ static ice_code check_layout(ice_catalog *c, ice_error *err)
     if (!tables)
         return ice_fail(err, ICE_NOT_FOUND, "catalog %s: is no Iceberg catalog (no table iceberg_tables)",
                         c->path);
-    ICE_TRY(has_rows(c, "SELECT 1 FROM pragma_table_info('iceberg_tables') WHERE name = 'iceberg_type'",
-                     &c->typed, err));
+    ICE_TRY(look_for_types(c, err));
     ICE_TRY(has_rows(
         c,
         "SELECT 1 FROM iceberg_namespace_properties WHERE catalog_name = ?1 AND namespace = ?2 UNION ALL"
@@ -251,6 +257,8 @@ static ice_code enter(ice_catalog *c, ice_error *err)
 {
     pthread_mutex_lock(&c->mutex);
     ice_code rc = c->db ? ICE_OK : open_db(c, false, err);
+    if (rc == ICE_OK && !c->typed) /* somebody may have added it */
+        rc = look_for_types(c, err);
     if (rc != ICE_OK)
         pthread_mutex_unlock(&c->mutex);
     return rc;
@@ -263,7 +271,6 @@ static void leave(ice_catalog *c)
 
 /* ---- reading ---- */
 
-/* Rows that are views are not ours to see. */
 #define MINE " FROM iceberg_tables WHERE catalog_name = ?1 AND table_namespace = ?2"
 #define IS_TABLE " AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)"
 
@@ -282,6 +289,7 @@ static ice_code collect(statement *s, ice_arena *a, ice_catalog_entry **out, siz
             rc = text_column(s, 1, a, &(*out)[*n].metadata_location, err);
         if (rc != ICE_OK)
             return rc;
+        (*out)[*n].view = sqlite3_column_int(s->s, 2);
         ++*n;
     }
 }
@@ -295,8 +303,8 @@ ice_code ice_catalog_list(ice_catalog *c, ice_arena *a, ice_catalog_entry **out,
     if (rc != ICE_OK)
         return rc;
     rc = prepare(c,
-                 c->typed ? "SELECT table_name, metadata_location" MINE IS_TABLE " ORDER BY table_name"
-                          : "SELECT table_name, metadata_location" MINE " ORDER BY table_name",
+                 c->typed ? "SELECT table_name, metadata_location, iceberg_type IS 'VIEW'" MINE " ORDER BY table_name"
+                          : "SELECT table_name, metadata_location, 0" MINE " ORDER BY table_name",
                  "listing tables", &s, err);
     if (rc == ICE_OK)
         rc = collect(&s, a, out, n, err);
@@ -342,16 +350,19 @@ ice_code ice_catalog_load(ice_catalog *c, ice_arena *a, ice_str name, ice_str *m
 
 #define WHERE_NAMED " WHERE catalog_name = ?1 AND table_namespace = ?2 AND table_name = ?3"
 
+#define INSERT_TYPED                                                                            \
+    "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location," \
+    " iceberg_type) VALUES (?1, ?2, ?3, ?4, '"
+
 static const char *change_sql(const ice_catalog *c, const ice_catalog_change *g)
 {
     switch (g->op) {
     case ICE_CAT_CREATE:
-        return c->typed ? "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, "
-                          "metadata_location,"
-                          " iceberg_type) VALUES (?1, ?2, ?3, ?4, 'TABLE') ON CONFLICT DO NOTHING"
+        return c->typed ? INSERT_TYPED "TABLE') ON CONFLICT DO NOTHING"
                         : "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, "
                           "metadata_location)"
                           " VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+    case ICE_CAT_CREATE_VIEW: return INSERT_TYPED "VIEW') ON CONFLICT DO NOTHING";
     case ICE_CAT_SWAP:
         return "UPDATE iceberg_tables SET metadata_location = ?4, previous_metadata_location = ?5" WHERE_NAMED
                " AND metadata_location = ?5";
@@ -368,7 +379,7 @@ static ice_code bind_change(statement *s, const ice_catalog_change *g, ice_error
     ICE_TRY(bind(s, g->name, err));
     if (g->op == ICE_CAT_RENAME)
         ICE_TRY(bind(s, g->new_name, err));
-    if (g->op == ICE_CAT_CREATE || g->op == ICE_CAT_SWAP)
+    if (g->op == ICE_CAT_CREATE || g->op == ICE_CAT_CREATE_VIEW || g->op == ICE_CAT_SWAP)
         ICE_TRY(bind(s, g->location, err));
     if (g->op == ICE_CAT_SWAP || (g->op == ICE_CAT_DROP && g->expected.ptr))
         ICE_TRY(bind(s, g->expected, err));
@@ -382,6 +393,7 @@ static ice_code conflict(ice_catalog *c, const ice_catalog_change *g, ice_error 
         [ICE_CAT_CREATE] = "is in the catalog already",
         [ICE_CAT_SWAP] = "was changed or dropped by someone else",
         [ICE_CAT_DROP] = "was changed by someone else",
+        [ICE_CAT_CREATE_VIEW] = "is in the catalog already",
         [ICE_CAT_RENAME] = "is not there, or its new name is taken",
     };
     char table[128];
@@ -424,13 +436,27 @@ static ice_code commit(ice_catalog *c, ice_error *err)
     return rc;
 }
 
+/* As Iceberg's own JDBC catalog does with a catalog of before there were views. */
+static ice_code add_types(ice_catalog *c, ice_error *err)
+{
+    ice_code rc = look_for_types(c, err);
+    if (rc == ICE_OK && !c->typed)
+        rc = run(c, "ALTER TABLE iceberg_tables ADD COLUMN iceberg_type VARCHAR(5)", "making room for views", err);
+    if (rc == ICE_OK)
+        c->typed = true;
+    return rc;
+}
+
 static ice_code change_all(ice_catalog *c, const ice_catalog_change *changes, size_t n, ice_error *err)
 {
     ice_code rc = run(c, "BEGIN IMMEDIATE", "committing", err);
     if (rc != ICE_OK)
         return rc;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        if (changes[i].op == ICE_CAT_CREATE_VIEW)
+            ICE_TRY(add_types(c, err));
         ICE_TRY(apply(c, &changes[i], err));
+    }
     ICE_TRY(commit(c, err));
 out:
     if (!sqlite3_get_autocommit(c->db))

@@ -20,13 +20,21 @@ void ice_catalog_after_fork(ice_catalog *c);
 typedef struct ice_catalog_entry {
     ice_str name;              /* table name */
     ice_str metadata_location; /* as stored: a path or file:// URI */
+    bool view;
 } ice_catalog_entry;
+/* Tables and views. */
 ice_code ice_catalog_list(ice_catalog *c, ice_arena *a, ice_catalog_entry **out, size_t *n,
                           ice_error *err) ICE_MUST;
 ice_code ice_catalog_load(ice_catalog *c, ice_arena *a, ice_str name, ice_str *metadata_location,
                           ice_error *err) ICE_MUST;
 
-typedef enum ice_catalog_op { ICE_CAT_CREATE, ICE_CAT_SWAP, ICE_CAT_DROP, ICE_CAT_RENAME } ice_catalog_op;
+typedef enum ice_catalog_op {
+    ICE_CAT_CREATE,
+    ICE_CAT_SWAP,
+    ICE_CAT_DROP,
+    ICE_CAT_RENAME,
+    ICE_CAT_CREATE_VIEW, /* the other changes are of tables and views */
+} ice_catalog_op;
 typedef struct ice_catalog_change {
     ice_catalog_op op;
     ice_str name, new_name; /* new_name: RENAME */

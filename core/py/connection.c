@@ -261,7 +261,7 @@ static PyObject *is_usable_method(PyObject *self, PyObject *unused)
     return PyBool_FromLong(c->handle && !ice_session_is_foreign(c->handle->session));
 }
 
-static PyObject *tables_method(PyObject *self, PyObject *unused)
+static PyObject *names_of(PyObject *self, bool views)
 {
     py_connection *c = (py_connection *)self;
     py_state *st = state(self);
@@ -276,7 +276,7 @@ static PyObject *tables_method(PyObject *self, PyObject *unused)
     if (ice__py_enter(st, c) < 0)
         goto out;
     Py_BEGIN_ALLOW_THREADS
-    rc = ice_session_tables(c->handle->session, a, &names, &n, &err);
+    rc = ice_session_tables(c->handle->session, views, a, &names, &n, &err);
     Py_END_ALLOW_THREADS
     ice__py_leave(c);
     if (rc != ICE_OK)
@@ -295,6 +295,16 @@ static PyObject *tables_method(PyObject *self, PyObject *unused)
 out:
     ice_arena_free(a);
     return list;
+}
+
+static PyObject *tables_method(PyObject *self, PyObject *unused)
+{
+    return names_of(self, false);
+}
+
+static PyObject *views_method(PyObject *self, PyObject *unused)
+{
+    return names_of(self, true);
 }
 
 /* ---- JSON of the core ---- */
@@ -641,6 +651,7 @@ static PyMethodDef methods[] = {
     {"interrupt", interrupt_method, METH_NOARGS, PyDoc_STR("Ends the running statement with OperationalError; from any thread.")},
     {"is_usable", is_usable_method, METH_NOARGS, PyDoc_STR("False once closed, and in a forked child.")},
     {"tables", tables_method, METH_NOARGS, PyDoc_STR("Names of the tables this connection sees, sorted.")},
+    {"views", views_method, METH_NOARGS, PyDoc_STR("Names of the views this connection sees, sorted.")},
     {"table_def", table_def_method, METH_O, PyDoc_STR("table_def(name) -> JSON of the table's definition")},
     {"snapshots", snapshots_method, METH_O, PyDoc_STR("snapshots(table) -> list of dicts, newest first")},
     {"now", now_method, METH_NOARGS, PyDoc_STR("Commit time in microseconds up to which everything is visible.")},

@@ -138,8 +138,10 @@ ice_tabledef *ice_tabledef_clone(const ice_tabledef *d, bool next)
     c->ncols = d->ncols;
     c->ncons = d->ncons;
     c->nindexes = d->nindexes;
+    c->nuses = d->nuses;
     if (ice__copy_str(c->arena, d->name, &c->name) && ice__copy_str(c->arena, d->comment, &c->comment) &&
-        clone_arrays(d, c))
+        ice__copy_str(c->arena, d->view_sql, &c->view_sql) &&
+        copy_bytes(c->arena, d->uses, d->nuses, sizeof *d->uses, &c->uses) && clone_arrays(d, c))
         return c;
     ice_tabledef_free(c);
     return NULL;

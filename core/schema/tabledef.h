@@ -97,7 +97,15 @@ typedef struct ice_tabledef {
     size_t nindexes;
     ice_index *indexes;
     ice_str comment;
+    /* A view has a query in place of rows; its columns are what the query gave when it was defined. */
+    ice_str view_sql; /* absent: a table */
+    size_t nuses;
+    ice_uuid *uses; /* the tables and views that the query reads, those of views it reads too */
 } ice_tabledef;
+static inline bool ice_tabledef_is_view(const ice_tabledef *d)
+{
+    return d->view_sql.ptr != NULL;
+}
 
 /* An empty definition with a fresh uuid and schema_id 0; NULL on no memory. */
 ice_tabledef *ice_tabledef_create(ice_str name);

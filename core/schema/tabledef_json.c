@@ -7,7 +7,8 @@
  *                     "initially_deferred"?, "where"?, "expressions"?, "expr_desc"?, "include"?, "ref_table"?,
  *                     "ref_columns"?, "check"?}],
  *    "indexes": [{"name", "columns"?, "descending"?, "where"?, "expressions"?, "expr_desc"?, "include"?, "kind"?,
- *                 "params"?}]}
+ *                 "params"?}],
+ *    "view"? (its query), "uses"? (uuids of what that reads)}
  *
  * Members that say nothing are left out. Reading refuses members it does not know: a newer writer that adds
  * meaning raises "format". */
@@ -206,6 +207,22 @@ static void put_list(ice_buf *b, const char *key)
     ice_buf_put_u8(b, '[');
 }
 
+static void put_view(ice_buf *b, const ice_tabledef *d)
+{
+    if (!ice_tabledef_is_view(d))
+        return;
+    put_text(b, "view", d->view_sql);
+    put_list(b, "uses");
+    for (size_t i = 0; i < d->nuses; i++) {
+        char text[37];
+
+        ice_uuid_text(d->uses[i], text);
+        comma(b);
+        put_string(b, ice_str_c(text));
+    }
+    ice_buf_put_u8(b, ']');
+}
+
 ice_code ice_tabledef_to_json(const ice_tabledef *d, ice_buf *out, ice_error *err)
 {
     size_t start = out->len;
@@ -228,7 +245,9 @@ ice_code ice_tabledef_to_json(const ice_tabledef *d, ice_buf *out, ice_error *er
     put_list(out, "indexes");
     for (size_t i = 0; i < d->nindexes; i++)
         put_index(out, &d->indexes[i]);
-    ice_buf_puts(out, "]}");
+    ice_buf_put_u8(out, ']');
+    put_view(out, d);
+    ice_buf_put_u8(out, '}');
     if (out->failed)
         return ice_fail_nomem(err);
     if (!ice_utf8_valid((ice_str){out->data + start, out->len - start}))
@@ -528,7 +547,8 @@ static ice_code read_list(doc *r, const json_t *root, const char *key, const cha
 static void read_head(doc *r, const json_t *root, ice_tabledef *d)
 {
     static const char *const known[] = {"format",  "uuid",    "name",        "schema_id", "last_field_id",
-                                        "comment", "columns", "constraints", "indexes",   NULL};
+                                        "comment", "columns", "constraints", "indexes",   "view",
+                                        "uses",    NULL};
     ice_str name;
 
     check_members(r, root, known);
@@ -540,6 +560,28 @@ static void read_head(doc *r, const json_t *root, ice_tabledef *d)
     if (r->rc == ICE_OK && (!ice__copy_str(d->arena, name, &d->name) ||
                             !ice__copy_str(d->arena, get_text(r, root, "comment", false), &d->comment)))
         r->rc = ice_fail_nomem(r->err);
+}
+
+static void read_view(doc *r, const json_t *root, ice_tabledef *d)
+{
+    ice_str query = get_text(r, root, "view", false);
+    const json_t *uses = get_list(r, root, "uses", query.ptr != NULL, ICE_MAX_OBJECTS);
+
+    if (r->rc == ICE_OK && !query.ptr && uses)
+        fault(r, "uses", "is of a view, and this is none");
+    if (r->rc != ICE_OK || !query.ptr)
+        return;
+    if (!ice__copy_str(d->arena, query, &d->view_sql) ||
+        !(d->uses = ICE_NEW_N(d->arena, ice_uuid, json_array_size(uses) + 1))) {
+        r->rc = ice_fail_nomem(r->err);
+        return;
+    }
+    for (size_t i = 0; i < json_array_size(uses); i++) {
+        const json_t *u = json_array_get(uses, i);
+
+        if (!json_is_string(u) || !ice_uuid_parse(ice_str_c(json_string_value(u)), &d->uses[d->nuses++]))
+            fault(r, "uses", "has something that is not a UUID");
+    }
 }
 
 static ice_code read_def(doc *r, const json_t *root, ice_tabledef *d)
@@ -559,6 +601,7 @@ static ice_code read_def(doc *r, const json_t *root, ice_tabledef *d)
         return r->rc;
     if (last < d->last_field_id)
         fault(r, "last_field_id", "is below a column's id");
+    read_view(r, root, d);
     d->last_field_id = (int32_t)last;
     return r->rc;
 }

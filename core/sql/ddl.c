@@ -1,4 +1,4 @@
-/* CREATE TABLE, DROP, COMMENT. */
+/* CREATE TABLE, CREATE VIEW, DROP, COMMENT. */
 #include "sql/sql_int.h"
 
 static bool if_not_exists(ice__parser *p, bool *said)
@@ -70,6 +70,39 @@ static bool create_table(ice__parser *p, ice_stmt *out)
     return true;
 }
 
+/* ---- CREATE VIEW ---- */
+
+static bool view_query(ice__parser *p, ice_str *query)
+{
+    static const char *const words[] = {"SELECT", "VALUES", "WITH", "FROM", "TABLE", NULL};
+    size_t start = p->tok.at;
+    ice_stmt inner = {0};
+
+    if (!ice__is_op(p, '(') && !ice__is_any(p, words))
+        return ice__syntax(p, "a query");
+    if (!ice__select(p, &inner))
+        return false;
+    if (inner.kind != ICE_S_SELECT)
+        return ice__unsupported(p, "a view that locks rows");
+    *query = ice__since(p, start);
+    return true;
+}
+
+static bool create_view(ice__parser *p, bool replace, ice_stmt *out)
+{
+    ice__names cols = {0};
+
+    out->kind = ICE_S_CREATE_VIEW;
+    out->view.replace = replace;
+    if (!ice__table_name(p, &out->view.name))
+        return false;
+    if (ice__is_op(p, '(') && !ice__paren_names(p, "a column name", &cols))
+        return false;
+    out->view.cols = cols.data;
+    out->view.ncols = cols.n;
+    return ice__expect(p, "AS") && view_query(p, &out->view.query);
+}
+
 bool ice__create(ice__parser *p, ice_stmt *out)
 {
     bool unique;
@@ -77,13 +110,19 @@ bool ice__create(ice__parser *p, ice_stmt *out)
     ice__advance(p);
     if (ice__take(p, "TABLE"))
         return create_table(p, out);
+    if (ice__take(p, "VIEW"))
+        return create_view(p, false, out);
+    if (ice__is(p, "OR") && ice__next_is(p, "REPLACE")) {
+        ice__take2(p, "OR", "REPLACE");
+        return ice__take(p, "VIEW") ? create_view(p, true, out) : ice__unsupported(p, "CREATE OR REPLACE of anything but a view");
+    }
     unique = ice__take(p, "UNIQUE");
     if (ice__take(p, "INDEX"))
         return ice__create_index(p, unique, out);
     if (unique)
         return ice__syntax(p, "INDEX");
     if (p->tok.kind != ICE__WORD)
-        return ice__syntax(p, "TABLE or INDEX");
+        return ice__syntax(p, "TABLE, VIEW or INDEX");
     return ice__unsupported(p, "CREATE %.*s", ICE_PRI(ice__cut(ice__tok_text(p, p->tok), 40)));
 }
 
@@ -94,16 +133,16 @@ bool ice__drop(ice__parser *p, ice_stmt *out)
     ice__names names;
 
     ice__advance(p);
-    out->kind = ice__is(p, "INDEX") ? ICE_S_DROP_INDEX : ICE_S_DROP_TABLE;
-    if (!ice__take(p, "TABLE") && !ice__take(p, "INDEX")) {
+    out->kind = ice__is(p, "INDEX") ? ICE_S_DROP_INDEX : ice__is(p, "VIEW") ? ICE_S_DROP_VIEW : ICE_S_DROP_TABLE;
+    if (!ice__take(p, "TABLE") && !ice__take(p, "INDEX") && !ice__take(p, "VIEW")) {
         if (p->tok.kind != ICE__WORD)
-            return ice__syntax(p, "TABLE or INDEX");
+            return ice__syntax(p, "TABLE, VIEW or INDEX");
         return ice__unsupported(p, "DROP %.*s", ICE_PRI(ice__cut(ice__tok_text(p, p->tok), 40)));
     }
     if (out->kind == ICE_S_DROP_INDEX)
         ice__take(p, "CONCURRENTLY");
     out->drop.if_exists = ice__take2(p, "IF", "EXISTS");
-    if (!ice__name_list(p, out->kind == ICE_S_DROP_INDEX ? "an index name" : "a table name", &names))
+    if (!ice__name_list(p, out->kind == ICE_S_DROP_INDEX ? "an index name" : "a name", &names))
         return false;
     out->drop.names = names.data;
     out->drop.n = names.n;

@@ -42,6 +42,8 @@ typedef enum ice_stmt_kind {
     ICE_S_CREATE_INDEX,
     ICE_S_DROP_INDEX,
     ICE_S_RENAME_INDEX,
+    ICE_S_CREATE_VIEW,
+    ICE_S_DROP_VIEW,
     ICE_S_COMMENT,
     ICE_S_BEGIN,
     ICE_S_COMMIT,
@@ -51,6 +53,7 @@ typedef enum ice_stmt_kind {
     ICE_S_ROLLBACK_TO,
     ICE_S_SET_CONSTRAINTS, /* immediate flag */
     ICE_S_SHOW_TABLES,
+    ICE_S_SHOW_VIEWS,
     ICE_S_SET,             /* other SET/RESET: name and value text */
 } ice_stmt_kind;
 
@@ -277,7 +280,14 @@ typedef struct ice_stmt {
             size_t n;
             ice_str *names;
             bool if_exists, cascade, restart_identity;
-        } drop; /* DROP TABLE, DROP INDEX, TRUNCATE */
+        } drop; /* DROP TABLE, DROP INDEX, DROP VIEW, TRUNCATE */
+        struct {
+            ice_str name;
+            bool replace;
+            size_t ncols;
+            ice_str *cols; /* names of its first columns; the others have those of the query */
+            ice_str query;
+        } view;
         struct {
             ice_str table;
             bool if_exists;
@@ -324,6 +334,8 @@ int ice_pred_eval(const ice_pred *p, const ice_value *row);
 /* Are two lists of expressions written alike? Blanks, comments, the case of names, quotes that a name does not need and brackets
  * around a whole expression do not count. */
 bool ice_sql_same_expr(ice_arena *a, ice_str x, ice_str y);
+/* Has the statement a WITH clause, at any depth, that gives a query this name? */
+bool ice_sql_names_query(ice_arena *a, ice_str sql, ice_str name);
 /* A list of expressions, taken apart at its commas. */
 ice_code ice_sql_split_exprs(ice_arena *a, ice_str list, ice_str **out, size_t *n, ice_error *err) ICE_MUST;
 /* A DEFAULT expression that is a constant (with optional cast): its value; ICE_UNSUPPORTED otherwise. */

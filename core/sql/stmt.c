@@ -182,16 +182,17 @@ static bool insert(ice__parser *p, ice_stmt *out)
     return ice__insert(p, ICE_STR_NONE, out);
 }
 
-/* The tables are ours; anything else that is shown is the engine's. */
+/* Tables and views are ours; anything else that is shown is the engine's. */
 static bool show(ice__parser *p, ice_stmt *out)
 {
     ice__parser after = *p;
 
     ice__advance(&after);
-    if (!ice__take(&after, "TABLES") || !(after.tok.kind == ICE__END || ice__is_op(&after, ';')))
+    bool views = ice__take(&after, "VIEWS");
+    if ((!views && !ice__take(&after, "TABLES")) || !(after.tok.kind == ICE__END || ice__is_op(&after, ';')))
         return ice__select(p, out);
     *p = after;
-    out->kind = ICE_S_SHOW_TABLES;
+    out->kind = views ? ICE_S_SHOW_VIEWS : ICE_S_SHOW_TABLES;
     return true;
 }
 

@@ -235,3 +235,28 @@ void ice__tables(ice_arena *a, ice_str sql, ice_stmt *out)
     out->select.rel_aliases = f.rel_aliases.data;
     out->select.nrels = f.rel_tables.n;
 }
+
+bool ice_sql_names_query(ice_arena *a, ice_str sql, ice_str name)
+{
+    ice__parser p = ice__parser_of(a, sql, NULL);
+    bool with = false;
+
+    for (; p.tok.kind != ICE__END && p.rc == ICE_OK; ice__advance(&p)) {
+        ice__parser q = p;
+        ice_str text;
+
+        with |= ice__is(&p, "WITH");
+        if (!with || (p.tok.kind != ICE__WORD && p.tok.kind != ICE__QIDENT) || !ice__name(&q, "a name", &text) ||
+            !ice_str_ieq(text, name))
+            continue;
+        if (ice__is_op(&q, '(') && !ice__skip_group(&q))
+            continue;
+        if (!ice__take(&q, "AS"))
+            continue;
+        ice__take(&q, "NOT");
+        ice__take(&q, "MATERIALIZED");
+        if (ice__is_op(&q, '('))
+            return true;
+    }
+    return false;
+}

@@ -31,10 +31,12 @@ static ice_code add_key(ice_keys *keys, ice_arena *a, const ice_tabledef *def, c
     return ICE_OK;
 }
 
-/* The primary key, or the hidden column that stands in for one. */
+/* The primary key, or the hidden column that stands in for one. A view has no rows and no keys. */
 static ice_code add_primary(ice_keys *keys, ice_arena *a, const ice_tabledef *def, ice_error *err)
 {
     const ice_constraint *c = ice_tabledef_primary(def);
+    if (ice_tabledef_is_view(def))
+        return ICE_OK;
     if (c && c->ncols)
         return add_key(keys, a, def, c->field_ids, c->ncols, (ice_key){.unique = true, .con = c}, err);
     int hidden = ice_tabledef_find(def, ICE_STR("_row_key"));

@@ -404,6 +404,11 @@ out:
     return rc;
 }
 
+ice_code ice_collection_view(ice_collection *c, ice_str location, ice_error *err)
+{
+    return note_file(c, location, KEPT, c->arena, err);
+}
+
 ice_code ice_collection_guarded(ice_collection *c, ice_error *err)
 {
     ice_code rc = ICE_OK;

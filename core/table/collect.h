@@ -46,6 +46,8 @@ void ice_collection_in_use(ice_collection *c, ice_uuid table);
 /* A table's metadata file: it, and what it names. ICE_CORRUPT, also for a location outside the warehouse, and
  * ICE_NOT_FOUND: then nothing may be deleted. */
 ice_code ice_collection_root(ice_collection *c, ice_str metadata_location, ice_error *err) ICE_MUST;
+/* A view's metadata file, which names no other. */
+ice_code ice_collection_view(ice_collection *c, ice_str metadata_location, ice_error *err) ICE_MUST;
 /* One file, by its key. */
 ice_code ice_collection_keep(ice_collection *c, ice_str key, ice_error *err) ICE_MUST;
 /* Metadata files that no catalog points to and that a live process reads (guard.c): roots too. After all

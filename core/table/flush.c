@@ -259,10 +259,26 @@ static ice_code check_table(const job *j, ice_error *err)
     return s ? check_staged(j, s, err) : ICE_OK;
 }
 
+static bool is_view(const job *j)
+{
+    return j->t->dropped ? j->t->view : ice_tabledef_is_view(j->t->state->def);
+}
+
+static ice_code write_view(job *j, ice_error *err)
+{
+    if (j->t->catalog_name.ptr)
+        j->expected = j->t->location;
+    ice_code rc = ice__view_metadata_write(j->env, j->t->state->def, j->a, &j->location, err);
+    j->t->new_location = j->location;
+    return rc;
+}
+
 static ice_code write_table(job *j, ice_error *err)
 {
     ice__dead *overlay = NULL;
     ice_code rc;
+    if (is_view(j))
+        return write_view(j, err);
     ICE_TRY(check_table(j, err));
     j->state = ice_tabstate_ref(j->t->state);
     if (j->t->catalog_name.ptr)
@@ -338,11 +354,13 @@ out:
     return rc;
 }
 
-/* It keeps its files, and other engines can read it, until it is forgotten. */
+/* It keeps its files, and other engines can read it, until it is forgotten. A view goes. */
 static ice_code drop_table(changes *c, const job *j, ice_error *err)
 {
     bool history;
     ice_code rc;
+    if (is_view(j))
+        return add_change(c, (ice_catalog_change){.op = ICE_CAT_DROP, .name = j->t->catalog_name}, err);
     ICE_TRY(has_history(j->env, c->a, j->t->catalog_name, &history, err));
     ice_str to = ice_str_c(ice_arena_printf(c->a, "%.*s" ICE_DROPPED_MARK "%016lld",
                                             ICE_PRI(j->t->catalog_name), (long long)j->t->dropped_at));
@@ -376,9 +394,9 @@ out:
     return rc;
 }
 
-static ice_code point(changes *c, ice_str name, ice_str expected, ice_str location, ice_error *err)
+static ice_code point(changes *c, ice_str name, ice_str expected, ice_str location, bool view, ice_error *err)
 {
-    ice_catalog_change change = {.op = expected.ptr ? ICE_CAT_SWAP : ICE_CAT_CREATE,
+    ice_catalog_change change = {.op = expected.ptr ? ICE_CAT_SWAP : view ? ICE_CAT_CREATE_VIEW : ICE_CAT_CREATE,
                                  .name = name,
                                  .expected = expected,
                                  .location = location};
@@ -389,11 +407,11 @@ static ice_code point_table(changes *c, const job *j, ice_error *err)
 {
     ice_str name = j->t->state->def->name, history;
     ice_code rc;
-    ICE_TRY(point(c, name, j->expected, j->location, err));
+    ICE_TRY(point(c, name, j->expected, j->location, is_view(j), err));
     if (!j->history_location.ptr)
         return ICE_OK;
     ICE_TRY(ice__history_name(c->a, name, &history, err));
-    ICE_TRY(point(c, history, j->history_expected, j->history_location, err));
+    ICE_TRY(point(c, history, j->history_expected, j->history_location, false, err));
 out:
     return rc;
 }
@@ -447,10 +465,10 @@ ice_code ice__swap_commit(ice_env *env, const ice__swap *s, ice_arena *a, ice_er
     changes c = {.a = a};
     ice_str history;
     ice_code rc;
-    ICE_TRY(point(&c, s->name, s->expected, s->location, err));
+    ICE_TRY(point(&c, s->name, s->expected, s->location, false, err));
     if (s->history_location.ptr) {
         ICE_TRY(ice__history_name(a, s->name, &history, err));
-        ICE_TRY(point(&c, history, s->history_expected, s->history_location, err));
+        ICE_TRY(point(&c, history, s->history_expected, s->history_location, false, err));
     }
     ICE_TRY(ice_catalog_commit(env->catalog, c.list, c.n, err));
 out:

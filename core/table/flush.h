@@ -27,6 +27,7 @@ typedef struct ice_flush_table {
     ice_str catalog_name; /* name the catalog has now; absent: not in the catalog yet */
     ice_str location;     /* metadata location the catalog had when the state was built; absent: none */
     bool keep_files; /* a bulk statement counts on positions of rows: no file is rewritten */
+    bool view;    /* of a dropped one; else the definition says it */
     bool dropped; /* dropped in the log: the catalog keeps it under another name until it is forgotten */
     int64_t dropped_at; /* commit time of that */
     size_t nsequences;  /* identity columns: what their sequences would hand out next */
@@ -44,6 +45,10 @@ typedef struct ice_flush_options {
     void (*progress)(void *arg, const char *table, double done);
     void *arg;
 } ice_flush_options;
+
+/* Views: the definition in the metadata file of one, and whether that file is of this definition. */
+ice_code ice_view_metadata_load(const ice_env *env, ice_str location, ice_tabledef **out, ice_error *err) ICE_MUST;
+bool ice_view_metadata_is_of(ice_str location, const ice_tabledef *def);
 
 /* Publishes all tables in one step. ICE_CONFLICT when a pointer moved (the caller reloads and tries again).
  * Caches (chunk file, key indexes) for new files are written too, while the data is at hand. */

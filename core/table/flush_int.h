@@ -14,6 +14,10 @@ static inline bool ice__is_lineage(int32_t field_id)
     return field_id == ICE__FIELD_ROW_ID || field_id == ICE__FIELD_ROW_SEQUENCE;
 }
 
+/* view_metadata.c: writes the metadata file of a view, which no catalog names yet. */
+ice_code ice__view_metadata_write(const ice_env *env, const ice_tabledef *def, ice_arena *a, ice_str *location,
+                                  ice_error *err) ICE_MUST;
+
 /* ---- one Iceberg table being changed ---- */
 
 #define ICE__METADATA_LOG_MAX 50 /* earlier metadata files that one names */

@@ -96,7 +96,7 @@ ice_code ice__has_actions(ice__batch *b, bool *any, ice_error *err)
 {
     ice_str *tables;
     size_t ntables;
-    ice_code rc = ice_session_tables(b->s, b->s->scratch, &tables, &ntables, err);
+    ice_code rc = ice_session_tables(b->s, false, b->s->scratch, &tables, &ntables, err);
     *any = false;
     for (size_t i = 0; rc == ICE_OK && i < ntables && !*any; i++) {
         ice_view *child = NULL;
@@ -113,7 +113,7 @@ ice_code ice__run_actions(ice__batch *b, ice_error *err)
 {
     ice_str *tables;
     size_t ntables;
-    ice_code rc = ice_session_tables(b->s, b->s->scratch, &tables, &ntables, err);
+    ice_code rc = ice_session_tables(b->s, false, b->s->scratch, &tables, &ntables, err);
     for (size_t i = 0; rc == ICE_OK && i < ntables; i++) {
         ice_view *child = NULL;
         rc = ice__stview_table(b->v, tables[i], &child, err);

@@ -16,8 +16,15 @@ static int by_text(const void *a, const void *b)
     return ice_str_cmp(*(const ice_str *)a, *(const ice_str *)b);
 }
 
-/* Names of the tables of a view, this transaction's own too, sorted. */
-static ice_code names_of(ice_session *s, const ice__stview *v, ice_arena *a, ice_str **names, size_t *n,
+/* Has the transaction made it a view, or was it one? */
+static bool tx_is_view(const ice__stview *v, const ice__txtable *t)
+{
+    const ice__entry *e = ice__registry_find_uuid(v->reg, t->uuid);
+    return t->state ? ice_tabledef_is_view(t->state->def) : e && e->view;
+}
+
+/* Names of the tables, or else the views, at hand, this transaction's own too, sorted. */
+static ice_code names_of(ice_session *s, const ice__stview *v, bool views, ice_arena *a, ice_str **names, size_t *n,
                          ice_error *err)
 {
     ice_str *out = ice_arena_array(a, v->reg->n + s->tx.ntables + 1, sizeof *out);
@@ -26,16 +33,21 @@ static ice_code names_of(ice_session *s, const ice__stview *v, ice_arena *a, ice
     if (!out)
         return ice_fail_nomem(err);
     for (size_t i = 0; i < v->reg->n; i++)
-        if (!ice__tx_find(&s->tx, v->reg->entries[i]->uuid))
+        if (v->reg->entries[i]->view == views && !ice__tx_find(&s->tx, v->reg->entries[i]->uuid))
             out[(*n)++] = ice_arena_str(a, ice_str_c(v->reg->entries[i]->name));
     for (size_t i = 0; i < s->tx.ntables; i++)
-        if (!s->tx.tables[i].dropped)
+        if (!s->tx.tables[i].dropped && tx_is_view(v, &s->tx.tables[i]) == views)
             out[(*n)++] = ice_arena_str(a, ice_str_c(s->tx.tables[i].name));
     qsort(out, *n, sizeof *out, by_text);
     return ICE_OK;
 }
 
-ice_code ice_session_tables(ice_session *s, ice_arena *a, ice_str **names, size_t *n, ice_error *err)
+ice_code ice__view_names(ice_session *s, const ice__stview *v, ice_arena *a, ice_str **names, size_t *n, ice_error *err)
+{
+    return names_of(s, v, true, a, names, n, err);
+}
+
+ice_code ice_session_tables(ice_session *s, bool views, ice_arena *a, ice_str **names, size_t *n, ice_error *err)
 {
     ice__stview *v = NULL;
     *n = 0;
@@ -44,19 +56,19 @@ ice_code ice_session_tables(ice_session *s, ice_arena *a, ice_str **names, size_
     if (rc == ICE_NOT_FOUND) /* no warehouse yet: no tables */
         return ICE_OK;
     if (rc == ICE_OK)
-        rc = names_of(s, v, a, names, n, err);
+        rc = names_of(s, v, views, a, names, n, err);
     ice__stview_unref(v);
     return rc;
 }
 
-ice_code ice__run_show_tables(ice_session *s, const ice__stview *v, ice_cursor *c, ice_error *err)
+ice_code ice__run_show_tables(ice_session *s, const ice__stview *v, bool views, ice_cursor *c, ice_error *err)
 {
     ice_str *names;
     size_t n;
     ice_code rc =
         ice__cursor_column(c, ICE_STR("name"), (ice_type){.kind = ICE_T_STRING}, ICE_STR("VARCHAR"), err);
     if (rc == ICE_OK)
-        rc = names_of(s, v, c->arena, &names, &n, err);
+        rc = names_of(s, v, views, c->arena, &names, &n, err);
     for (size_t i = 0; rc == ICE_OK && i < n; i++)
         rc = ice__cursor_row(c, &(ice_value){.kind = ICE_T_STRING, .s = names[i]}, err);
     return rc;
@@ -158,7 +170,7 @@ ice_code ice_session_table_json(ice_session *s, ice_str name, ice_buf *out, ice_
     ice_view *view = NULL;
     char uuid[37];
     ice_code rc = open_view(s, &v, err);
-    if (rc != ICE_OK || (rc = ice__stview_need(v, name, &view, err)) != ICE_OK) {
+    if (rc != ICE_OK || (rc = ice__stview_relation(v, name, &view, err)) != ICE_OK) {
         ice__stview_unref(v);
         return rc;
     }
@@ -179,9 +191,10 @@ ice_code ice_session_table_json(ice_session *s, ice_str name, ice_buf *out, ice_
         json_array_append_new(indexes, index_json(def, &def->indexes[i]));
     ice_uuid_text(def->uuid, uuid);
     json_t *j =
-        json_pack("{s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o}", "name", text_or_null(def->name), "uuid", uuid,
+        json_pack("{s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o}", "name", text_or_null(def->name), "uuid", uuid,
                   "schema_id", (int)def->schema_id, "last_field_id", (int)def->last_field_id, "comment",
-                  text_or_null(def->comment), "columns", cols, "constraints", cons, "indexes", indexes);
+                  text_or_null(def->comment), "columns", cols, "constraints", cons, "indexes", indexes, "view",
+                  text_or_null(def->view_sql));
     if (rc == ICE_OK)
         rc = dump(j, out, err);
     else
@@ -292,7 +305,7 @@ ice_code ice_session_status_json(ice_session *s, ice_buf *out, ice_error *err)
     for (size_t i = 0; rc == ICE_OK && i < v->reg->n; i++) {
         ice_view *view = NULL;
         rc = ice__stview_table(v, ice_str_c(v->reg->entries[i]->name), &view, err);
-        if (rc == ICE_OK && view)
+        if (rc == ICE_OK && view && !ice_tabledef_is_view(view->state->def))
             json_array_append_new(tables, table_status(view, v->reg->entries[i]->name));
     }
     if (rc != ICE_OK) {

@@ -211,7 +211,8 @@ static ice_code catalog_roots(run *r, ice_error *err)
     ice_code rc;
     ICE_TRY(ice_catalog_list(r->wh->catalog, r->arena, &list, &n, err));
     for (size_t i = 0; i < n; i++) {
-        rc = ice_collection_root(r->c, list[i].metadata_location, err);
+        rc = list[i].view ? ice_collection_view(r->c, list[i].metadata_location, err)
+                          : ice_collection_root(r->c, list[i].metadata_location, err);
         if (rc != ICE_OK) {
             ice_error_prefix(err, "collecting nothing: table %.*s", ICE_PRI(list[i].name));
             return rc;

@@ -80,6 +80,12 @@ ice_code ice__run_ddl(ice_session *s, ice_prepared *p, ice__stview *v, ice_curso
         for (size_t i = 0; rc == ICE_OK && i < st->drop.n; i++)
             rc = ice__ddl_drop_table(s, v, st->drop.names[i], st, err);
         return rc;
+    case ICE_S_CREATE_VIEW:
+        return ice__ddl_create_view(s, st, v, err);
+    case ICE_S_DROP_VIEW:
+        for (size_t i = 0; rc == ICE_OK && i < st->drop.n; i++)
+            rc = ice__ddl_drop_view(s, v, st->drop.names[i], st, err);
+        return rc;
     case ICE_S_ALTER_TABLE:
         return ice__ddl_alter_table(s, st, v, err);
     case ICE_S_CREATE_INDEX:

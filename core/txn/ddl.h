@@ -55,6 +55,16 @@ ice_code ice__ddl_settle_key(ice__ddl *d, bool *rows, ice_error *err) ICE_MUST;
 ice_code ice__ddl_alter_column(ice__ddl *d, const ice_alter *al, ice_error *err) ICE_MUST;
 ice_code ice__ddl_rewrite_rows(ice__ddl *d, ice_str column, ice_str expr, ice_error *err) ICE_MUST;
 
+/* ddl_view.c: views, and what becomes of those that read a table which is dropped or altered: an error, or they
+ * go too (`cascade`). */
+ice_code ice__ddl_create_view(ice_session *s, const ice_stmt *st, ice__stview *v, ice_error *err) ICE_MUST;
+ice_code ice__ddl_drop_view(ice_session *s, ice__stview *v, ice_str name, const ice_stmt *st,
+                            ice_error *err) ICE_MUST;
+ice_code ice__ddl_drop_views_of(ice_session *s, ice_uuid dropped, ice_str name, bool cascade,
+                                ice_error *err) ICE_MUST;
+ice_code ice__ddl_check_views_of(ice_session *s, ice_uuid altered, ice_str name, bool cascade,
+                                 ice_error *err) ICE_MUST;
+
 /* The statements: ddl_table.c, ddl_alter.c, ddl_index.c. */
 ice_code ice__ddl_create_table(ice_session *s, const ice_stmt *st, ice__stview *v, ice_error *err) ICE_MUST;
 ice_code ice__ddl_drop_table(ice_session *s, ice__stview *v, ice_str name, const ice_stmt *st,

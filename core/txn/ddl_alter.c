@@ -119,12 +119,16 @@ ice_code ice__ddl_alter_table(ice_session *s, const ice_stmt *st, ice__stview *v
     ice_code rc = ice__stview_table(v, st->alter.table, &there, err);
     if (rc != ICE_OK || (!there && st->alter.if_exists))
         return rc;
+    bool cascade = false;
     rc = ice__ddl_open(&d, s, v, st->alter.table, err);
     for (size_t i = 0; rc == ICE_OK && i < st->alter.n; i++) {
+        cascade |= st->alter.actions[i].cascade;
         rc = alter_one(&d, &st->alter.actions[i], err);
         if (rc == ICE_OK)
             rc = ice__ddl_put(&d, i + 1 < st->alter.n, err);
     }
+    if (rc == ICE_OK)
+        rc = ice__ddl_check_views_of(s, d.now->def->uuid, st->alter.table, cascade, err);
     ice__ddl_close(&d);
     return rc;
 }

@@ -131,7 +131,7 @@ static ice_code find_index(ice_session *s, ice_str name, ice_arena *a, ice_str *
     ice_str *tables = NULL;
     ice__stview *v = NULL;
     *found = false;
-    ice_code rc = ice_session_tables(s, a, &tables, &n, err);
+    ice_code rc = ice_session_tables(s, false, a, &tables, &n, err);
     if (rc == ICE_OK)
         rc = ice__stview_open(s, 0, &v, err);
     for (size_t i = 0; rc == ICE_OK && i < n && !*found; i++) {

@@ -47,7 +47,7 @@ static ice_code drop_referrers(ice_session *s, ice_uuid parent, ice_str name, bo
     size_t n = 0;
     ice_str *tables = NULL;
     ice_arena *a = ice_arena_create();
-    ice_code rc = a ? ice_session_tables(s, a, &tables, &n, err) : ice_fail_nomem(err);
+    ice_code rc = a ? ice_session_tables(s, false, a, &tables, &n, err) : ice_fail_nomem(err);
     for (size_t i = 0; rc == ICE_OK && i < n; i++) {
         ice__stview *fresh = NULL;
         ice_view *child = NULL;
@@ -94,6 +94,8 @@ ice_code ice__ddl_drop_table(ice_session *s, ice__stview *v, ice_str name, const
                    : ice_fail(err, ICE_NO_TABLE, "table \"%.*s\" does not exist", ICE_PRI(name));
     if ((rc = ice__ddl_open(&d, s, v, name, err)) == ICE_OK)
         rc = drop_referrers(s, d.t->uuid, name, st->drop.cascade, st->drop.names, st->drop.n, err);
+    if (rc == ICE_OK)
+        rc = ice__ddl_drop_views_of(s, d.now->def->uuid, name, st->drop.cascade, err);
     if (rc == ICE_OK)
         ice__tx_find(&s->tx, d.now->def->uuid)->dropped = true;
     ice__ddl_close(&d);

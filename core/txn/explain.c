@@ -93,7 +93,8 @@ ice_code ice__run_explain(ice_session *s, ice_prepared *p, const ice_value *para
     ICE_TRY(keep_columns(c, err));
     ICE_TRY(take_plan(c, err));
     for (size_t i = 0; i < v->n; i++)
-        ICE_TRY(add_table(c, v->tables[i], err));
+        if (!ice_tabledef_is_view(v->tables[i]->view.state->def))
+            ICE_TRY(add_table(c, v->tables[i], err));
     ICE_TRY(add_line(c, "path", fast ? ICE_STR("path=fast") : ICE_STR("path=engine"), err));
     c->rowcount = (int64_t)c->nrows;
     ice_result_close(c->result);

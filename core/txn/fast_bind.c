@@ -78,7 +78,8 @@ static ice_code add_rel(ice__fast *f, ice__stview *v, ice_str table, bool *ok, i
 {
     ice__frel *r = &f->rels[f->nrels];
     ice_code rc = ice__stview_table(v, table, &r->view, err);
-    *ok = rc == ICE_OK && r->view && r->view->mode == ICE_VIEW_CURRENT;
+    *ok = rc == ICE_OK && r->view && r->view->mode == ICE_VIEW_CURRENT &&
+          !ice_tabledef_is_view(r->view->state->def);
     if (!*ok)
         return rc;
     r->def = r->view->state->def;

@@ -71,6 +71,8 @@ static ice_code take_sequences(ice_warehouse *wh, const ice_tabstate *st, ice_fl
 static bool needs_flush(const ice__entry *e, const ice_tabstate *st)
 {
     ice_tail_counts n;
+    if (ice_tabledef_is_view(st->def))
+        return !e->catalog_name || !ice_view_metadata_is_of(ice_str_c(e->location), st->def);
     ice_tail_counts_get(st->tail, &n);
     return e->nstaged || st->nended || !e->catalog_name || n.versions + n.tombstones > 0 ||
            strcmp(e->name, e->catalog_name) != 0 || !st->published ||
@@ -101,7 +103,7 @@ static ice_code plan_drop(const ice_catalog_entry *ce, int64_t at, plan *p, ice_
     if (!t)
         return ice_fail_nomem(err);
     *t = (ice_flush_table){
-        .catalog_name = ce->name, .location = ce->metadata_location, .dropped = true, .dropped_at = at};
+        .catalog_name = ce->name, .location = ce->metadata_location, .view = ce->view, .dropped = true, .dropped_at = at};
     return ICE_OK;
 }
 

@@ -58,6 +58,13 @@ bool ice__is_dropped_name(ice_str name, int64_t *at)
     return true;
 }
 
+/* Views of other programs say nothing to us. */
+static bool is_listed(const ice_catalog_entry *e)
+{
+    ice_uuid id;
+    return !ice__is_hidden_name(e->name) && (!e->view || ice_location_uuid(e->metadata_location, &id));
+}
+
 bool ice__is_hidden_name(ice_str name)
 {
     int64_t at;
@@ -71,10 +78,12 @@ ice_code ice__wh_list_catalog(ice_warehouse *wh, ice__registry *reg, ice_error *
     size_t n = 0;
     ice_code rc = a ? ice_catalog_list(wh->catalog, a, &list_, &n, err) : ice_fail_nomem(err);
     for (size_t i = 0; rc == ICE_OK && i < n; i++) {
-        if (ice__is_hidden_name(list_[i].name))
+        if (!is_listed(&list_[i]))
             continue;
         ice__entry *e = ice__entry_create(entry_uuid(&list_[i]), list_[i].name, list_[i].name,
                                           list_[i].metadata_location, NULL);
+        if (e)
+            e->view = list_[i].view;
         rc = e ? ice__registry_put(reg, e, err) : ice_fail_nomem(err);
     }
     ice_arena_free(a);
@@ -141,7 +150,9 @@ static ice_code refresh_entry(ice_warehouse *wh, ice__registry *reg, const ice_c
         return ICE_OK;
     ice_tabstate *state = old ? atomic_load(&old->state) : NULL, *fresh = NULL;
     int64_t flushed = 0;
-    if (state) {
+    if (state && ce->view) {
+        fresh = ice_tabstate_ref(state); /* the log's definition: what is published is not newer */
+    } else if (state) {
         ice_code rc = republished(wh, old, state, ce->metadata_location, &flushed, &fresh, err);
         if (rc != ICE_OK)
             return rc;
@@ -155,6 +166,7 @@ static ice_code refresh_entry(ice_warehouse *wh, ice__registry *reg, const ice_c
             ice_tabstate_unref(fresh);
         return ice_fail_nomem(err);
     }
+    e->view = ce->view;
     ice_code rc = ice__entry_take_staged(e, old, flushed, err);
     if (rc != ICE_OK) {
         ice__entry_unref(e);
@@ -259,7 +271,10 @@ static ice_code apply_def(void *arg, ice_tabledef *def, ice_error *err)
     ice__entry *old = rc == ICE_OK ? ice__registry_find_uuid(wh->building, def->uuid) : NULL;
     if (old)
         rc = ice__wh_state(wh, old, &old_state, err);
-    if (rc != ICE_OK || (old_state && old_state->flushed >= wh->applying)) {
+    /* A view's definitions are not in a snapshot of some time: their numbers tell which is newer. */
+    bool had = old_state && (old_state->flushed >= wh->applying ||
+                             (ice_tabledef_is_view(def) && old_state->def->schema_id >= def->schema_id));
+    if (rc != ICE_OK || had) {
         ice_tabledef_free(def);
         return rc;
     }
@@ -566,7 +581,7 @@ static ice_code refresh_locked(ice_warehouse *wh, ice_error *err)
     if (rc == ICE_OK)
         rc = building(wh, err);
     for (size_t i = 0; rc == ICE_OK && i < n; i++)
-        if (!ice__is_hidden_name(entries[i].name) && !is_dropped(wh, entry_uuid(&entries[i])))
+        if (is_listed(&entries[i]) && !is_dropped(wh, entry_uuid(&entries[i])))
             rc = refresh_entry(wh, wh->building, &entries[i], err);
     if (rc == ICE_OK) {
         ice__registry_reads(wh->building, before.publish_count);

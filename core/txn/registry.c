@@ -26,6 +26,7 @@ ice__entry *ice__entry_create(ice_uuid id, ice_str name, ice_str catalog_name, i
     e->catalog_name = copy_str(catalog_name);
     e->location = copy_str(location);
     atomic_init(&e->state, state);
+    e->view = state && ice_tabledef_is_view(state->def);
     if (!e->name || (catalog_name.ptr && !e->catalog_name) || (location.ptr && !e->location)) {
         atomic_store(&e->state, NULL); /* stays the caller's */
         ice__entry_unref(e);

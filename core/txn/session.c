@@ -308,7 +308,8 @@ static ice_code dispatch(ice_session *s, ice_prepared *p, const ice_value *param
     case ICE_S_TRUNCATE:
         return ice__run_truncate(s, p, *v, c, err);
     case ICE_S_SHOW_TABLES:
-        return ice__run_show_tables(s, *v, c, err);
+    case ICE_S_SHOW_VIEWS:
+        return ice__run_show_tables(s, *v, st->kind == ICE_S_SHOW_VIEWS, c, err);
     case ICE_S_SET:
     case ICE_S_SET_CONSTRAINTS:
         return run_set(s, st, err);

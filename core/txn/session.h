@@ -97,7 +97,8 @@ const char *ice_cursor_path(const ice_cursor *c); /* "fast", "engine", "bulk", "
 void ice_cursor_close(ice_cursor *c);             /* NULL is fine */
 
 /* ---- catalog and upkeep ---- */
-ice_code ice_session_tables(ice_session *s, ice_arena *a, ice_str **names, size_t *n,
+/* Names of the tables, or of the views, sorted. */
+ice_code ice_session_tables(ice_session *s, bool views, ice_arena *a, ice_str **names, size_t *n,
                             ice_error *err) ICE_MUST;
 /* Definition as JSON for introspection: as ice_tabledef_to_json, with columns of keys by name and referenced
  * tables by name ("ref_table_name"). */

@@ -27,7 +27,7 @@ static ice_code with_referrers(ice_session *s, ice__stview *v, const ice_stmt *s
 {
     size_t nall = 0;
     ice_str *all;
-    ice_code rc = ice_session_tables(s, s->scratch, &all, &nall, err);
+    ice_code rc = ice_session_tables(s, false, s->scratch, &all, &nall, err);
     ice_uuid *ids = ice_arena_array(s->scratch, nall + st->drop.n + 1, sizeof *ids);
     *names = ice_arena_array(s->scratch, nall + st->drop.n + 1, sizeof **names);
     if (rc != ICE_OK)

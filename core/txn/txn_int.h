@@ -39,6 +39,7 @@ typedef struct ice__entry {
     size_t
         nstaged; /* files of the bulk path that the catalog's snapshot does not have; the state's has them */
     struct ice__staged *staged;
+    bool view;                     /* its state has a definition alone */
     _Atomic(ice_tabstate *) state; /* NULL: not loaded yet */
 } ice__entry;
 
@@ -367,7 +368,10 @@ struct ice_cursor {
 };
 
 /* catalog.c */
-ice_code ice__run_show_tables(ice_session *s, const ice__stview *v, ice_cursor *c, ice_error *err) ICE_MUST;
+ice_code ice__run_show_tables(ice_session *s, const ice__stview *v, bool views, ice_cursor *c,
+                              ice_error *err) ICE_MUST;
+ice_code ice__view_names(ice_session *s, const ice__stview *v, ice_arena *a, ice_str **names, size_t *n,
+                         ice_error *err) ICE_MUST;
 
 /* view.c */
 ice_code ice__stview_open(ice_session *s, int64_t as_of, ice__stview **out, ice_error *err) ICE_MUST;
@@ -377,8 +381,9 @@ ice_code ice__stview_table(ice__stview *v, ice_str name, ice_view **out, ice_err
 /* Makes an overlay, over a state without rows, a table of the view. */
 ice_code ice__stview_overlay(ice__stview *v, ice_str name, ice_tabstate *state, ice_tail *overlay,
                              ice_error *err) ICE_MUST;
-ice_code ice__stview_need(ice__stview *v, ice_str name, ice_view **out,
-                          ice_error *err) ICE_MUST; /* ICE_NO_TABLE */
+/* Or ICE_NO_TABLE; need, for what is done to tables alone, refuses views (ICE_WRONG_OBJECT). */
+ice_code ice__stview_relation(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST;
+ice_code ice__stview_need(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST;
 ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_source **source,
                       ice_str *subquery, ice_error *err);
 /* An idle engine connection of the session, with the view bound. */

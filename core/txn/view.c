@@ -169,6 +169,8 @@ ice_code ice__stview_table(ice__stview *v, ice_str name, ice_view **out, ice_err
     if (rc == ICE_OK && !state && versions_name(name, &table)) {
         rc = find_table(v, table, &state, &tt, err);
         mode = ICE_VIEW_VERSIONS;
+        if (state && ice_tabledef_is_view(state->def))
+            state = NULL;
     }
     return rc == ICE_OK && state ? add_table(v, name, mode, state, tt, out, err) : rc;
 }
@@ -185,11 +187,21 @@ ice_code ice__stview_overlay(ice__stview *v, ice_str name, ice_tabstate *state, 
     return rc;
 }
 
-ice_code ice__stview_need(ice__stview *v, ice_str name, ice_view **out, ice_error *err)
+ice_code ice__stview_relation(ice__stview *v, ice_str name, ice_view **out, ice_error *err)
 {
     ice_code rc = ice__stview_table(v, name, out, err);
     if (rc == ICE_OK && !*out)
         rc = ice_fail(err, ICE_NO_TABLE, "table \"%.*s\" does not exist", ICE_PRI(name));
+    return rc;
+}
+
+ice_code ice__stview_need(ice__stview *v, ice_str name, ice_view **out, ice_error *err)
+{
+    ice_code rc = ice__stview_relation(v, name, out, err);
+    if (rc == ICE_OK && ice_tabledef_is_view((*out)->state->def)) {
+        rc = ice_fail(err, ICE_WRONG_OBJECT, "\"%.*s\" is a view, which can only be read", ICE_PRI(name));
+        ice_error_object(err, (*out)->state->def->name.ptr, NULL);
+    }
     return rc;
 }
 
@@ -300,6 +312,24 @@ static ice_code restricted(ice__stview *v, const ice_tabledef *def, ice_arena *a
     return take_text(&b, a, subquery, err);
 }
 
+/* A view is its query, whose names the engine asks for in turn. It would take the statement's own WITH names for
+ * the tables that the view means. */
+static ice_code expanded(ice__stview *v, const ice_tabledef *def, ice_arena *a, ice_str *subquery, ice_error *err)
+{
+    ice_session *s = v->session;
+    for (size_t i = 0; s->current && i < def->nuses; i++) {
+        const ice__txtable *t = ice__tx_find(&s->tx, def->uses[i]);
+        const ice__entry *e = ice__registry_find_uuid(v->reg, def->uses[i]);
+        const char *name = t ? t->name : e ? e->name : "";
+        if (ice_sql_names_query(a, s->current->text.sql, ice_str_c(name)))
+            return ice_fail(err, ICE_UNSUPPORTED,
+                            "\"%s\" in WITH is also what the view \"%.*s\" reads: give it another name", name,
+                            ICE_PRI(def->name));
+    }
+    *subquery = ice_arena_str(a, def->view_sql);
+    return subquery->ptr ? ICE_OK : ice_fail_nomem(err);
+}
+
 /* A hidden key is a column for our own statements only. */
 static ice_code dressed(ice_arena *a, const ice_tabledef *def, ice_str table, bool hide_key,
                         ice_str *subquery, ice_error *err)
@@ -337,6 +367,8 @@ ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_s
     ice_code rc = ice__stview_table(v, table, &view, err);
     if (rc != ICE_OK || !view)
         return rc;
+    if (ice_tabledef_is_view(view->state->def))
+        return expanded(v, view->state->def, a, subquery, err);
     if (!whole && v->only_table.ptr && ice_str_eq(name, v->only_table))
         return restricted(v, view->state->def, a, subquery, err);
     if (!whole && !shown_as_it_is(view->state->def, !v->with_start))

@@ -468,6 +468,28 @@ int64_t ice__wh_applied(ice_warehouse *wh)
     return at;
 }
 
+/* From the metadata that the catalog points to. */
+static ice_code load_state(ice_warehouse *wh, const ice__entry *e, ice_tabstate **out, ice_error *err)
+{
+    ice_published *p = NULL;
+    ice_tabledef *def = NULL;
+    ice_code rc;
+    if (e->view)
+        ICE_TRY(ice_view_metadata_load(&wh->env, ice_str_c(e->location), &def, err));
+    else
+        ICE_TRY(ice_published_load(&wh->env, ice_str_c(e->location), &p, err));
+    if (!def && !(def = ice_tabledef_clone(ice_published_def(p), false))) {
+        rc = ice_fail_nomem(err);
+        goto out;
+    }
+    if ((rc = ice_tabstate_create(def, p, NULL, NULL, out, err)) == ICE_OK)
+        return ICE_OK;
+out:
+    ice_tabledef_free(def);
+    ice_published_unref(p);
+    return rc;
+}
+
 ice_code ice__wh_state(ice_warehouse *wh, ice__entry *e, ice_tabstate **out, ice_error *err)
 {
     ice_tabstate *s = atomic_load_explicit(&e->state, memory_order_acquire);
@@ -475,19 +497,10 @@ ice_code ice__wh_state(ice_warehouse *wh, ice__entry *e, ice_tabstate **out, ice
         *out = s;
         return ICE_OK;
     }
-    ice_published *p = NULL;
-    ice_tabledef *def;
     ice_code rc = ICE_OK;
     pthread_mutex_lock(&wh->load);
     if (!(s = atomic_load(&e->state))) {
-        rc = ice_published_load(&wh->env, ice_str_c(e->location), &p, err);
-        if (rc == ICE_OK && !(def = ice_tabledef_clone(ice_published_def(p), false))) {
-            ice_published_unref(p);
-            rc = ice_fail_nomem(err);
-        } else if (rc == ICE_OK && (rc = ice_tabstate_create(def, p, NULL, NULL, &s, err)) != ICE_OK) {
-            ice_tabledef_free(def);
-            ice_published_unref(p);
-        }
+        rc = load_state(wh, e, &s, err);
         if (rc == ICE_OK)
             atomic_store_explicit(&e->state, s, memory_order_release);
         else

@@ -94,8 +94,4 @@ class DatabaseFeatures(BaseDatabaseFeatures):
             "A unique text column has no second index for LIKE.": {
                 "indexes.tests.SchemaIndexesTests.test_alter_field_unique_false_removes_deferred_sql",
             },
-            "There are no views.": {
-                "inspectdb.tests.InspectDBTransactionalTests.test_include_views",
-                "introspection.tests.IntrospectionTests.test_table_names_with_views",
-            },
         }

@@ -101,12 +101,18 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
     def get_table_list(self, cursor):
         try:
             cursor.execute("SHOW TABLES")
+            tables = cursor.fetchall()
+            cursor.execute("SHOW VIEWS")
+            views = cursor.fetchall()
         except DatabaseError as err:
             # Nothing is there until the first table is created.
             if getattr(err.__cause__, "code", None) == "NOT_FOUND":
                 return []
             raise
-        return [TableInfo(name, "t", self) for (name,) in cursor.fetchall() if not name.endswith(OWN_TABLE_SUFFIXES)]
+        return [
+            *(TableInfo(name, "t", self) for (name,) in tables if not name.endswith(OWN_TABLE_SUFFIXES)),
+            *(TableInfo(name, "v", self) for (name,) in views),
+        ]
 
     def get_table_description(self, cursor, table_name):
         definition = self._table_def(table_name)

@@ -97,6 +97,27 @@ static void test_changes(void **state)
     ice_catalog_close(c);
 }
 
+static void test_views(void **state)
+{
+    ice_catalog *c = open_it();
+    ice_catalog_entry *list;
+    size_t n;
+    ice_str location;
+    ice_catalog_change two[] = {create("t", "t0"), create("v", "v0")}, drop = {.op = ICE_CAT_DROP, .name = ICE_STR("v")};
+    two[1].op = ICE_CAT_CREATE_VIEW;
+    assert_int_equal(ice_catalog_commit(c, two, 2, &err), ICE_OK);
+    assert_int_equal(ice_catalog_list(c, arena, &list, &n, &err), ICE_OK);
+    assert_true(n == 2 && !list[0].view && list[1].view);
+    assert_int_equal(ice_catalog_load(c, arena, ICE_STR("v"), &location, &err), ICE_NO_TABLE);
+    assert_int_equal(ice_catalog_commit(c, &two[1], 1, &err), ICE_CONFLICT);
+    ice_catalog_change move = swap("v", "v0", "v1");
+    assert_int_equal(ice_catalog_commit(c, &move, 1, &err), ICE_OK);
+    assert_int_equal(ice_catalog_commit(c, &drop, 1, &err), ICE_OK);
+    assert_int_equal(ice_catalog_list(c, arena, &list, &n, &err), ICE_OK);
+    assert_int_equal(n, 1);
+    ice_catalog_close(c);
+}
+
 static void test_all_or_none(void **state)
 {
     ice_catalog *c = open_it();
@@ -273,6 +294,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_views, setup, teardown),
         cmocka_unit_test_setup_teardown(test_all_or_none, setup, teardown),
         cmocka_unit_test_setup_teardown(test_race, setup, teardown),
         cmocka_unit_test_setup_teardown(test_busy, setup, teardown),

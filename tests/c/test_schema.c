@@ -100,6 +100,35 @@ static void test_json_reads_back(void **state)
     ice_tabledef_free(NULL);
 }
 
+static void test_views_read_back(void **state)
+{
+    ice_tabledef *d = ice_tabledef_create(ICE_STR("v")), *copy, *back;
+    ice_uuid uses[] = {ice_uuid_random(), ice_uuid_random()};
+    const char *json;
+    static const char *const bad[] = {"\"uses\":[]}", "\"view\":\"x\"}", "\"view\":1,\"uses\":[]}",
+                                      "\"view\":\"x\",\"uses\":[\"y\"]}", "\"view\":\"x\",\"uses\":[1]}"};
+
+    add(d, column("a", "bigint"));
+    d->view_sql = ICE_STR("SELECT \"a\"");
+    d->uses = uses;
+    d->nuses = 2;
+    json = json_of(d);
+    copy = ice_tabledef_clone(d, true);
+    assert_int_equal(ice_tabledef_from_json(ice_str_c(json), &back, &err), ICE_OK);
+    assert_string_equal(json_of(back), json);
+    assert_true(ice_tabledef_is_view(copy) && ice_uuid_eq(copy->uses[1], uses[1]) && copy->uses != uses);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char text[1024];
+        ice_tabledef *none;
+
+        snprintf(text, sizeof text, "%.*s%s", (int)(strstr(json, "\"view\"") - json), json, bad[i]);
+        assert_int_equal(ice_tabledef_from_json(ice_str_c(text), &none, &err), ICE_CORRUPT);
+    }
+    ice_tabledef_free(d);
+    ice_tabledef_free(copy);
+    ice_tabledef_free(back);
+}
+
 static void test_field_ids_are_never_reused(void **state)
 {
     ice_tabledef *d = ice_tabledef_create(ICE_STR("t"));
@@ -401,6 +430,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json_reads_back),
+        cmocka_unit_test(test_views_read_back),
         cmocka_unit_test(test_field_ids_are_never_reused),
         cmocka_unit_test(test_dropping_a_column_drops_what_uses_it),
         cmocka_unit_test(test_renaming_follows_into_expressions),

@@ -85,7 +85,7 @@ static void test_kinds(void **state)
         {"EXPLAIN SELECT 1", ICE_S_SELECT},
         {"EXPLAIN (FORMAT JSON) SELECT 1", ICE_S_SELECT},
         {"EXPLAIN ANALYZE SELECT * FROM t FOR UPDATE", ICE_S_SELECT},
-        {"SHOW TABLES", ICE_S_SHOW_TABLES}, {"SHOW TimeZone", ICE_S_SELECT},
+        {"SHOW TABLES", ICE_S_SHOW_TABLES}, {"SHOW VIEWS;", ICE_S_SHOW_VIEWS}, {"SHOW tables_of", ICE_S_SELECT}, {"SHOW TimeZone", ICE_S_SELECT},
         {"DESCRIBE t", ICE_S_SELECT},
         {"SELECT * FROM t FOR UPDATE", ICE_S_SELECT_LOCK},
         {"INSERT INTO t VALUES (1)", ICE_S_INSERT},
@@ -123,7 +123,7 @@ static void test_refused(void **state)
         "IMPORT DATABASE 'd'",
         "CALL f()",
         "PRAGMA version",
-        "CREATE VIEW v AS SELECT 1",
+        "CREATE MATERIALIZED VIEW v AS SELECT 1",
         "CREATE MACRO m(a) AS a",
         "CREATE SCHEMA s",
         "CREATE SEQUENCE s",
@@ -132,7 +132,7 @@ static void test_refused(void **state)
         "CREATE TEMP TABLE t (a int)",
         "CREATE OR REPLACE TABLE t (a int)",
         "CREATE TABLE t AS SELECT 1",
-        "DROP VIEW v",
+        "DROP SCHEMA v",
         "DROP SCHEMA s",
         "CHECKPOINT",
         "VACUUM",
@@ -178,7 +178,7 @@ static void test_refused(void **state)
             fail_msg("%s: %s %s", words[i], ice_code_name(rc), rc ? err.message : "");
     }
     bad("ATTACH 'x'", ICE_UNSUPPORTED, "ATTACH");
-    bad("CREATE VIEW v AS SELECT 1", ICE_UNSUPPORTED, "CREATE VIEW");
+    bad("CREATE MATERIALIZED VIEW v AS SELECT 1", ICE_UNSUPPORTED, "CREATE MATERIALIZED");
     bad("CREATE TABLE t (a int DEFAULT $1)", ICE_UNSUPPORTED, "a parameter in CREATE");
 }
 

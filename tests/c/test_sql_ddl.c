@@ -221,6 +221,37 @@ static void test_drop_comment(void **state)
     bad("COMMENT ON TABLE t IS E'x'", ICE_SYNTAX, "a string or NULL");
 }
 
+static void test_views(void **state)
+{
+    ice_stmt s = ok("CREATE VIEW \"V\" (a, \"B\") AS (SELECT 1, 2) UNION SELECT 3, 4;");
+
+    assert_int_equal(s.kind, ICE_S_CREATE_VIEW);
+    assert_false(s.view.replace);
+    is(s.view.name, "V");
+    assert_int_equal(s.view.ncols, 2);
+    is(s.view.cols[1], "B");
+    is(s.view.query, "(SELECT 1, 2) UNION SELECT 3, 4");
+    s = ok("CREATE OR REPLACE VIEW v AS WITH x AS (SELECT 1) SELECT * FROM x");
+    assert_true(s.view.replace && s.view.ncols == 0);
+    s = ok("DROP VIEW IF EXISTS v, w CASCADE");
+    assert_int_equal(s.kind, ICE_S_DROP_VIEW);
+    assert_true(s.drop.if_exists && s.drop.cascade && s.drop.n == 2);
+    bad("CREATE VIEW v", ICE_SYNTAX, "AS");
+    bad("CREATE VIEW v AS DELETE FROM t", ICE_SYNTAX, "a query");
+    bad("CREATE VIEW v AS SELECT * FROM t FOR UPDATE", ICE_UNSUPPORTED, "locks");
+    bad("CREATE OR REPLACE TABLE t (a integer)", ICE_UNSUPPORTED, "OR REPLACE");
+    bad("CREATE VIEW v AS SELECT $1", ICE_UNSUPPORTED, "parameter");
+}
+
+static void test_names_of_with(void **state)
+{
+    assert_true(ice_sql_names_query(arena, ICE_STR("WITH a AS (SELECT 1) SELECT 1"), ICE_STR("A")));
+    assert_true(ice_sql_names_query(arena, ICE_STR("SELECT (WITH x AS (SELECT 1), \"a\" (b, c) AS NOT MATERIALIZED (SELECT 1, 2) "
+                                                   "SELECT b FROM a)"), ICE_STR("a")));
+    assert_false(ice_sql_names_query(arena, ICE_STR("SELECT 1 AS a, 'WITH a AS (' FROM a -- WITH a AS ("), ICE_STR("a")));
+    assert_false(ice_sql_names_query(arena, ICE_STR("WITH b AS (SELECT a AS x FROM a) SELECT 1"), ICE_STR("a")));
+}
+
 /* ---- CHECK ---- */
 
 /* id bigint, name text, ok boolean, price numeric(9,2), day date, ratio double, r real, at timestamptz, j
@@ -482,6 +513,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rename, setup, teardown),
         cmocka_unit_test_setup_teardown(test_index, setup, teardown),
         cmocka_unit_test_setup_teardown(test_drop_comment, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_views, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_names_of_with, setup, teardown),
         cmocka_unit_test_setup_teardown(test_predicates, setup, teardown),
         cmocka_unit_test_setup_teardown(test_not_predicates, setup, teardown),
         cmocka_unit_test_setup_teardown(test_constants, setup, teardown),
