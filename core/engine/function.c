@@ -45,20 +45,22 @@ out:
     return rc;
 }
 
-ice_code ice__call_row(ice__call *c, size_t row, ice_str *texts, bool *null, ice_error *err)
+ice_code ice__call_null(ice__call *c, size_t row, ice_error *err)
 {
     ice_code rc = ICE_OK;
-    *null = false;
-    for (size_t i = 0; i < c->nargs; i++)
-        if (!text_at(&c->args[i], row, &texts[i])) {
-            *null = true;
-            if (!c->validity)
-                ICE_DUCK(NULL, vector_flat_get_validity_mutable(c->result, &c->validity, &de_));
-            c->validity[row >> 6] &= ~(1ull << (row & 63));
-            break;
-        }
+    if (!c->validity)
+        ICE_DUCK(NULL, vector_flat_get_validity_mutable(c->result, &c->validity, &de_));
+    c->validity[row >> 6] &= ~(1ull << (row & 63));
 out:
     return rc;
+}
+
+ice_code ice__call_row(ice__call *c, size_t row, ice_str *texts, bool *null, ice_error *err)
+{
+    *null = false;
+    for (size_t i = 0; i < c->nargs && !*null; i++)
+        *null = !text_at(&c->args[i], row, &texts[i]);
+    return *null ? ice__call_null(c, row, err) : ICE_OK;
 }
 
 ice_code ice__call_worker(duck_exec info, void **out, ice_error *err)
@@ -127,7 +129,7 @@ static ice_code describe(ice_engine *e, const ice__function *s, duck_function f,
     ICE_DUCK(NULL, scalar_function_set_name(f, &name, &de_));
     ICE_DUCK(NULL, scalar_function_get_signature(f, &sig, &de_));
     for (size_t i = 0; i < s->nargs; i++) {
-        duck_str arg = {&"abc"[i], 1};
+        duck_str arg = {&"abcd"[i], 1};
         ICE_DUCK(NULL, function_signature_add_parameter(sig, &arg, text, NULL, DUCK_BY_POSITION, &de_));
     }
     ICE_DUCK(NULL, function_signature_set_return_type(sig, returns, &de_));
@@ -139,18 +141,23 @@ out:
     return rc;
 }
 
-/* What DuckDB makes of ~, ~*, !~ and !~*. A function of that name would be taken for DuckDB's own by its
- * optimizer. */
-static const char operators[] =
-    "CREATE MACRO regexp_matches(a, b) AS regexp_like(a, b), (a, b, c) AS regexp_like(a, b, c)";
+/* Names of DuckDB's own that mean ours. Functions of these names would be taken for DuckDB's by its optimizer. The first is
+ * what it makes of ~, ~*, !~ and !~*. SUBSTRING(a FROM b) is by place where b is a number, by pattern where it is a text. */
+static const char *const macros[] = {
+    "CREATE MACRO regexp_matches(a, b) AS regexp_like(a, b), (a, b, c) AS regexp_like(a, b, c)",
+    "CREATE MACRO regexp_replace(a, b, c) AS ice_regexp_replace(a, b, c, ''), (a, b, c, d) AS "
+    "ice_regexp_replace(a, b, c, d)",
+    "CREATE MACRO substring(a, b) AS CASE typeof(b) WHEN 'VARCHAR' THEN ice_regexp_substring(a, CAST(b AS VARCHAR)) "
+    "ELSE system.main.substring(a, TRY_CAST(b AS BIGINT)) END, (a, b, c) AS system.main.substring(a, b, c)",
+};
 
-static ice_code define_operators(ice_engine *e, ice_error *err)
+static ice_code define_macro(ice_engine *e, const char *sql, ice_error *err)
 {
     ice_code rc = ICE_OK;
     duck_statements all = NULL;
     duck_statement macro = NULL;
     duck_result result = NULL;
-    ICE_DUCK(NULL, parse_sql(e->setup, operators, &all, &de_));
+    ICE_DUCK(NULL, parse_sql(e->setup, sql, &all, &de_));
     ICE_DUCK(NULL, statement_iterator_next(all, &macro, &de_));
     ICE_DUCK(NULL, statement_execute(e->setup, macro, NULL, NULL, 0, &result, &de_));
     ICE_DUCK(NULL, result_drain(result, &(uint64_t){0}, &de_));
@@ -184,7 +191,9 @@ ice_code ice__functions_register(ice_engine *e, ice_error *err)
     ICE_TRY(register_all(e, ice__digest_functions, COUNT(ice__digest_functions), err));
     ICE_TRY(register_all(e, ice__match_functions, COUNT(ice__match_functions), err));
     ICE_TRY(register_all(e, ice__json_functions, COUNT(ice__json_functions), err));
-    ICE_TRY(define_operators(e, err));
+    ICE_TRY(register_all(e, ice__number_functions, COUNT(ice__number_functions), err));
+    for (size_t i = 0; i < COUNT(macros); i++)
+        ICE_TRY(define_macro(e, macros[i], err));
 out:
     return rc;
 }

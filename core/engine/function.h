@@ -4,7 +4,7 @@
 
 #include "engine/engine_int.h"
 
-#define ICE__MAX_ARGS 3
+#define ICE__MAX_ARGS 4
 
 /* One call: some rows of a plan. */
 typedef struct ice__call {
@@ -20,6 +20,7 @@ ICE_MUST ice_code ice__call_open(duck_exec info, size_t nargs, ice__call *c, ice
 ICE_MUST ice_code ice__call_worker(duck_exec info, void **out, ice_error *err);
 /* The texts of one row; where one is NULL, so is the result. */
 ICE_MUST ice_code ice__call_row(ice__call *c, size_t row, ice_str *texts, bool *null, ice_error *err);
+ICE_MUST ice_code ice__call_null(ice__call *c, size_t row, ice_error *err);
 /* The result of a row, of a function that gives texts or bytes. */
 ICE_MUST ice_code ice__call_put(ice__call *c, size_t row, ice_str text, ice_error *err);
 void ice__call_fail(const ice_error *e, duck_error *slot);
@@ -35,7 +36,11 @@ typedef struct ice__function {
     const void *data;    /* ice__call's user data */
 } ice__function;
 
-/* digest.c, match.c, json.c */
-extern const ice__function ice__digest_functions[3], ice__match_functions[2], ice__json_functions[4];
+/* number.c */
+double ice__round_float(double x, long places);
+
+/* digest.c, match.c, json.c, number.c */
+extern const ice__function ice__digest_functions[3], ice__match_functions[5], ice__json_functions[4],
+    ice__number_functions[1];
 
 #endif

@@ -20,6 +20,7 @@ struct ice__regex {
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
     bool anchored;
+    uint32_t groups;
     unsigned uses;
 };
 
@@ -80,7 +81,8 @@ static ice_code compile(ice__regex *r, ice_str text, const ice__regex_modes *m, 
     }
     pcre2_pattern_info(r->code, PCRE2_INFO_ALLOPTIONS, &options);
     r->anchored = (options & PCRE2_ANCHORED) != 0;
-    r->match = pcre2_match_data_create(1, NULL);
+    r->match = pcre2_match_data_create_from_pattern(r->code, NULL);
+    pcre2_pattern_info(r->code, PCRE2_INFO_CAPTURECOUNT, &r->groups);
     r->context = pcre2_match_context_create(NULL);
     if (!r->match || !r->context)
         return ice_fail_nomem(err);
@@ -158,9 +160,9 @@ static size_t window_end(const ice__regex *r, ice_str text, size_t from)
     return to + 1 < text.len ? to : text.len;
 }
 
-ice_code ice__regex_matches(ice__regex *r, ice_str text, int64_t until, bool *out, ice_error *err)
+ice_code ice__regex_find(ice__regex *r, ice_str text, size_t from, int64_t until, bool *out, ice_error *err)
 {
-    size_t from = 0, to;
+    size_t to;
     if (!text.len)
         text.ptr = "";
     if (++r->uses == JIT_AFTER)
@@ -179,4 +181,23 @@ ice_code ice__regex_matches(ice__regex *r, ice_str text, int64_t until, bool *ou
         if (rc != ICE_OK)
             return rc;
     }
+}
+
+ice_code ice__regex_matches(ice__regex *r, ice_str text, int64_t until, bool *out, ice_error *err)
+{
+    return ice__regex_find(r, text, 0, until, out, err);
+}
+
+unsigned ice__regex_groups(const ice__regex *r)
+{
+    return r->groups;
+}
+
+ice_str ice__regex_group(const ice__regex *r, ice_str text, unsigned group)
+{
+    const size_t *places = pcre2_get_ovector_pointer(r->match);
+    if (group > r->groups || places[2 * group] == PCRE2_UNSET)
+        return ICE_STR_NONE;
+    size_t from = places[2 * group], to = places[2 * group + 1];
+    return (ice_str){(text.len ? text.ptr : "") + from, to > from ? to - from : 0};
 }

@@ -27,6 +27,12 @@ void ice__regex_free(ice__regex *r); /* NULL is fine */
  * ways to match from one place, or beyond `until`, an instant of this thread's processor time in nanoseconds.
  */
 ICE_MUST ice_code ice__regex_matches(ice__regex *r, ice_str text, int64_t until, bool *out, ice_error *err);
+/* The first match that begins at `from`, a character's first byte or the end, or after it. Until the next call its groups can be asked for; group 0 is all of
+ * it. */
+ICE_MUST ice_code ice__regex_find(ice__regex *r, ice_str text, size_t from, int64_t until, bool *out, ice_error *err);
+unsigned ice__regex_groups(const ice__regex *r);
+/* What a group matched, a part of `text`; absent where it took no part, or is none. */
+ice_str ice__regex_group(const ice__regex *r, ice_str text, unsigned group);
 ICE_MUST ice_code ice__regex_check_time(int64_t until, ice_error *err);
 int64_t ice__thread_time(void);
 

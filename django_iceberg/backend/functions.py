@@ -125,9 +125,10 @@ def round_(self, compiler, connection, **extra_context):
         precision = Cast(precision, fields.IntegerField())
     template = None
     if kind_of(self) == "FloatField":
-        # A float is rounded as PostgreSQL's numeric: with 15 digits, and no negative zero.
-        number = Func(number, template="CAST(printf('%%%%.15g', CAST(%(expressions)s AS DOUBLE)) AS DOUBLE)")
-        template = "(ROUND(%(expressions)s) + 0.0)"
+        # As PostgreSQL's numeric of 15 digits.
+        number = Func(number, template="CAST(CAST(%(expressions)s AS DOUBLE) AS VARCHAR)")
+        precision = Func(precision, template="CAST(%(expressions)s AS VARCHAR)")
+        template = "ice_round(%(expressions)s)"
     clone.set_source_expressions([number, precision])
     return clone.as_sql(compiler, connection, template=template, **extra_context)
 

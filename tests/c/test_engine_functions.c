@@ -122,6 +122,24 @@ static void regex_matches(void **s)
     assert_string_equal(text_of("SELECT regexp_like('A', 'a', 'i') AND NOT regexp_like('A', 'a')"), "true");
 }
 
+static void regex_replaces(void **s)
+{
+    assert_string_equal(text_of("SELECT regexp_replace('foobarbaz', 'b(..)', 'X\\1Y\\&\\\\\\q', 'g')"),
+                        "fooXarYbar\\\\qXazYbaz\\\\q");
+    assert_string_equal(text_of("SELECT regexp_replace('\u00e4b', '', '-', 'g')"), "-\u00e4-b-");
+    assert_string_equal(text_of("SELECT substring('foobar' FROM 'o(.)b') || substring('foobar' FROM 2 FOR 2)"), "ooo");
+    assert_string_equal(text_of("SELECT substring('foobar' FROM 'x') IS NULL"), "true");
+}
+
+static void rounding(void **s)
+{
+    assert_string_equal(text_of("SELECT ice_round('0.285', '2')"), "0.29");
+    assert_string_equal(text_of("SELECT ice_round('-95', '-1')"), "-100");
+    assert_string_equal(text_of("SELECT ice_round('-0.4', '0')"), "0");
+    assert_string_equal(text_of("SELECT ice_round('NaN', '0')"), "NaN");
+    assert_true(strncmp(text_of("SELECT ice_round(repeat('1', 100), '0')"), "RANGE", 5) == 0);
+}
+
 static void regex_errors(void **s)
 {
     (void)s;
@@ -323,7 +341,7 @@ int main(void)
         return 77;
     setenv("ICE_TEST_DUCK", lib, 1);
     const struct CMUnitTest tests[] = {cmocka_unit_test(sha2), cmocka_unit_test(regex_matches),
-                                       cmocka_unit_test(regex_errors), cmocka_unit_test(regex_hostile),
+                                       cmocka_unit_test(regex_replaces), cmocka_unit_test(rounding), cmocka_unit_test(regex_errors), cmocka_unit_test(regex_hostile),
                                        cmocka_unit_test(regex_columns), cmocka_unit_test(json_order),
                                        cmocka_unit_test(json_contents), cmocka_unit_test(json_texts), cmocka_unit_test(mutations)};
     return cmocka_run_group_tests(tests, setup, teardown);
