@@ -18,6 +18,7 @@ struct ice_catalog {
     char *path, *name, *ns;
     bool read_only;
     bool typed; /* iceberg_tables has the column iceberg_type (PyIceberg's schema v1) */
+    bool noted; /* there is the table of what is flushed */
 };
 
 /* ---- errors ---- */
@@ -117,6 +118,11 @@ static const char *const create_sql[] = {
     " VALUES (?1, ?2, 'exists', 'true') ON CONFLICT DO NOTHING",
 };
 
+/* By location, so that a pointer that someone else moved finds nothing. */
+#define CREATE_FLUSHED                                                                                              \
+    "CREATE TABLE IF NOT EXISTS django_iceberg_flushed (metadata_location VARCHAR(1000) NOT NULL PRIMARY KEY,"     \
+    " commit_time BIGINT NOT NULL, log_position BIGINT NOT NULL)"
+
 static ice_code create_layout(ice_catalog *c, ice_error *err)
 {
     ice_code rc = run(c, "BEGIN IMMEDIATE", "beginning", err);
@@ -165,6 +171,9 @@ static ice_code check_layout(ice_catalog *c, ice_error *err)
     if (!ns)
         return ice_fail(err, ICE_NOT_FOUND, "catalog %s: catalog \"%s\" has no namespace \"%s\"", c->path,
                         c->name, c->ns);
+    if (!c->read_only)
+        ICE_TRY(run(c, CREATE_FLUSHED, "opening", err));
+    ICE_TRY(has_rows(c, "SELECT 1 FROM sqlite_master WHERE name = 'django_iceberg_flushed'", &c->noted, err));
 out:
     return rc;
 }
@@ -274,6 +283,14 @@ static void leave(ice_catalog *c)
 #define MINE " FROM iceberg_tables WHERE catalog_name = ?1 AND table_namespace = ?2"
 #define IS_TABLE " AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)"
 
+#define LISTED "SELECT table_name, iceberg_tables.metadata_location"
+#define TYPED ", iceberg_type IS 'VIEW'"
+#define UNTYPED ", 0"
+#define NOTED                                                                                                       \
+    ", (SELECT commit_time FROM django_iceberg_flushed f WHERE f.metadata_location = iceberg_tables.metadata_location)" \
+    ", (SELECT log_position FROM django_iceberg_flushed f WHERE f.metadata_location = iceberg_tables.metadata_location)"
+#define BY_NAME " ORDER BY table_name"
+
 static ice_code collect(statement *s, ice_arena *a, ice_catalog_entry **out, size_t *n, ice_error *err)
 {
     size_t cap = 0;
@@ -284,12 +301,15 @@ static ice_code collect(statement *s, ice_arena *a, ice_catalog_entry **out, siz
             return rc;
         if (!ICE_ROOM(a, *out, *n, cap))
             return ice_fail_nomem(err);
-        rc = text_column(s, 0, a, &(*out)[*n].name, err);
+        ice_catalog_entry *e = &(*out)[*n];
+        *e = (ice_catalog_entry){.view = sqlite3_column_int(s->s, 2),
+                                 .flushed = sqlite3_column_int64(s->s, 3), /* 0 where there is no such column */
+                                 .position = (uint64_t)sqlite3_column_int64(s->s, 4)};
+        rc = text_column(s, 0, a, &e->name, err);
         if (rc == ICE_OK)
-            rc = text_column(s, 1, a, &(*out)[*n].metadata_location, err);
+            rc = text_column(s, 1, a, &e->metadata_location, err);
         if (rc != ICE_OK)
             return rc;
-        (*out)[*n].view = sqlite3_column_int(s->s, 2);
         ++*n;
     }
 }
@@ -303,8 +323,9 @@ ice_code ice_catalog_list(ice_catalog *c, ice_arena *a, ice_catalog_entry **out,
     if (rc != ICE_OK)
         return rc;
     rc = prepare(c,
-                 c->typed ? "SELECT table_name, metadata_location, iceberg_type IS 'VIEW'" MINE " ORDER BY table_name"
-                          : "SELECT table_name, metadata_location, 0" MINE " ORDER BY table_name",
+                 c->noted ? c->typed ? LISTED TYPED NOTED MINE BY_NAME : LISTED UNTYPED NOTED MINE BY_NAME
+                 : c->typed ? LISTED TYPED MINE BY_NAME
+                            : LISTED UNTYPED MINE BY_NAME,
                  "listing tables", &s, err);
     if (rc == ICE_OK)
         rc = collect(&s, a, out, n, err);
@@ -406,6 +427,43 @@ static ice_code conflict(ice_catalog *c, const ice_catalog_change *g, ice_error 
     return rc;
 }
 
+/* One statement about a location and what is flushed there. */
+static ice_code note(ice_catalog *c, const char *sql, ice_str location, const ice_catalog_change *g, ice_error *err)
+{
+    statement s;
+    bool row;
+    ice_code rc;
+    ICE_TRY(prepare(c, sql, "committing", &s, err));
+    s.nparams = 0;
+    ICE_TRY(bind(&s, location, err));
+    if (sqlite3_bind_parameter_count(s.s) > 1) {
+        sqlite3_bind_int64(s.s, 2, g->flushed);
+        sqlite3_bind_int64(s.s, 3, (int64_t)g->position);
+    }
+    ICE_TRY(step(&s, &row, err));
+out:
+    sqlite3_finalize(s.s);
+    return rc;
+}
+
+static ice_code note_flushed(ice_catalog *c, const ice_catalog_change *g, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    if (!c->noted || g->op == ICE_CAT_RENAME)
+        return ICE_OK;
+    if (g->op == ICE_CAT_DROP)
+        return run(c,
+                   "DELETE FROM django_iceberg_flushed WHERE metadata_location NOT IN"
+                   " (SELECT metadata_location FROM iceberg_tables)",
+                   "committing", err);
+    if (g->expected.ptr)
+        ICE_TRY(note(c, "DELETE FROM django_iceberg_flushed WHERE metadata_location = ?1", g->expected, g, err));
+    if (g->flushed)
+        ICE_TRY(note(c, "INSERT OR REPLACE INTO django_iceberg_flushed VALUES (?1, ?2, ?3)", g->location, g, err));
+out:
+    return rc;
+}
+
 static ice_code apply(ice_catalog *c, const ice_catalog_change *g, ice_error *err)
 {
     statement s;
@@ -417,7 +475,8 @@ static ice_code apply(ice_catalog *c, const ice_catalog_change *g, ice_error *er
     /* Dropping what is gone already is done: a drop may be repeated. */
     bool may_miss = g->op == ICE_CAT_DROP && !g->expected.ptr;
     if (sqlite3_changes(c->db) == 0 && !may_miss)
-        rc = conflict(c, g, err);
+        ICE_TRY(conflict(c, g, err));
+    ICE_TRY(note_flushed(c, g, err));
 out:
     sqlite3_finalize(s.s);
     return rc;

@@ -1,5 +1,7 @@
 /* Catalog: which metadata file is a table's current one. SQLite, in the layout of Iceberg's JDBC catalog
  * (tables iceberg_tables and iceberg_namespace_properties), as PyIceberg's SqlCatalog reads and writes it.
+ * What its metadata says of the log (flushed time and position) is kept beside, in a table of ours, so that it is
+ * known without reading it.
  * Rollback-journal mode, synchronous=EXTRA (SQLite's WAL can lose commits before 3.51.3). */
 #ifndef ICE_CATALOG_CATALOG_H
 #define ICE_CATALOG_CATALOG_H
@@ -21,6 +23,8 @@ typedef struct ice_catalog_entry {
     ice_str name;              /* table name */
     ice_str metadata_location; /* as stored: a path or file:// URI */
     bool view;
+    int64_t flushed;           /* as the change that set this location said; 0: it did not */
+    uint64_t position;
 } ice_catalog_entry;
 /* Tables and views. */
 ice_code ice_catalog_list(ice_catalog *c, ice_arena *a, ice_catalog_entry **out, size_t *n,
@@ -41,6 +45,8 @@ typedef struct ice_catalog_change {
     ice_str expected,
         location; /* SWAP: the location it must still have, and the new one; CREATE: location; DROP:
                    * expected where present. Dropping a table that is gone succeeds without it. */
+    int64_t flushed; /* CREATE, SWAP: what the new metadata says of the log; 0: nothing */
+    uint64_t position;
 } ice_catalog_change;
 /* All changes in one transaction, or none: ICE_CONFLICT (naming the table) when an expectation fails. Applied
  * in the order given, so that a rename can precede a swap. ICE_LOCK_TIMEOUT: another writer held the catalog

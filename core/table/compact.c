@@ -143,7 +143,7 @@ ice_code ice_compact(ice_env *env, ice_published *s, ice_str catalog_name, bool 
                      ice_str *new_location, bool *did, ice_error *err)
 {
     compaction c = {.env = env, .s = s, .a = a};
-    ice__swap swap = {.name = catalog_name, .expected = s->location};
+    ice__swap swap = {.name = catalog_name, .expected = s->location, .from = s};
     ice_code rc;
     *did = false;
     *new_location = ICE_STR_NONE;

@@ -89,7 +89,7 @@ ice_code ice_expire(ice_env *env, ice_published *s, ice_str catalog_name, int64_
                 .a = a,
                 .before = before,
                 .def = s->def,
-                .swap = {.name = catalog_name, .expected = s->location}};
+                .swap = {.name = catalog_name, .expected = s->location, .from = s}};
     ice__edit e = {0};
     ice_published *h;
     ice_code rc;

@@ -394,12 +394,16 @@ out:
     return rc;
 }
 
-static ice_code point(changes *c, ice_str name, ice_str expected, ice_str location, bool view, ice_error *err)
+/* flushed 0: nothing is said of it. */
+static ice_code point(changes *c, ice_str name, ice_str expected, ice_str location, bool view, int64_t flushed,
+                      uint64_t position, ice_error *err)
 {
     ice_catalog_change change = {.op = expected.ptr ? ICE_CAT_SWAP : view ? ICE_CAT_CREATE_VIEW : ICE_CAT_CREATE,
                                  .name = name,
                                  .expected = expected,
-                                 .location = location};
+                                 .location = location,
+                                 .flushed = flushed,
+                                 .position = position};
     return add_change(c, change, err);
 }
 
@@ -407,11 +411,11 @@ static ice_code point_table(changes *c, const job *j, ice_error *err)
 {
     ice_str name = j->t->state->def->name, history;
     ice_code rc;
-    ICE_TRY(point(c, name, j->expected, j->location, is_view(j), err));
+    ICE_TRY(point(c, name, j->expected, j->location, is_view(j), is_view(j) ? 0 : j->o->upto, j->o->position, err));
     if (!j->history_location.ptr)
         return ICE_OK;
     ICE_TRY(ice__history_name(c->a, name, &history, err));
-    ICE_TRY(point(c, history, j->history_expected, j->history_location, false, err));
+    ICE_TRY(point(c, history, j->history_expected, j->history_location, false, 0, 0, err));
 out:
     return rc;
 }
@@ -465,10 +469,10 @@ ice_code ice__swap_commit(ice_env *env, const ice__swap *s, ice_arena *a, ice_er
     changes c = {.a = a};
     ice_str history;
     ice_code rc;
-    ICE_TRY(point(&c, s->name, s->expected, s->location, false, err));
+    ICE_TRY(point(&c, s->name, s->expected, s->location, false, s->from->flushed, s->from->position, err));
     if (s->history_location.ptr) {
         ICE_TRY(ice__history_name(a, s->name, &history, err));
-        ICE_TRY(point(&c, history, s->history_expected, s->history_location, false, err));
+        ICE_TRY(point(&c, history, s->history_expected, s->history_location, false, 0, 0, err));
     }
     ICE_TRY(ice_catalog_commit(env->catalog, c.list, c.n, err));
 out:

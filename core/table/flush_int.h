@@ -213,6 +213,7 @@ ice_code ice__staged_add(ice__edit *e, const ice_staged_file *files, size_t n, i
 typedef struct ice__swap {
     ice_str name, expected, location;
     ice_str history_expected, history_location; /* absent: unchanged */
+    const ice_published *from;                  /* whose place it takes: as much is flushed */
 } ice__swap;
 ice_code ice__swap_commit(ice_env *env, const ice__swap *s, ice_arena *a, ice_error *err) ICE_MUST;
 

@@ -262,16 +262,19 @@ typedef struct reference {
     ice_session *s;
     const ice_tabledef *table;
     ice_uuid wanted;
-    const ice_tabledef *found;
 } reference;
 
-static ice_code find_table(void *arg, const ice_tabledef *def, ice_error *err)
+/* A table's definition as the transaction sees it, to look into while `v` is open; NULL: there is none. */
+static ice_code definition_of(ice_session *s, ice__stview *v, ice_uuid id, const ice_tabledef **out, ice_error *err)
 {
-    reference *r = arg;
-    (void)err;
-    if (ice_uuid_eq(def->uuid, r->wanted))
-        r->found = def;
-    return ICE_OK;
+    const ice__txtable *t = ice__tx_find(&s->tx, id);
+    const ice__entry *e = ice__registry_find_uuid(v->reg, id);
+    ice_view *view = NULL;
+    ice_code rc = ICE_OK;
+    if (t ? !t->dropped : e != NULL)
+        rc = ice__stview_table(v, ice_str_c(t ? t->name : e->name), &view, err);
+    *out = rc == ICE_OK && view ? view->state->def : NULL;
+    return rc;
 }
 
 static ice_code lock_parents(ice_session *s, ice_uuid parent, ice_error *err)
@@ -283,14 +286,14 @@ static ice_code check_own(ice_session *s, ice__stview *v, const ice_tabledef *de
 {
     for (size_t i = 0; i < def->ncons; i++) {
         const ice_constraint *con = &def->cons[i];
-        reference r = {.s = s, .wanted = con->ref_table};
+        const ice_tabledef *parent = NULL;
         if (con->kind != ICE_CON_FOREIGN)
             continue;
         ice_code rc = lock_parents(s, con->ref_table, err);
         if (rc == ICE_OK)
-            rc = each_table(s, v, find_table, &r, err);
-        if (rc == ICE_OK && r.found)
-            rc = check_reference(s, def, r.found, con, true, err);
+            rc = definition_of(s, v, con->ref_table, &parent, err);
+        if (rc == ICE_OK && parent)
+            rc = check_reference(s, def, parent, con, true, err);
         if (rc != ICE_OK)
             return rc;
     }

@@ -261,6 +261,12 @@ ice_code ice_session_snapshots_json(ice_session *s, ice_str table, ice_buf *out,
 
 /* ---- status, upkeep ---- */
 
+/* An error that is told of the table at hand: the others are looked at all the same. */
+static bool is_of_table(ice_code rc)
+{
+    return rc == ICE_CORRUPT || rc == ICE_IO || rc == ICE_NOT_FOUND || rc == ICE_UNSUPPORTED;
+}
+
 static json_t *table_status(ice_view *view, const char *name)
 {
     ice_view_cost cost = {0};
@@ -304,9 +310,14 @@ ice_code ice_session_status_json(ice_session *s, ice_buf *out, ice_error *err)
         rc = dropped_json(s->wh, &dropped, err);
     for (size_t i = 0; rc == ICE_OK && i < v->reg->n; i++) {
         ice_view *view = NULL;
-        rc = ice__stview_table(v, ice_str_c(v->reg->entries[i]->name), &view, err);
+        const char *name = v->reg->entries[i]->name;
+        rc = ice__stview_table(v, ice_str_c(name), &view, err);
         if (rc == ICE_OK && view && !ice_tabledef_is_view(view->state->def))
-            json_array_append_new(tables, table_status(view, v->reg->entries[i]->name));
+            json_array_append_new(tables, table_status(view, name));
+        if (is_of_table(rc)) {
+            json_array_append_new(tables, json_pack("{s:s, s:s}", "name", name, "error", err->message));
+            rc = ICE_OK;
+        }
     }
     if (rc != ICE_OK) {
         json_decref(tables);
@@ -433,6 +444,10 @@ ice_code ice_session_check(ice_session *s, void (*report)(void *, const char *),
         rc = ice__stview_table(v, ice_str_c(v->reg->entries[i]->name), &view, err);
         if (rc == ICE_OK && view && view->state->published)
             rc = ice_published_check(&s->wh->env, view->state->published, report, arg, err);
+        if (is_of_table(rc)) {
+            report(arg, err->message);
+            rc = ICE_OK;
+        }
     }
     ice__stview_unref(v);
     return rc;

@@ -552,12 +552,57 @@ static ice_code old_row(fk_check *f, ice__txtable *t, const ice_value *key, cons
                                  : rc;
 }
 
+/* Are all keys of a former row still there? Then nothing can have lost its parent. */
+static ice_code keys_remain(fk_check *f, ice_view *v, const ice_value *row, bool *remain, ice_error *err)
+{
+    *remain = true;
+    for (size_t k = 0; *remain && k < v->state->keys.n; k++) {
+        const ice_key *key = &v->state->keys.keys[k];
+        ice_value *values = ice_arena_array(f->arena, key->ncols + 1, sizeof *values);
+        ice_row *rows;
+        size_t n = 0;
+        bool null = false;
+        if (!values)
+            return ice_fail_nomem(err);
+        for (size_t i = 0; i < key->ncols; i++) {
+            values[i] = row[key->cols[i]];
+            null |= values[i].null;
+        }
+        if (!key->unique || null)
+            continue;
+        ice_code rc = ice_view_find(v, k, values, f->arena, &rows, &n, err);
+        if (rc != ICE_OK)
+            return rc;
+        *remain = n > 0;
+    }
+    return ICE_OK;
+}
+
+/* Former rows of these keys that something may have referred to, to the front of keys->keys. */
+static ice_code rows_gone(fk_check *f, ice__txtable *t, ice_view *v, keys_list *keys, ice_error *err)
+{
+    const ice_tabledef *def = v->state->def;
+    size_t kept = 0;
+    for (size_t i = 0; i < keys->n; i++) {
+        bool found = false, remain = false;
+        ice_value *row = ice_arena_array(f->arena, def->ncols, sizeof *row);
+        ice_code rc = row ? old_row(f, t, keys->keys[i], def, row, &found, err) : ice_fail_nomem(err);
+        if (rc == ICE_OK && found)
+            rc = keys_remain(f, v, row, &remain, err);
+        if (rc != ICE_OK)
+            return rc;
+        if (found && !remain)
+            keys->keys[kept++] = row;
+    }
+    keys->n = kept;
+    return ICE_OK;
+}
+
 static ice_code check_parents_gone(fk_check *f, ice__txtable *t, ice_error *err)
 {
     ice_view *v = NULL;
     referrer *refs = NULL;
     size_t nrefs = 0;
-    ice_tabledef *def = NULL;
     ice_code rc = fk_view(f, t->uuid, &v, err);
     if (rc != ICE_OK || !v)
         return rc;
@@ -567,25 +612,14 @@ static ice_code check_parents_gone(fk_check *f, ice__txtable *t, ice_error *err)
         return ice_fail_nomem(err);
     if (keys.n == 0)
         return ICE_OK;
+    ICE_TRY(rows_gone(f, t, v, &keys, err));
+    if (keys.n == 0) /* as after most UPDATEs: no other table is looked at, or loaded */
+        return ICE_OK;
     ICE_TRY(find_referrers(f, t->uuid, &refs, &nrefs, err));
-    if (nrefs == 0)
-        goto out;
-    ICE_TRY(fk_view(f, t->uuid, &v, err));
-    if (!(def = ice_tabledef_clone(v->state->def, false))) {
-        rc = ice_fail_nomem(err);
-        goto out;
-    }
-    ice_value *row = ice_arena_array(f->arena, def->ncols, sizeof *row);
-    for (size_t i = 0; row && i < keys.n; i++) {
-        bool found;
-        ICE_TRY(old_row(f, t, keys.keys[i], def, row, &found, err));
-        for (size_t k = 0; found && k < nrefs; k++)
-            ICE_TRY(check_one_referrer(f, t->uuid, row, &refs[k], keys.n, err));
-    }
-    if (!row)
-        rc = ice_fail_nomem(err);
+    for (size_t i = 0; i < keys.n; i++)
+        for (size_t k = 0; k < nrefs; k++)
+            ICE_TRY(check_one_referrer(f, t->uuid, keys.keys[i], &refs[k], keys.n, err));
 out:
-    ice_tabledef_free(def);
     return rc;
 }
 

@@ -193,6 +193,18 @@ static ice_code lock_layouts(ice_warehouse *wh, ice_locker *locker, plan *p, ice
     return rc;
 }
 
+static ice_code all_readable(const ice__registry *reg, ice_str only, ice_error *err)
+{
+    for (size_t i = 0; i < reg->n; i++) {
+        const ice__entry *e = reg->entries[i];
+        if (!e->unreadable || (only.ptr && !ice_str_eqc(only, e->name)))
+            continue;
+        *err = *e->unreadable;
+        return err->code;
+    }
+    return ICE_OK;
+}
+
 static ice_code flush_once(ice_warehouse *wh, ice_locker *locker, ice_str only, size_t *published, ice_error *err)
 {
     ice__registry *reg = NULL;
@@ -214,12 +226,14 @@ static ice_code flush_once(ice_warehouse *wh, ice_locker *locker, ice_str only, 
         ice_log_published(wh->log);
         ICE_TRY(ice__wh_catchup(wh, err));
     }
-    if (!only.ptr)
-        ICE_TRY(ice_log_trim(wh->log, o.position, err));
     *published = p.n;
     pthread_mutex_lock(&wh->flusher_mutex);
     wh->flushes += p.n > 0;
     pthread_mutex_unlock(&wh->flusher_mutex);
+    /* What the log has of a table that cannot be read is nowhere else. */
+    ICE_TRY(all_readable(reg, only, err));
+    if (!only.ptr)
+        ICE_TRY(ice_log_trim(wh->log, o.position, err));
 out:
     ice_unlock_to(locker, mark);
     ice__registry_unref(reg);

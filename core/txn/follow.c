@@ -82,12 +82,52 @@ ice_code ice__wh_list_catalog(ice_warehouse *wh, ice__registry *reg, ice_error *
             continue;
         ice__entry *e = ice__entry_create(entry_uuid(&list_[i]), list_[i].name, list_[i].name,
                                           list_[i].metadata_location, NULL);
-        if (e)
+        if (e) {
             e->view = list_[i].view;
+            e->flushed = list_[i].flushed;
+        }
         rc = e ? ice__registry_put(reg, e, err) : ice_fail_nomem(err);
     }
     ice_arena_free(a);
     return rc;
+}
+
+/* ---- tables that cannot be read ---- */
+
+/* Is it the table's fault? A file that is not there may have been collected since the catalog was read. */
+static bool is_damage(const ice_warehouse *wh, ice_code rc)
+{
+    if (rc == ICE_NOT_FOUND)
+        return wh->starting_over;
+    return rc != ICE_OK && rc != ICE_NOMEM && rc != ICE_CANCELED && rc != ICE_MISUSE && rc != ICE_INTERNAL;
+}
+
+/* The table's entry, without a state, tells everybody who asks why; other tables go on. */
+static ice_code set_aside(ice__registry *reg, const ice__entry *from, ice_str name, ice_str catalog_name,
+                          ice_str location, const ice_error *why, ice_error *err)
+{
+    ice__entry *e = ice__entry_create(from->uuid, name, catalog_name, location, NULL);
+    if (!e || !(e->unreadable = malloc(sizeof *why))) {
+        ice__entry_unref(e);
+        return ice_fail_nomem(err);
+    }
+    *e->unreadable = *why;
+    e->view = from->view;
+    return ice__registry_put(reg, e, err);
+}
+
+/* Can a table that was set aside be read again? */
+static bool mended(ice_warehouse *wh)
+{
+    bool can = false;
+    for (size_t i = 0; i < wh->registry->n && !can; i++) {
+        const ice__entry *e = wh->registry->entries[i];
+        ice_tabstate *s = NULL;
+        ice_error ignored;
+        if ((can = e->unreadable && ice__wh_load(wh, e, &s, &ignored) == ICE_OK))
+            ice_tabstate_unref(s);
+    }
+    return can;
 }
 
 /* ---- following published snapshots ---- */
@@ -148,18 +188,27 @@ static ice_code refresh_entry(ice_warehouse *wh, ice__registry *reg, const ice_c
     if (old && old->location && ice_str_eqc(ce->metadata_location, old->location) &&
         ice_str_eqc(ce->name, old->catalog_name))
         return ICE_OK;
+    if (old && old->unreadable)
+        return ice_fail(err, ICE_NOT_FOUND, "table %s was published anew", old->name);
     ice_tabstate *state = old ? atomic_load(&old->state) : NULL, *fresh = NULL;
     int64_t flushed = 0;
-    if (state && ce->view) {
-        fresh = ice_tabstate_ref(state); /* the log's definition: what is published is not newer */
-    } else if (state) {
-        ice_code rc = republished(wh, old, state, ce->metadata_location, &flushed, &fresh, err);
-        if (rc != ICE_OK)
-            return rc;
-    }
     ice_str name = old && old->location == NULL ? ice_str_c(old->name) : ce->name;
     if (old && old->catalog_name && strcmp(old->name, old->catalog_name) != 0)
         name = ice_str_c(old->name); /* renamed in the tail, not published yet */
+    if (state && ce->view) {
+        fresh = ice_tabstate_ref(state); /* the log's definition: what is published is not newer */
+    } else if (state) {
+        ice_error why = {0};
+        ice_code rc = republished(wh, old, state, ce->metadata_location, &flushed, &fresh, &why);
+        if (is_damage(wh, rc)) {
+            ice_error_prefix(&why, "table %s", old->name);
+            return set_aside(reg, old, name, ce->name, ce->metadata_location, &why, err);
+        }
+        if (rc != ICE_OK) {
+            *err = why;
+            return rc;
+        }
+    }
     ice__entry *e = ice__entry_create(id, name, ce->name, ce->metadata_location, fresh);
     if (!e) {
         if (fresh)
@@ -167,6 +216,7 @@ static ice_code refresh_entry(ice_warehouse *wh, ice__registry *reg, const ice_c
         return ice_fail_nomem(err);
     }
     e->view = ce->view;
+    e->flushed = ce->flushed;
     ice_code rc = ice__entry_take_staged(e, old, flushed, err);
     if (rc != ICE_OK) {
         ice__entry_unref(e);
@@ -263,21 +313,47 @@ static bool key_changes_early(const ice_tabstate *old, const ice_tabledef *def)
     return !same && counts.tombstones > 0;
 }
 
+/* What the record being applied says something of. *skip: it is published, or the table cannot be read. What is
+ * published needs no state: a table that nobody asks for is not loaded. */
+static ice_code state_to_change(ice_warehouse *wh, ice__entry *e, ice_tabstate **out, bool *skip, ice_error *err)
+{
+    ice_error why = {0};
+    *out = atomic_load(&e->state);
+    *skip = *out ? (*out)->flushed >= wh->applying : e->unreadable || e->flushed >= wh->applying;
+    if (*out || *skip)
+        return ICE_OK;
+    ice_code rc = ice__wh_state(wh, e, out, &why);
+    if (rc == ICE_OK) {
+        *skip = (*out)->flushed >= wh->applying;
+        return ICE_OK;
+    }
+    *skip = true;
+    if (!is_damage(wh, rc)) {
+        *err = why;
+        return rc;
+    }
+    if ((rc = building(wh, err)) == ICE_OK)
+        rc = set_aside(wh->building, e, ice_str_c(e->name), ice_str_c(e->catalog_name), ice_str_c(e->location),
+                       &why, err);
+    return rc;
+}
+
 static ice_code apply_def(void *arg, ice_tabledef *def, ice_error *err)
 {
     ice_warehouse *wh = arg;
     ice_tabstate *state = NULL, *old_state = NULL;
+    bool skip = false;
     ice_code rc = building(wh, err);
     ice__entry *old = rc == ICE_OK ? ice__registry_find_uuid(wh->building, def->uuid) : NULL;
     if (old)
-        rc = ice__wh_state(wh, old, &old_state, err);
+        rc = state_to_change(wh, old, &old_state, &skip, err);
     /* A view's definitions are not in a snapshot of some time: their numbers tell which is newer. */
-    bool had = old_state && (old_state->flushed >= wh->applying ||
-                             (ice_tabledef_is_view(def) && old_state->def->schema_id >= def->schema_id));
-    if (rc != ICE_OK || had) {
+    skip |= old_state && ice_tabledef_is_view(def) && old_state->def->schema_id >= def->schema_id;
+    if (rc != ICE_OK || skip) {
         ice_tabledef_free(def);
         return rc;
     }
+    wh->applied_some = true;
     if (old_state && key_changes_early(old_state, def)) {
         ice_tabledef_free(def);
         return ice_fail(err, ICE_NOT_FOUND, "table \"%.*s\" has another primary key since its last flush",
@@ -302,6 +378,7 @@ static ice_code apply_drop(void *arg, ice_uuid id, ice_error *err)
     if (rc != ICE_OK)
         return rc;
     ice__entry *e = ice__registry_find_uuid(wh->building, id);
+    wh->applied_some |= e != NULL;
     /* Also of a table the catalog does not have: a flush may be about to publish it. */
     if (e && !is_dropped(wh, id)) {
         ice__dropped *grown = realloc(wh->dropped, (wh->ndropped + 1) * sizeof *grown);
@@ -324,13 +401,13 @@ static ice_code apply_table(void *arg, ice_uuid id, void **handle, const ice_tab
         *skip = true;
         return ICE_OK;
     }
-    ice_code rc = ice__wh_state(wh, e, &state, err);
-    if (rc != ICE_OK)
+    ice_code rc = state_to_change(wh, e, &state, skip, err);
+    if (rc != ICE_OK || *skip)
         return rc;
     *handle = state;
     *def = state->def;
     *keys = &state->keys;
-    *skip = state->flushed >= wh->applying;
+    wh->applied_some = true;
     return ICE_OK;
 }
 
@@ -354,7 +431,7 @@ static ice_code apply_bulk(ice_warehouse *wh, const ice_tabstate *handle, const 
     ice_tabstate *fresh = NULL;
     ice_code rc = building(wh, err);
     ice__entry *e = rc == ICE_OK ? ice__registry_find_uuid(wh->building, handle->def->uuid) : NULL;
-    if (!e)
+    if (!e || !atomic_load(&e->state)) /* dropped, or set aside meanwhile */
         return rc;
     if ((rc = ice_tabstate_bulk(&wh->env, atomic_load(&e->state), b, &fresh, err)) != ICE_OK)
         return rc;
@@ -393,7 +470,8 @@ static ice_code follow_table(ice_warehouse *wh, ice_tabstate *handle, bool *gone
             found = true;
         }
     ice__entry *e = rc == ICE_OK && found ? ice__registry_find_uuid(wh->building, table) : NULL;
-    *gone = !e || atomic_load(&e->state)->flushed >= wh->applying;
+    ice_tabstate *now = e ? atomic_load(&e->state) : NULL; /* none: it was set aside */
+    *gone = !now || now->flushed >= wh->applying;
     ice_arena_free(a);
     return rc;
 }
@@ -409,7 +487,8 @@ static ice_code apply_ended(void *arg, void *handle, ice_row_op op, ice_str file
     if (rc == ICE_OK)
         rc = building(wh, err);
     ice__entry *now = rc == ICE_OK ? ice__registry_find_uuid(wh->building, table) : NULL;
-    if (now && !ice_tabstate_has_file(atomic_load(&now->state), file))
+    ice_tabstate *state = now ? atomic_load(&now->state) : NULL;
+    if (state && !ice_tabstate_has_file(state, file))
         rc = follow_table(wh, handle, &gone, err);
     if (rc == ICE_OK && !gone)
         rc = apply_bulk(wh, handle, &(ice_bulk){.nended = 1, .ended = &e}, err);
@@ -434,6 +513,10 @@ static void share(ice_warehouse *wh, int64_t commit, uint64_t position)
     ice__registry *old = NULL;
     pthread_mutex_lock(&wh->reg);
     if (wh->building) {
+        bool aside = false;
+        for (size_t i = 0; i < wh->building->n && !aside; i++)
+            aside = wh->building->entries[i]->unreadable != NULL;
+        atomic_store(&wh->set_aside, aside);
         old = wh->registry;
         wh->registry = wh->building;
         wh->building = NULL;
@@ -455,6 +538,7 @@ static void discard(ice_warehouse *wh)
 static ice_code apply_record(ice_warehouse *wh, const ice_log_record *rec, ice_error *err)
 {
     wh->applying = rec->commit_time;
+    wh->applied_some = false;
     ice_code rc = ice__record_read(rec->body, &apply_sink, wh, err);
     while (wh->nheld > 0)
         ice_tabstate_unref(wh->held[--wh->nheld]);
@@ -462,6 +546,8 @@ static ice_code apply_record(ice_warehouse *wh, const ice_log_record *rec, ice_e
         ice_error_prefix(err, "log record at %llu", (unsigned long long)rec->position);
         return rc;
     }
+    if (!wh->applied_some)
+        return ICE_OK;
     if (!atomic_load(&wh->oldest_unflushed))
         atomic_store(&wh->oldest_unflushed, rec->commit_time);
     atomic_fetch_add(&wh->unflushed_bytes, rec->body.len);
@@ -555,7 +641,10 @@ static ice_code start_over(ice_warehouse *wh, ice_error *err)
     wh->cursor = cursor;
     discard(wh);
     wh->building = reg;
-    if ((rc = apply_records(wh, st.start, st.durable, err)) == ICE_OK) {
+    wh->starting_over = true;
+    rc = apply_records(wh, st.start, st.durable, err);
+    wh->starting_over = false;
+    if (rc == ICE_OK) {
         note_unflushed(wh);
         atomic_store(&wh->publish_seen, published);
         atomic_store(&wh->torn, false);
@@ -600,7 +689,7 @@ static ice_code catchup_locked(ice_warehouse *wh, ice_error *err)
     ice_log_state st;
     ice_log_get_state(wh->log, &st);
     uint64_t position = atomic_load(&wh->applied_position);
-    if (atomic_load(&wh->torn) || position < st.start)
+    if (atomic_load(&wh->torn) || position < st.start || (atomic_load(&wh->set_aside) && mended(wh)))
         return start_over(wh, err);
     ice_code rc = position < st.durable ? apply_records(wh, position, st.durable, err) : ICE_OK;
     if (rc == ICE_OK && st.publish_count != atomic_load(&wh->publish_seen))
@@ -613,6 +702,7 @@ ice_code ice__wh_catchup(ice_warehouse *wh, ice_error *err)
     ice_log_state st;
     ice_log_get_state(wh->log, &st);
     if (!atomic_load_explicit(&wh->torn, memory_order_relaxed) &&
+        !atomic_load_explicit(&wh->set_aside, memory_order_relaxed) &&
         st.durable <= atomic_load_explicit(&wh->applied_position, memory_order_acquire) &&
         st.publish_count == atomic_load_explicit(&wh->publish_seen, memory_order_relaxed))
         return ICE_OK;

@@ -56,6 +56,7 @@ void ice__entry_unref(ice__entry *e)
     free(e->name);
     free(e->catalog_name);
     free(e->location);
+    free(e->unreadable);
     free(e);
 }
 

@@ -8,7 +8,8 @@
  *   V1  A view is (registry, at) taken together under wh->reg: every state in the registry holds all rows
  * committed at or before `at`, and no state's published time F exceeds `at`. V2  Only durable records are
  * applied (invariant 1: acknowledged, and seen, means durable). V3  A table entry without a loaded state has
- * no record after its F in the applied part of the log: applying a record loads the table first. V4  A
+ * no record after its F, as the catalog has it, in the applied part of the log: applying a later one loads the
+ * table first, or sets it aside (unreadable) where that fails. V4  A
  * session that changes a row holds its row lock, one that sets a key its key lock, one that changes a table
  * at all its shared table lock; a definition changes under the exclusive one. All are kept until the record
  * is durable and applied. V6  Who counts on positions of rows in files holds the table's layout lock until its
@@ -36,6 +37,9 @@ typedef struct ice__entry {
     char *name;
     char *catalog_name; /* NULL: not in the catalog yet */
     char *location;     /* NULL: not in the catalog yet */
+    int64_t flushed;    /* F, as the catalog says; 0: only the metadata does */
+    ice_error *unreadable; /* why the table was set aside: records that say something of it were passed over, so it
+                              never gets a state. All is read anew once it can be (follow.c). */
     size_t
         nstaged; /* files of the bulk path that the catalog's snapshot does not have; the state's has them */
     struct ice__staged *staged;
@@ -151,6 +155,9 @@ struct ice_warehouse {
     size_t nheld; /* under apply: states that the record being applied may still name */
     ice_tabstate **held;
     _Atomic uint64_t applied_position;
+    atomic_bool set_aside; /* a table of the registry is unreadable */
+    bool starting_over;    /* under apply: the catalog is as new as can be */
+    bool applied_some;     /* under apply: something of the record being applied is not published */
     atomic_bool torn; /* a record was applied in part: nothing follows before all is read anew */
     _Atomic uint64_t publish_seen;
     pthread_mutex_t load;
@@ -185,6 +192,8 @@ ice_code ice__wh_catchup(ice_warehouse *wh, ice_error *err) ICE_MUST;
 /* The registry and time of a new view (V1). */
 void ice__wh_view(ice_warehouse *wh, ice__registry **reg, int64_t *at);
 int64_t ice__wh_applied(ice_warehouse *wh); /* the time of a new view */
+/* What is published of an entry's table, as a state of its own. */
+ice_code ice__wh_load(ice_warehouse *wh, const ice__entry *e, ice_tabstate **out, ice_error *err) ICE_MUST;
 /* The state of an entry, loading it on first use; borrowed from the entry. */
 ice_code ice__wh_state(ice_warehouse *wh, ice__entry *e, ice_tabstate **out, ice_error *err) ICE_MUST;
 ice_code ice__wh_engine(ice_warehouse *wh, ice_engine **out, ice_error *err) ICE_MUST;

@@ -469,7 +469,7 @@ int64_t ice__wh_applied(ice_warehouse *wh)
 }
 
 /* From the metadata that the catalog points to. */
-static ice_code load_state(ice_warehouse *wh, const ice__entry *e, ice_tabstate **out, ice_error *err)
+ice_code ice__wh_load(ice_warehouse *wh, const ice__entry *e, ice_tabstate **out, ice_error *err)
 {
     ice_published *p = NULL;
     ice_tabledef *def = NULL;
@@ -498,9 +498,15 @@ ice_code ice__wh_state(ice_warehouse *wh, ice__entry *e, ice_tabstate **out, ice
         return ICE_OK;
     }
     ice_code rc = ICE_OK;
+    if (e->unreadable) {
+        *out = NULL;
+        if (err)
+            *err = *e->unreadable;
+        return e->unreadable->code;
+    }
     pthread_mutex_lock(&wh->load);
     if (!(s = atomic_load(&e->state))) {
-        rc = load_state(wh, e, &s, err);
+        rc = ice__wh_load(wh, e, &s, err);
         if (rc == ICE_OK)
             atomic_store_explicit(&e->state, s, memory_order_release);
         else

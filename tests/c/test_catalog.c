@@ -49,13 +49,13 @@ static ice_catalog *open_it(void)
 
 static ice_catalog_change create(const char *name, const char *location)
 {
-    return (ice_catalog_change){ICE_CAT_CREATE, ice_str_c(name), ICE_STR_NONE, ICE_STR_NONE,
-                                ice_str_c(location)};
+    return (ice_catalog_change){.op = ICE_CAT_CREATE, .name = ice_str_c(name), .location = ice_str_c(location)};
 }
 
 static ice_catalog_change swap(const char *name, const char *from, const char *to)
 {
-    return (ice_catalog_change){ICE_CAT_SWAP, ice_str_c(name), ICE_STR_NONE, ice_str_c(from), ice_str_c(to)};
+    return (ice_catalog_change){
+        .op = ICE_CAT_SWAP, .name = ice_str_c(name), .expected = ice_str_c(from), .location = ice_str_c(to)};
 }
 
 static void expect(ice_catalog *c, const char *name, const char *location)
@@ -81,14 +81,14 @@ static void test_changes(void **state)
     assert_int_equal(n, 2);
     assert_true(ice_str_eqc(list[0].name, "a") && ice_str_eqc(list[1].metadata_location, "b0"));
     /* A rename before a swap of the new name. */
-    ice_catalog_change more[] = {{ICE_CAT_RENAME, ICE_STR("a"), ICE_STR("z"), ICE_STR_NONE, ICE_STR_NONE},
+    ice_catalog_change more[] = {{.op = ICE_CAT_RENAME, .name = ICE_STR("a"), .new_name = ICE_STR("z")},
                                  swap("z", "a0", "z1"),
                                  swap("b", "b0", "b1")};
     assert_int_equal(ice_catalog_commit(c, more, 3, &err), ICE_OK);
     expect(c, "z", "z1");
     expect(c, "b", "b1");
     expect(c, "a", NULL);
-    ice_catalog_change drop = {ICE_CAT_DROP, ICE_STR("z"), ICE_STR_NONE, ICE_STR("z0"), ICE_STR_NONE};
+    ice_catalog_change drop = {.op = ICE_CAT_DROP, .name = ICE_STR("z"), .expected = ICE_STR("z0")};
     assert_int_equal(ice_catalog_commit(c, &drop, 1, &err), ICE_CONFLICT);
     drop.expected = ICE_STR_NONE;
     assert_int_equal(ice_catalog_commit(c, &drop, 1, &err), ICE_OK);
@@ -129,7 +129,7 @@ static void test_all_or_none(void **state)
     expect(c, "a", "a0");
     ice_catalog_change exists[] = {swap("a", "a0", "a1"), create("b", "bx")};
     assert_int_equal(ice_catalog_commit(c, exists, 2, &err), ICE_CONFLICT);
-    ice_catalog_change rename = {ICE_CAT_RENAME, ICE_STR("a"), ICE_STR("b"), ICE_STR_NONE, ICE_STR_NONE};
+    ice_catalog_change rename = {.op = ICE_CAT_RENAME, .name = ICE_STR("a"), .new_name = ICE_STR("b")};
     assert_int_equal(ice_catalog_commit(c, &rename, 1, &err), ICE_CONFLICT);
     ice_fault_arm("catalog.commit", 1, false);
     ice_catalog_change good = swap("a", "a0", "a1");
@@ -162,7 +162,7 @@ static void *racer(void *arg)
         if (ice_catalog_load(c, a, ICE_STR("t"), &at, &mine) != ICE_OK)
             return (void *)2;
         snprintf(next, sizeof next, "%ld", atol(at.ptr) + 1);
-        ice_catalog_change g = {ICE_CAT_SWAP, ICE_STR("t"), ICE_STR_NONE, at, ice_str_c(next)};
+        ice_catalog_change g = {.op = ICE_CAT_SWAP, .name = ICE_STR("t"), .expected = at, .location = ice_str_c(next)};
         ice_code rc = ice_catalog_commit(c, &g, 1, &mine);
         if (rc != ICE_OK && rc != ICE_CONFLICT)
             return (void *)3;
@@ -272,6 +272,39 @@ static void test_other_layouts(void **state)
     sqlite3_close(db);
 }
 
+static void expect_flushed(ice_catalog *c, int64_t flushed, uint64_t position)
+{
+    ice_catalog_entry *list;
+    size_t n;
+    assert_int_equal(ice_catalog_list(c, arena, &list, &n, &err), ICE_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(list[0].flushed, flushed);
+    assert_int_equal(list[0].position, position);
+}
+
+/* What is flushed belongs to a location: nothing is known of one that somebody else set. */
+static void test_flushed(void **state)
+{
+    ice_catalog *c = open_it();
+    ice_catalog_change g = create("t", "0"), s = swap("t", "0", "1"), other = swap("t", "1", "2");
+    ice_catalog_change rename = {.op = ICE_CAT_RENAME, .name = ICE_STR("t"), .new_name = ICE_STR("u")};
+    ice_catalog_change drop = {.op = ICE_CAT_DROP, .name = ICE_STR("u")};
+    g.flushed = 7, g.position = 70;
+    assert_int_equal(ice_catalog_commit(c, &g, 1, &err), ICE_OK);
+    expect_flushed(c, 7, 70);
+    s.flushed = 8, s.position = UINT64_C(1) << 40;
+    assert_int_equal(ice_catalog_commit(c, &s, 1, &err), ICE_OK);
+    assert_int_equal(ice_catalog_commit(c, &rename, 1, &err), ICE_OK);
+    expect_flushed(c, 8, UINT64_C(1) << 40);
+    other.name = ICE_STR("u");
+    assert_int_equal(ice_catalog_commit(c, &other, 1, &err), ICE_OK);
+    expect_flushed(c, 0, 0);
+    assert_int_equal(ice_catalog_commit(c, &drop, 1, &err), ICE_OK);
+    assert_int_equal(ice_catalog_commit(c, &g, 1, &err), ICE_OK);
+    expect_flushed(c, 7, 70);
+    ice_catalog_close(c);
+}
+
 static void test_fork(void **state)
 {
     ice_catalog *c = open_it();
@@ -300,6 +333,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_busy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_opening, setup, teardown),
         cmocka_unit_test_setup_teardown(test_other_layouts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_flushed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fork, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

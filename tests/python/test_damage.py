@@ -328,18 +328,85 @@ def unreadable(connect, connection, cursor, warehouse):
 
 
 def test_what_could_not_be_applied_is_applied_later(unreadable):
-    """A file that cannot be read for a while: the records of the log that need it wait, and those after them too."""
+    """A table whose file cannot be read for a while: what the log has for it waits, other tables go on."""
     connection, mend = unreadable
     cursor = connection.cursor()
-    for _ in range(5):
+    for n in range(3):
         with pytest.raises(_core.OperationalError, match=r"table b"):
             cursor.execute("SELECT n FROM b WHERE id = 1")
+        with pytest.raises(_core.OperationalError, match=r"table b"):
+            cursor.execute("DELETE FROM b")
+        with pytest.raises(_core.OperationalError, match=r"table b"):
+            cursor.execute("DELETE FROM a")  # b may refer to its rows
+        cursor.execute("UPDATE a SET n = n + 1 WHERE id = 3")
+        assert cursor.execute("SELECT n FROM a ORDER BY id").fetchall() == [(10,), (20,), (4 + n,)]
+    (problem,) = connection.check()
+    assert problem.startswith("table b: default/b-")
+    # What is published of a is, but the log keeps what it has for b.
+    with pytest.raises(_core.OperationalError, match=r"table b"):
+        connection.flush()
+    status = connection.status()
+    assert status["flushes"] == 1
+    assert ["error" in table for table in status["tables"]] == [False, True]
     mend()
     for table, last in (("a", 20), ("b", 2)):
-        assert cursor.execute(f"SELECT id, n FROM {table} ORDER BY id").fetchall() == [(1, 10), (2, last), (3, 3)]
-        versions = cursor.execute(f"SELECT id, n, _row_end IS NULL FROM {table}__versions ORDER BY id, _row_start")
-        ended = [(2, 2, False)] if table == "a" else []
-        assert versions.fetchall() == [(1, 1, False), (1, 10, True), *ended, (2, last, True), (3, 3, True)]
+        three = 6 if table == "a" else 3
+        assert cursor.execute(f"SELECT id, n FROM {table} ORDER BY id").fetchall() == [(1, 10), (2, last), (3, three)]
+    versions = cursor.execute("SELECT id, n, _row_end IS NULL FROM b__versions ORDER BY id, _row_start")
+    assert versions.fetchall() == [(1, 1, False), (1, 10, True), (2, 2, True), (3, 3, True)]
     connection.flush()
     assert connection.check() == []
-    assert cursor.execute("SELECT n FROM a ORDER BY id").fetchall() == [(10,), (20,), (3,)]
+    assert cursor.execute("SELECT n FROM b ORDER BY id").fetchall() == [(10,), (2,), (3,)]
+
+
+def test_a_table_published_unreadably_by_another_process(connection, connect, cursor, warehouse):
+    """A process that has a table in use follows to a snapshot that it cannot read, and back again."""
+    for table in "ab":
+        cursor.execute(f"CREATE TABLE {table} (id bigint PRIMARY KEY, n integer)")
+        cursor.execute(f"INSERT INTO {table} VALUES (1, 1)")
+    connection.flush()
+    cursor.execute("UPDATE b SET n = 2")
+
+    def publish_and_damage():
+        other = connect()
+        other.cursor().execute("UPDATE b SET n = 3")
+        other.flush()
+        other.close()
+        (path,) = set(warehouse.glob("default/b-*/metadata/*.json")) - before
+        path.rename(path.with_suffix(".away"))
+        return [str(path)]
+
+    before = set(warehouse.glob("default/b-*/metadata/*.json"))
+    (path,) = in_a_child(publish_and_damage)
+    with pytest.raises(_core.OperationalError, match=r"table b"):
+        cursor.execute("SELECT n FROM b")
+    cursor.execute("UPDATE a SET n = 5")
+    assert cursor.execute("SELECT n FROM a").fetchall() == [(5,)]
+    pathlib.Path(path).with_suffix(".away").rename(path)
+    assert cursor.execute("SELECT n FROM b").fetchall() == [(3,)]
+    assert cursor.execute("SELECT n FROM a").fetchall() == [(5,)]
+
+
+def test_what_is_published_is_not_loaded(connection, connect, cursor, warehouse):
+    """The log still has the records of a published table: a fresh process does not read its metadata for them."""
+    for table in "ab":
+        cursor.execute(f"CREATE TABLE {table} (id bigint PRIMARY KEY, n integer)")
+        cursor.execute(f"INSERT INTO {table} VALUES (1, 1)")
+    connection.flush()
+    connection.compact()
+    cursor.execute("UPDATE a SET n = 2")
+    connection.close()
+    for path in warehouse.glob("default/b-*/metadata/*"):
+        path.unlink()
+    fresh = connect()
+    status = fresh.status()
+    assert 0 < status["unflushed_bytes"] < 100
+    assert fresh.cursor().execute("SELECT n FROM a").fetchall() == [(2,)]
+    with pytest.raises(_core.OperationalError, match=r"table b"):
+        fresh.cursor().execute("SELECT n FROM b")
+    fresh.flush()
+    status = fresh.status()
+    assert (status["unflushed_bytes"], status["oldest_unflushed"]) == (0, 0)
+    fresh.close()
+    again = connect().status()
+    assert (again["unflushed_bytes"], again["oldest_unflushed"]) == (0, 0)
