@@ -138,7 +138,7 @@ static bool place_items(joined *j, ice_joined *out)
         return false;
     for (size_t i = 0; i < j->items.n; i++)
         if (in[i].expr ? !ice__arith_columns(in[i].expr, place_leaf, j)
-                       : (out->col_rels[i] = relation_of(j, in[i].qualifier)) < 0)
+                       : in[i].agg != ICE_AGG_COUNT_STAR && (out->col_rels[i] = relation_of(j, in[i].qualifier)) < 0)
             return false;
     return true;
 }
@@ -182,6 +182,20 @@ static bool put_order(joined *j, ice_joined *out)
     return true;
 }
 
+/* GROUP BY and ORDER BY. */
+static bool put_groups(joined *j, ice_joined *out)
+{
+    ice__vec groups = {0};
+
+    if (!ice__group_by(j->p, &every, &j->items, &groups) || !put_order(j, out) ||
+        !(out->group_rels = ICE_NEW_N(j->p->arena, int, groups.n + 1)))
+        return false;
+    for (size_t i = 0; i < groups.n; i++)
+        if ((out->group_rels[i] = relation_of(j, ((ice__item *)groups.data)[i].qualifier)) < 0)
+            return false;
+    return ice__put_groups(j->p, j->s, out, &groups);
+}
+
 bool ice__joined_select(ice__parser *p, ice_select *s)
 {
     joined j = {.p = p, .s = s};
@@ -190,7 +204,7 @@ bool ice__joined_select(ice__parser *p, ice_select *s)
 
     if (!out || !ice__take(p, "SELECT") || !items(&j, &lone) || !ice__take(p, "FROM") ||
         !table_and_alias(&j, &s->table, &s->alias) || !joins(&j) || !place_items(&j, out) ||
-        !ice__put_items(p, s, &j.items, lone) || !put_conds(&j, out) || !put_order(&j, out) || !ice__skip_limits(p))
+        !ice__put_items(p, s, &j.items, lone) || !put_conds(&j, out) || !put_groups(&j, out) || !ice__skip_limits(p))
         return false;
     if ((s->norder && lone.ptr) || (s->count_star && s->limit_sql.ptr))
         return false;

@@ -268,13 +268,21 @@ bool ice__lone_item(ice__parser *p, ice_select *s, ice_str *name)
     } else {
         return false;
     }
+    if (!output_name(&t, name) || !ice__is(&t, "FROM")) {
+        s->count_star = s->exists_one = false;
+        return false;
+    }
     *p = t;
-    return output_name(p, name);
+    return true;
 }
 
 static bool item_of(ice__parser *p, const ice__scope *scope, ice__item *out)
 {
-    ice_arith *e = ice__arith(p, scope);
+    ice_arith *e;
+
+    if (ice__aggregate(p, scope, out))
+        return output_name(p, &out->name);
+    e = ice__arith(p, scope);
 
     if (!e || (!e->op && !e->column.ptr))
         return false;
@@ -305,7 +313,8 @@ bool ice__put_items(ice__parser *p, ice_select *s, const ice__vec *list, ice_str
     s->cols = ICE_NEW_N(p->arena, ice_str, s->ncols);
     s->names = ICE_NEW_N(p->arena, ice_str, s->ncols);
     s->exprs = ICE_NEW_N(p->arena, ice_arith *, s->ncols);
-    if (!s->cols || !s->names || !s->exprs)
+    s->aggs = ICE_NEW_N(p->arena, uint8_t, s->ncols);
+    if (!s->cols || !s->names || !s->exprs || !s->aggs)
         return false;
     if (lone.ptr)
         s->names[0] = lone;
@@ -313,6 +322,7 @@ bool ice__put_items(ice__parser *p, ice_select *s, const ice__vec *list, ice_str
         s->cols[i] = in[i].column;
         s->names[i] = in[i].name;
         s->exprs[i] = in[i].expr;
+        s->aggs[i] = in[i].agg;
     }
     return true;
 }
@@ -419,7 +429,7 @@ static bool own_items(const ice__vec *list, ice__scope *scope)
 
 static bool simple_select(ice__parser *p, ice_select *s)
 {
-    ice__vec list = {0};
+    ice__vec list = {0}, groups = {0};
     ice_str lone = ICE_STR_NONE, star_of = ICE_STR_NONE;
     ice__scope scope;
 
@@ -429,9 +439,11 @@ static bool simple_select(ice__parser *p, ice_select *s)
         return false;
     if (ice__take(p, "WHERE") && !ice__simple_where(p, &scope, &s->conds, &s->nconds))
         return false;
+    if (!ice__group_by(p, &scope, &list, &groups))
+        return false;
     if (ice__take2(p, "ORDER", "BY") && (s->exists_one || !order_by(p, s, &scope)))
         return false;
-    if (!ice__skip_limits(p))
+    if (!ice__put_groups(p, s, NULL, &groups) || !ice__skip_limits(p))
         return false;
     if (s->count_star && (s->norder || s->limit_sql.ptr))
         return false;

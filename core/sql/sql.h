@@ -173,10 +173,13 @@ typedef struct ice_join {
 typedef struct ice_joined {
     size_t njoins;
     ice_join *joins;
-    int *col_rels, *cond_rels, *order_rels;
+    int *col_rels, *cond_rels, *order_rels, *group_rels;
 } ice_joined;
 
-/* SELECT cols FROM one table WHERE conjunction [ORDER BY cols] [LIMIT n] [OFFSET n], where it is exactly
+/* Aggregates that the fast path computes, of a plain column. */
+typedef enum ice_agg { ICE_AGG_NONE, ICE_AGG_COUNT_STAR, ICE_AGG_COUNT, ICE_AGG_SUM, ICE_AGG_MIN, ICE_AGG_MAX } ice_agg;
+
+/* SELECT cols FROM one table WHERE conjunction [GROUP BY cols] [ORDER BY cols] [LIMIT n] [OFFSET n], where it is exactly
  * that; else `simple` is false. Names compare exactly here and case-blind in DuckDB: a simple select whose
  * table or one of whose columns is not found by its exact name is the engine's. */
 typedef struct ice_select {
@@ -192,7 +195,11 @@ typedef struct ice_select {
     size_t ncols;
     ice_str *cols;           /* absent where the output is arithmetic */
     ice_arith **exprs;       /* NULL where it is a column; all NULL: `exprs` is */
+    uint8_t *aggs;           /* ice_agg of an output, whose column it is of; NONE: a column (then it is grouped by), or `exprs` */
     ice_str *names;          /* output columns' names (AS) */
+    bool grouped;            /* there are aggregates: outputs and order are of groups; without GROUP BY of one */
+    size_t ngroup;
+    ice_str *group_cols;
     size_t nconds;
     ice_cond *conds;
     size_t norder;

@@ -171,7 +171,15 @@ bool ice__select(ice__parser *p, ice_stmt *out);
 typedef struct ice__item {
     ice_str qualifier, column, name;
     ice_arith *expr; /* arithmetic */
+    uint8_t agg;     /* ice_agg */
 } ice__item;
+/* An aggregate that is named; stops at AS, and advances only on success. */
+bool ice__aggregate(ice__parser *p, const ice__scope *scope, ice__item *out);
+/* GROUP BY after a select's WHERE, where there are aggregates: its columns as items, of which some are outputs by
+ * number. */
+bool ice__group_by(ice__parser *p, const ice__scope *scope, const ice__vec *items, ice__vec *out);
+/* Are all outputs that are no aggregates, and the order, among what is grouped by? Puts that into the select. */
+bool ice__put_groups(ice__parser *p, ice_select *s, const ice_joined *j, const ice__vec *groups);
 /* COUNT(*), 1 or a parameter, which stands alone. */
 bool ice__lone_item(ice__parser *p, ice_select *s, ice_str *name);
 /* Reads a list of outputs (elements ice__item), and puts it, or the lone one's name, into the select. */

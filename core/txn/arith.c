@@ -180,6 +180,15 @@ static bool decimals(char op, uint8_t scale, const ice_value *l, const ice_value
     return is_safe(out->dec);
 }
 
+/* The engine gives both sides the scale of the result first, and that may be too much for one of them even
+ * where the other is NULL. */
+static bool null_beside(const ice__arith *e, const ice_value *l, const ice_value *r)
+{
+    const ice_value *other = l->null ? r : l;
+    ice_i128 ignored;
+    return other->null || e->type.kind != ICE_T_DECIMAL || unscaled(other, e->type.scale, &ignored);
+}
+
 bool ice__arith_eval(const ice__arith *e, ice_value *const *rows, ice_value *out)
 {
     ice_value l, r;
@@ -191,7 +200,7 @@ bool ice__arith_eval(const ice__arith *e, ice_value *const *rows, ice_value *out
         return false;
     if (l.null || r.null) {
         *out = ICE_NULL;
-        return true;
+        return null_beside(e, &l, &r);
     }
     if (e->type.kind == ICE_T_DOUBLE)
         return doubles(e->op, &l, &r, out);

@@ -54,7 +54,7 @@ static size_t few_rows(const ice__fast *f)
 static ice_code run_either(ice__fast *f, int found, int order, bool *done, ice_error *err)
 {
     bool unique = found >= 0 && f->rels[ice__fast_start(f)].view->state->keys.keys[found].unique;
-    size_t most = f->nrels > 1 || f->norder ? ICE__FAST_MANY : SIZE_MAX;
+    size_t most = f->nrels > 1 || f->norder || f->grouped ? ICE__FAST_MANY : SIZE_MAX;
     ice_code rc = ICE_OK;
     *done = none_meets(f);
     if (*done)
@@ -130,10 +130,14 @@ static ice_code columns(const ice__fast *f, const ice_select *sel, ice_cursor *c
         const ice_column *col = &computed;
         if (f->exprs[i])
             computed.type = ice__arith_type(f->exprs[i]);
+        else if (f->out[i].rel == (int)f->nrels)
+            computed.type = f->aggs[f->out[i].col].type;
         else
             col = &f->rels[f->out[i].rel].def->cols[f->out[i].col];
         ice_duck_type(col, &duck);
-        rc = ice__cursor_column(c, sel->star ? col->name : f->names[i], col->type, ice_buf_str(&duck), err);
+        const char *said = f->out[i].rel == (int)f->nrels ? f->aggs[f->out[i].col].duck_type : NULL;
+        rc = ice__cursor_column(c, sel->star ? col->name : f->names[i], col->type,
+                                said ? ice_str_c(said) : ice_buf_str(&duck), err);
         ice_buf_free(&duck);
     }
     return rc;
@@ -161,6 +165,9 @@ static ice_code output(ice__fast *f, const ice_select *sel, ice_cursor *c, bool 
 
 static ice_code result(ice__fast *f, const ice_select *sel, ice_cursor *c, bool *done, ice_error *err)
 {
+    ice_code rc = f->grouped ? ice__fast_group(f, done, err) : ICE_OK;
+    if (rc != ICE_OK || !*done)
+        return rc;
     if (f->norder && f->n > 1)
         qsort_r(f->tuples, f->n, sizeof *f->tuples, tuple_order, f);
     if (sel->count_star)
@@ -185,7 +192,7 @@ ice_code ice__fast_select(ice_session *s, ice_prepared *p, const ice_value *para
         return rc;
     bool all = sel->count_star && sel->simple && f.nconds == 0 && f.limit == -1 && f.offset == 0;
     int k = choose_start(&f, &start);
-    int order = f.limit >= 0 && f.limit <= LONG_LIMIT && !sel->count_star ? ice__fast_order_key(&f) : -1;
+    int order = f.limit >= 0 && f.limit <= LONG_LIMIT && !sel->count_star && !f.grouped ? ice__fast_order_key(&f) : -1;
     if (start != 0 && f.norder)
         order = -1; /* it is the order of another relation */
     *done = all || ((k >= 0 || order >= 0) && !(sel->count_star && (f.limit != -1 || f.offset != 0)) &&

@@ -1,7 +1,7 @@
 /* The fast path: a SELECT bound to the tables of a view, and the order in which its relations are joined. */
 #include "txn/fast_int.h"
 
-static bool bind_place(ice__fast *f, int r, ice_str column, ice__fplace *out)
+bool ice__fast_place(ice__fast *f, int r, ice_str column, ice__fplace *out)
 {
     out->rel = r;
     out->col = ice_tabledef_find(f->rels[r].def, column);
@@ -32,7 +32,7 @@ static bool bind_order(ice__fast *f, const ice_str *cols, const int *rels, const
         return false;
     for (size_t i = 0; i < n; i++) {
         int r = rels ? rels[i] : 0;
-        if (!bind_place(f, r, cols[i], &f->order[i]) || f->rels[r].def->cols[f->order[i].col].collation.ptr)
+        if (!ice__fast_place(f, r, cols[i], &f->order[i]) || f->rels[r].def->cols[f->order[i].col].collation.ptr)
             return false;
         f->desc[i] = desc[i];
     }
@@ -43,7 +43,7 @@ static bool bind_order(ice__fast *f, const ice_str *cols, const int *rels, const
 static bool find_column(void *arg, const ice_arith *column, const ice_column **col, ice__fplace *at)
 {
     ice__fast *f = arg;
-    if (!bind_place(f, column->rel, column->column, at))
+    if (!ice__fast_place(f, column->rel, column->column, at))
         return false;
     *col = &f->rels[at->rel].def->cols[at->col];
     return true;
@@ -59,11 +59,13 @@ static bool bind_output(ice__fast *f, const ice_select *sel, const int *rels)
         return false;
     for (size_t i = 0; i < f->nout; i++) {
         bool ok;
+        if (!sel->star && sel->aggs[i])
+            continue;
         if (!sel->star && sel->exprs[i])
             ok = (f->exprs[i] = ice__arith_bind(f->s->scratch, sel->exprs[i], find_column, f, f->params)) !=
                  NULL;
         else
-            ok = bind_place(f, rels ? rels[i] : 0, sel->star ? f->rels[0].def->cols[i].name : sel->cols[i],
+            ok = ice__fast_place(f, rels ? rels[i] : 0, sel->star ? f->rels[0].def->cols[i].name : sel->cols[i],
                             &f->out[i]);
         if (!ok)
             return false;
@@ -102,8 +104,8 @@ static bool bind_join(ice__fast *f, int at, const ice_join *j)
     f->rels[at].left = j->left;
     for (size_t i = 0; i < j->non; i++) {
         ice__fedge *e = &f->edges[f->nedges];
-        if (f->nedges == ICE__FAST_EDGES || !bind_place(f, at, j->cols[i], &e->mine) ||
-            !bind_place(f, j->other_rels[i], j->other_cols[i], &e->other) || !joinable(f, e->mine, e->other))
+        if (f->nedges == ICE__FAST_EDGES || !ice__fast_place(f, at, j->cols[i], &e->mine) ||
+            !ice__fast_place(f, j->other_rels[i], j->other_cols[i], &e->other) || !joinable(f, e->mine, e->other))
             return false;
         f->nedges++;
     }
@@ -283,5 +285,7 @@ ice_code ice__fast_bind(ice__fast *f, const ice_select *sel, ice__stview *v, boo
           bind_where(f, sel->conds, j ? j->cond_rels : NULL, sel->nconds) &&
           bind_order(f, sel->order_cols, j ? j->order_rels : NULL, sel->order_desc, sel->norder) &&
           bind_output(f, sel, j ? j->col_rels : NULL);
-    return *ok ? plan_needs(f, err) : ICE_OK;
+    if (*ok && sel->grouped)
+        rc = ice__fast_bind_groups(f, sel, ok, err);
+    return rc == ICE_OK && *ok ? plan_needs(f, err) : rc;
 }

@@ -4,6 +4,7 @@
  *   fast_bind.c  a SELECT bound to the tables of a view: relations, joins, outputs
  *   fast_rows.c  rows by a key, and the rows of joined relations that belong to them
  *   fast_walk.c  the first rows in the order of a key
+ *   fast_group.c aggregates of the rows found
  *   fast.c       which of the ways it is; order, LIMIT, output
  *   arith.c      arithmetic, with the engine's types
  *
@@ -111,6 +112,10 @@ typedef struct ice__fast {
     int cond_rel[ICE__FAST_CONDS];
     ice__fplace *out;
     ice__arith **exprs; /* instead of the place, where not NULL */
+    bool grouped;
+    size_t ngroup, naggs;
+    ice__fplace *group; /* what the groups differ in */
+    struct ice__fagg *aggs;
     const ice_str *names;
     ice__fplace order[ICE__FAST_ORDER];
     bool desc[ICE__FAST_ORDER];
@@ -121,13 +126,15 @@ typedef struct ice__fast {
     bool fans;       /* a row of the first relation may have several of another */
     size_t followed; /* joined rows so far */
     size_t n, cap;
-    ice_value ***tuples; /* each: one row of values for each relation */
+    ice_value ***tuples; /* each: one row of values for each relation, and behind them one of aggregates */
 } ice__fast;
 
 static inline int ice__fast_start(const ice__fast *f)
 {
     return f->steps[0].rel;
 }
+/* A column that the statement reads; false: there is none. */
+bool ice__fast_place(ice__fast *f, int rel, ice_str column, ice__fplace *out);
 /* Binds the statement to the view. *ok false: something is not as the fast path knows it. */
 ice_code ice__fast_bind(ice__fast *f, const ice_select *sel, ice__stview *v, bool *ok,
                         ice_error *err) ICE_MUST;
@@ -137,10 +144,22 @@ bool ice__fast_plan(ice__fast *f, int start, unsigned *cost);
 /* The conditions on one relation. */
 size_t ice__fast_conds_of(const ice__fast *f, int rel, ice__fcond *out);
 
+/* An aggregate of a place. Outputs have it as column of a relation behind all others. */
+typedef struct ice__fagg {
+    ice_agg agg;
+    ice__fplace at;
+    ice_type type;
+    const char *duck_type; /* NULL: the type's */
+} ice__fagg;
+/* *ok false: it is the engine's. Also finds out which of the columns grouped by say it all. */
+ice_code ice__fast_bind_groups(ice__fast *f, const ice_select *sel, bool *ok, ice_error *err) ICE_MUST;
+/* One tuple for each group in place of the rows' tuples. *ok false: a sum is too large. */
+ice_code ice__fast_group(ice__fast *f, bool *ok, ice_error *err) ICE_MUST;
+
 /* Rows that LIMIT and OFFSET ask for. */
 static inline uint64_t ice__fast_needed(const ice__fast *f)
 {
-    return f->limit < 0 ? UINT64_MAX : (uint64_t)f->limit + (uint64_t)f->offset;
+    return f->limit < 0 || f->grouped ? UINT64_MAX : (uint64_t)f->limit + (uint64_t)f->offset;
 }
 /* Enough rows for the LIMIT, where no order is asked for or they come in it. */
 bool ice__fast_enough(const ice__fast *f);

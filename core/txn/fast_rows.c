@@ -79,7 +79,7 @@ static ice_code follow(ice__fast *f, ice_value **tuple, size_t step, ice_error *
 /* One row in the tuple's place: the next relations, or a row of the result. */
 static ice_code go_on(ice__fast *f, ice_value *const *tuple, size_t step, ice_value *row, ice_error *err)
 {
-    ice_value **copy = ice_arena_array(f->s->scratch, f->nrels, sizeof *copy);
+    ice_value **copy = ice_arena_array(f->s->scratch, f->nrels + 1, sizeof *copy);
     int r = f->steps[step].rel;
     if (!copy)
         return ice_fail_nomem(err);

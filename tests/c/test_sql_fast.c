@@ -272,6 +272,49 @@ static void test_outputs(void **state)
     assert_int_equal(s.joined->cond_rels[0], 1);
 }
 
+static void test_groups(void **state)
+{
+    static const char *const left[] = {
+        "SELECT COUNT(a) FROM t",
+        "SELECT COUNT(DISTINCT a) AS n FROM t",
+        "SELECT COUNT(a) FILTER (WHERE b) AS n FROM t",
+        "SELECT a, COUNT(*) AS n FROM t",
+        "SELECT a, COUNT(*) AS n FROM t GROUP BY a",
+        "SELECT t.a, COUNT(*) AS n FROM t GROUP BY t.b",
+        "SELECT t.a, COUNT(*) AS n FROM t GROUP BY 2",
+        "SELECT t.a, COUNT(*) AS n FROM t GROUP BY t.a HAVING COUNT(*) > 1",
+        "SELECT t.a, COUNT(*) AS n FROM t GROUP BY t.a ORDER BY n",
+        "SELECT t.a FROM t GROUP BY t.a",
+        "SELECT (t.a + 1) AS b, COUNT(*) AS n FROM t GROUP BY t.a",
+        "SELECT AVG(a) AS n FROM t",
+        "SELECT SUM(a + 1) AS n FROM t",
+        "SELECT SUM(a) OVER () AS n FROM t",
+    };
+    ice_select s = simple("SELECT t.b, COUNT(*) AS n, MAX(t.c) AS m FROM t WHERE t.a = $1 GROUP BY t.b, t.d ORDER BY t.d");
+
+    assert_true(s.grouped);
+    assert_int_equal(s.ngroup, 2);
+    is(s.group_cols[1], "d");
+    assert_int_equal(s.aggs[0], ICE_AGG_NONE);
+    assert_int_equal(s.aggs[1], ICE_AGG_COUNT_STAR);
+    assert_int_equal(s.aggs[2], ICE_AGG_MAX);
+    is(s.cols[2], "c");
+    s = simple("SELECT t.a, SUM(t.b) AS s FROM t GROUP BY 1");
+    is(s.group_cols[0], "a");
+    assert_true(simple("SELECT COUNT(*) AS n, MIN(a) AS m FROM t WHERE b = 1").grouped);
+    assert_false(simple("SELECT COUNT(*) AS n FROM t WHERE b = 1").grouped);
+    s = ok("SELECT \"a\".\"x\", COUNT(\"b\".\"y\") AS \"n\" FROM \"a\" LEFT OUTER JOIN \"b\" ON (\"a\".\"i\" = "
+           "\"b\".\"i\") GROUP BY \"a\".\"x\"")
+            .select;
+    assert_true(s.joined && s.grouped);
+    assert_int_equal(s.joined->col_rels[1], 1);
+    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++) {
+        s = ok(left[i]).select;
+        if (s.simple || s.joined)
+            fail_msg("%s", left[i]);
+    }
+}
+
 static void test_set_expressions(void **state)
 {
     ice_update u = ok("UPDATE \"t\" SET \"a\" = $1, \"n\" = (\"t\".\"n\" + $2), m = m - 3, k = $3 + k, j = "
@@ -366,6 +409,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_not_conditions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_arithmetic, setup, teardown),
         cmocka_unit_test_setup_teardown(test_outputs, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_groups, setup, teardown),
         cmocka_unit_test_setup_teardown(test_set_expressions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bulk_insert, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_in_list, setup, teardown),
