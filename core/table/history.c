@@ -1,4 +1,4 @@
-/* The history table: versions that ended, appended by every flush.
+/* The history table: versions that ended, appended by every flush; its schema follows the table's.
  *
  * Small files are taken along: once SMALL_MAX of them are there, the flush writes their rows and the new ones
  * into one file. So a row is rewritten a bounded number of times and the number of files stays small. */
@@ -155,6 +155,13 @@ static ice_code any_ended(const ice__history_job *j, bool *out, ice_error *err)
     return rc;
 }
 
+/* Has the table another schema than the published one, and so than the history? */
+static bool evolved(const ice__history_job *j)
+{
+    const ice_published *s = j->state->published;
+    return s && ice_published_def(s)->schema_id != j->state->def->schema_id;
+}
+
 ice_code ice__history_write(const ice__history_job *j, ice_arena *a, ice_str *expected, ice_str *location,
                             ice_error *err)
 {
@@ -164,11 +171,14 @@ ice_code ice__history_write(const ice__history_job *j, ice_arena *a, ice_str *ex
     ice_code rc;
     *expected = *location = ICE_STR_NONE;
     ICE_TRY(any_ended(j, &any, err));
-    if (!any)
+    if (!any && !evolved(j))
         return ICE_OK;
     ICE_TRY(load_history(j, a, &old, err));
+    if (!any && !old)
+        return ICE_OK;
     ICE_TRY(open_edit(j, old, a, &e, err));
-    ICE_TRY(write_rows(j, &e, a, err));
+    if (any)
+        ICE_TRY(write_rows(j, &e, a, err));
     ICE_TRY(ice__edit_number(&e, ICE_PROP_FLUSHED, (uint64_t)j->upto, err));
     ICE_TRY(ice__edit_number(&e, ICE_PROP_POSITION, j->position, err));
     ICE_TRY(ice__edit_finish(&e, NULL, j->upto, j->upto / 1000, j->snapshots_kept, location, err));
