@@ -68,9 +68,9 @@ static ice_code code_of(int code, ice_str text)
     case DUCK_DECIMAL_RANGE: return ICE_RANGE;
     case DUCK_DIVISION: return ICE_DIV_ZERO;
     case DUCK_IN_USE: return ICE_MISUSE;
+    case DUCK_PERMISSION: /* files other than the warehouse's, and what else it is told to leave alone */
     case DUCK_NOT_IMPLEMENTED: return ICE_UNSUPPORTED;
-    case DUCK_SETTINGS:
-    case DUCK_PERMISSION: return ICE_CONFIG;
+    case DUCK_SETTINGS: return ICE_CONFIG;
     default: return damaged_file(text) ? ICE_CORRUPT : ICE_ENGINE;
     }
 }

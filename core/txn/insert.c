@@ -30,7 +30,7 @@ static ice_code insert_targets(insert *in, ice_error *err)
     in->given = ice_arena_array(in->b.s->scratch, def->ncols + 1, 1);
     if (!in->target || !in->given)
         return ice_fail_nomem(err);
-    if (in->ntarget > def->ncols - hidden)
+    if (!st->ncols && in->ntarget > def->ncols - hidden)
         return ice_fail(err, ICE_SYNTAX, "INSERT has more values than \"%.*s\" has columns",
                         ICE_PRI(def->name));
     for (size_t i = 0; i < in->ntarget; i++) {
