@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import connections, models
 
 from .backend.operations import INTEGER_FIELDS
-from .instant import PastAlias, instant_of
+from .instant import PRESENT
 from .timetravel import _iceberg_connection, translate_error
 
 if TYPE_CHECKING:
@@ -27,8 +27,10 @@ class Selection:
         _iceberg_connection(self.alias)
         if issubclass(queryset._iterable_class, models.query.ModelIterable):
             queryset = _all_fields(queryset)
-        compiler = queryset.query.get_compiler(using=str(self.alias))
+        compiler = queryset.query.get_compiler(using=self.alias)
         self.sql, self.params = compiler.as_sql()
+        # Where the statement is read: its parts may be of several instants.
+        self.instant = compiler.read_instant
         query = queryset.query
         selected = getattr(query, "selected", None)
         names = list(selected) if selected else [*query.extra_select, *query.values_select, *query.annotation_select]
@@ -42,11 +44,15 @@ class Selection:
         self.names = _unique(names)
         self.fields = [getattr(column, "_output_field_or_none", None) for column in columns]
 
+    @property
+    def is_present(self):
+        """Whether it reads anything as of now."""
+        return self.instant is None or self.instant is PRESENT
+
     def stream(self, sql=None, params=None, instant=None):
         """An object with __arrow_c_stream__, read by one statement."""
-        alias = self.alias if instant is None else PastAlias(self.alias, instant)
-        connection = connections[str(alias)]
-        before, connection.read_instant = connection.read_instant, instant_of(alias)
+        connection = connections[str(self.alias)]
+        before, connection.read_instant = connection.read_instant, self.instant if instant is None else instant
         try:
             with connection.cursor() as cursor:
                 return cursor.execute_arrow(self.sql if sql is None else sql, self.params if params is None else params)
@@ -120,7 +126,7 @@ def to_polars(queryset: models.QuerySet[Any], *, lazy: Literal[True]) -> polars.
 def to_polars(queryset: models.QuerySet[Any], *, lazy: bool = False) -> polars.DataFrame | polars.LazyFrame:
     """The queryset's rows as a polars.DataFrame.
 
-    `lazy`: a LazyFrame whose projections, filters and limit become part of the SQL. It reads committed rows
+    `lazy`: a LazyFrame whose projections, filters and limit become part of the SQL. It reads rows
     as of the moment it was made, or of the queryset's own instant, however late and often it is collected.
     """
     pl = _require("polars", "polars")
@@ -164,8 +170,8 @@ def _uuid_text(value):
 def _lazy_frame(pl, selection):
     from polars.io.plugins import register_io_source
 
-    instant = instant_of(selection.alias)
-    if instant is None:
+    instant = selection.instant
+    if selection.is_present:
         instant = _iceberg_connection(selection.alias).commit_time_now()
     source = LazySource(pl, selection, instant)
     return register_io_source(source, schema=source.schema(), validate_schema=False, is_pure=True)

@@ -79,6 +79,9 @@ ice_code ice_value_cast(ice_arena *a, const ice_value *v, ice_type t, ice_value 
                         ice_error *err) ICE_MUST;
 /* SQL text of a value (no quotes): dates ISO 8601, decimals plain, blobs \x.., as PostgreSQL prints. */
 void ice_value_text(const ice_value *v, ice_buf *out);
+/* Microseconds since the epoch as ISO 8601 in UTC, "2026-01-31T09:30:00.000000+00:00", for messages; returns `out`. */
+#define ICE_INSTANT_LEN 64
+const char *ice_instant_text(int64_t us, char out[ICE_INSTANT_LEN]);
 /* As a DuckDB literal with its type: 5::BIGINT, 'it''s', TIMESTAMPTZ '...', NULL. */
 void ice_value_literal(const ice_value *v, ice_type t, ice_buf *out);
 

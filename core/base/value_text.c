@@ -214,6 +214,17 @@ static void put_temporal(ice_buf *b, const ice_value *v, bool engine)
         ice_buf_puts(b, " BC");
 }
 
+const char *ice_instant_text(int64_t us, char out[ICE_INSTANT_LEN])
+{
+    ice__civil date = ice__civil_of_days(ice__floor_div(us, ICE_US_PER_DAY));
+    int64_t t = ice__floor_mod(us, ICE_US_PER_DAY);
+
+    snprintf(out, ICE_INSTANT_LEN, "%04lld-%02d-%02dT%02d:%02d:%02d.%06d+00:00", (long long)date.year, date.month,
+             date.day, (int)(t / 3600000000), (int)(t / 60000000 % 60), (int)(t / 1000000 % 60),
+             (int)(t % 1000000));
+    return out;
+}
+
 /* ---- text and literals ---- */
 
 static void put_hex(ice_buf *b, ice_str s, bool each)

@@ -5,6 +5,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/value.h"
 #include "log/log_int.h"
 
 enum {
@@ -413,8 +414,10 @@ ice_code ice_log_floor(ice_log *log, int64_t t, uint64_t *end, uint64_t *generat
     *end = durable.commit >= t ? durable.end : tail.end;
     if (durable.commit >= t || (tail.commit >= t && !atomic_load(&log->shared->poison)))
         return ICE_OK; /* whatever comes, comes later */
-    if (t > ice_clock_us())
-        return ice_fail(err, ICE_FUTURE, "as_of %lld us is in the future", (long long)t);
+    if (t > ice_clock_us()) {
+        char text[ICE_INSTANT_LEN];
+        return ice_fail(err, ICE_FUTURE, "the instant %s is in the future", ice_instant_text(t, text));
+    }
     ICE_TRY(ice__serial_enter(log, err));
     if (atomic_load(&log->shared->floor) < t)
         atomic_store(&log->shared->floor, t);

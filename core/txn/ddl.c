@@ -7,7 +7,7 @@ ice_code ice__ddl_open(ice__ddl *d, ice_session *s, ice__stview *v, ice_str tabl
     ice__registry *reg = NULL;
     int64_t at;
     *d = (ice__ddl){.s = s, .v = v};
-    ice_code rc = ice__stview_need(v, table, &view, err);
+    ice_code rc = ice__stview_target(v, table, &view, err);
     if (rc == ICE_OK)
         rc = ice__tx_table(s, view->state->def->uuid, view->state->def->name, true, &d->t, err);
     if (rc == ICE_OK)

@@ -29,7 +29,7 @@ static ice_code resolve_parent(ice__ddl *d, const ice_conspec *spec, const ice_t
         ice__stview *fresh = NULL; /* the statement's own view may be older than what this transaction made */
         if ((rc = ice__stview_open(d->s, 0, &fresh, err)) != ICE_OK)
             return rc;
-        rc = ice__stview_need(fresh, spec->ref_table, &view, err);
+        rc = ice__stview_target(fresh, spec->ref_table, &view, err);
         ice_tabledef *copy = rc == ICE_OK ? ice_tabledef_clone(view->state->def, false) : NULL;
         ice__stview_unref(fresh);
         if (rc != ICE_OK)

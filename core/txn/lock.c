@@ -186,7 +186,7 @@ static ice_code lock_table(locking *l, ice__stview *v, ice_str name, ice_str ali
     ice__txtable *t;
     bool found = false;
     ice_code rc;
-    ICE_TRY(ice__stview_need(v, name, &view, err));
+    ICE_TRY(ice__stview_target(v, name, &view, err));
     const ice_tabledef *def = view->state->def;
     const ice_key *pk = &view->state->keys.keys[0];
     ICE_TRY(ice__tx_table(l->s, def->uuid, def->name, false, &t, err));

@@ -36,7 +36,7 @@ static ice_code with_referrers(ice_session *s, ice__stview *v, const ice_stmt *s
         return ice_fail_nomem(err);
     for (*n = 0; *n < st->drop.n; ++*n) {
         ice_view *view = NULL;
-        if ((rc = ice__stview_need(v, st->drop.names[*n], &view, err)) != ICE_OK)
+        if ((rc = ice__stview_target(v, st->drop.names[*n], &view, err)) != ICE_OK)
             return rc;
         (*names)[*n] = st->drop.names[*n];
         ids[*n] = view->state->def->uuid;

@@ -291,7 +291,8 @@ typedef struct ice__stview {
     ice__registry *reg;
     ice__registry *base; /* of the transaction, while a cursor may outlive it */
     int64_t at;
-    ice_view_mode mode;
+    int64_t complete; /* the registry's states hold all that was committed up to it */
+    ice_view_mode mode; /* of a table by its plain name */
     bool with_start; /* the tables show _row_start (statements of ours) */
     unsigned next_tag;
     size_t n, cap;
@@ -385,7 +386,8 @@ ice_code ice__view_names(ice_session *s, const ice__stview *v, ice_arena *a, ice
 /* view.c */
 ice_code ice__stview_open(ice_session *s, int64_t as_of, ice__stview **out, ice_error *err) ICE_MUST;
 void ice__stview_unref(ice__stview *v);
-/* The view of a table by name; NULL view and ICE_OK where there is none. */
+/* The view of a table by name, "<table>__versions" and "<table>__as_of_<commit time>" too; NULL view and ICE_OK where
+ * there is none. */
 ice_code ice__stview_table(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST;
 /* Makes an overlay, over a state without rows, a table of the view. */
 ice_code ice__stview_overlay(ice__stview *v, ice_str name, ice_tabstate *state, ice_tail *overlay,
@@ -393,6 +395,8 @@ ice_code ice__stview_overlay(ice__stview *v, ice_str name, ice_tabstate *state, 
 /* Or ICE_NO_TABLE; need, for what is done to tables alone, refuses views (ICE_WRONG_OBJECT). */
 ice_code ice__stview_relation(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST;
 ice_code ice__stview_need(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST;
+/* Need, for what changes or locks the table: refuses names that show the past (ICE_UNSUPPORTED). */
+ice_code ice__stview_target(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST;
 ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_source **source,
                       ice_str *subquery, ice_error *err);
 /* An idle engine connection of the session, with the view bound. */

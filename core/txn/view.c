@@ -32,11 +32,13 @@ static ice_code view_time(ice_session *s, ice__stview *v, int64_t as_of, ice_err
         if (!s->tx.snapshot_reg)
             ice__wh_view(wh, &s->tx.snapshot_reg, &s->tx.snapshot_at);
         v->reg = ice__registry_ref(s->tx.snapshot_reg);
-        v->at = s->tx.snapshot_at;
+        v->at = v->complete = s->tx.snapshot_at;
         return ICE_OK;
     }
     ice__wh_view(wh, &v->reg, &v->at);
+    v->complete = v->at;
     if (as_of) {
+        v->complete = v->at < as_of ? as_of : v->at;
         v->at = as_of;
         v->mode = ICE_VIEW_AS_OF;
     }
@@ -97,40 +99,74 @@ static bool versions_name(ice_str name, ice_str *table)
     return true;
 }
 
+/* "<table>__as_of_<commit time>" in `name`: the table's part, and the instant. */
+static bool as_of_name(ice_str name, ice_str *table, int64_t *at)
+{
+    ice_str infix = ICE_STR("__as_of_");
+    size_t end = name.len;
+    int64_t value = 0;
+    while (end > 0 && name.ptr[end - 1] >= '0' && name.ptr[end - 1] <= '9')
+        end--;
+    if (end == name.len || name.len - end > 18 || end <= infix.len ||
+        memcmp(name.ptr + end - infix.len, infix.ptr, infix.len) != 0)
+        return false;
+    for (size_t i = end; i < name.len; i++)
+        value = value * 10 + (name.ptr[i] - '0');
+    *table = (ice_str){name.ptr, end - infix.len};
+    *at = value;
+    return true;
+}
+
+/* A registry in which every state holds all that was committed up to an instant: the statement's own, unless the
+ * instant is later than the statement's view. */
+static ice_code registry_at(const ice__stview *v, int64_t at, ice__registry **out, ice_error *err)
+{
+    ice_warehouse *wh = v->session->wh;
+    int64_t complete;
+    if (at <= v->complete) {
+        *out = ice__registry_ref(v->reg);
+        return ICE_OK;
+    }
+    ice_code rc = settle_instant(wh, at, err);
+    if (rc == ICE_OK && (rc = ice__wh_catchup(wh, err)) == ICE_OK)
+        ice__wh_view(wh, out, &complete);
+    return rc;
+}
+
 /* State and transaction's table of a name; both NULL where there is none. */
-static ice_code find_table(ice__stview *v, ice_str name, ice_tabstate **state, ice__txtable **tt,
-                           ice_error *err)
+static ice_code find_table(ice__stview *v, ice__registry *reg, ice_str name, ice_tabstate **state,
+                           ice__txtable **tt, ice_error *err)
 {
     ice_session *s = v->session;
     *state = NULL;
     *tt = ice__tx_find_name(&s->tx, name);
     if (*tt)
-        return ice__tx_state(s, *tt, v->reg, state, err);
-    ice__entry *e = ice__registry_find(v->reg, name);
+        return ice__tx_state(s, *tt, reg, state, err);
+    ice__entry *e = ice__registry_find(reg, name);
     if (!e || ice__tx_find(&s->tx, e->uuid)) /* dropped or renamed by this transaction */
         return ICE_OK;
     return ice__wh_state(s->wh, e, state, err);
 }
 
 /* Retention: an instant of which versions may be gone is refused, not answered in part. */
-static ice_code check_kept(const ice__stview *v, ice_str name, const ice_tabstate *state, ice_error *err)
+static ice_code check_kept(const ice_tabstate *state, int64_t at, ice_error *err)
 {
     int64_t from = state->published ? ice_published_kept_from(state->published) : 0;
-    if (v->at >= from)
+    if (at >= from)
         return ICE_OK;
-    ice_code rc =
-        ice_fail(err, ICE_HISTORY_EXPIRED,
-                 "the history of table \"%.*s\" before %lld (microseconds since the epoch) has expired",
-                 ICE_PRI(name), (long long)from);
+    char asked[ICE_INSTANT_LEN], kept[ICE_INSTANT_LEN];
+    ice_code rc = ice_fail(err, ICE_HISTORY_EXPIRED,
+                           "the history of table \"%.*s\" is kept from %s on: the instant %s is before that",
+                           ICE_PRI(state->def->name), ice_instant_text(from, kept), ice_instant_text(at, asked));
     ice_error_object(err, state->def->name.ptr, NULL);
     return rc;
 }
 
-static ice_code add_table(ice__stview *v, ice_str name, ice_view_mode mode, ice_tabstate *state,
+static ice_code add_table(ice__stview *v, ice_str name, ice_view_mode mode, int64_t at, ice_tabstate *state,
                           const ice__txtable *tt, ice_view **out, ice_error *err)
 {
     if (mode == ICE_VIEW_AS_OF) {
-        ice_code rc = check_kept(v, name, state, err);
+        ice_code rc = check_kept(state, at, err);
         if (rc != ICE_OK)
             return rc;
     }
@@ -143,7 +179,7 @@ static ice_code add_table(ice__stview *v, ice_str name, ice_view_mode mode, ice_
     }
     t->tag = ++v->next_tag;
     t->view =
-        (ice_view){.env = &v->session->wh->env, .state = ice_tabstate_ref(state), .at = v->at, .mode = mode};
+        (ice_view){.env = &v->session->wh->env, .state = ice_tabstate_ref(state), .at = at, .mode = mode};
     if (tt && tt->overlay && mode == ICE_VIEW_CURRENT) {
         t->view.overlay = ice_tail_ref(tt->overlay);
         t->view.overlay_at = v->session->tx.seq;
@@ -153,33 +189,54 @@ static ice_code add_table(ice__stview *v, ice_str name, ice_view_mode mode, ice_
     return ICE_OK;
 }
 
+/* A name that says how the table is to be seen. *out stays NULL where it is not one. */
+static ice_code derived_table(ice__stview *v, ice_str name, ice_view **out, ice_error *err)
+{
+    ice_tabstate *state = NULL;
+    ice__txtable *tt = NULL;
+    ice__registry *reg = NULL;
+    ice_str table;
+    int64_t at = v->at;
+    ice_view_mode mode = ICE_VIEW_VERSIONS;
+    if (as_of_name(name, &table, &at))
+        mode = ICE_VIEW_AS_OF;
+    else if (!versions_name(name, &table))
+        return ICE_OK;
+    ice_code rc = registry_at(v, at, &reg, err);
+    if (rc == ICE_OK && (rc = find_table(v, reg, table, &state, &tt, err)) == ICE_OK && state) {
+        if (!ice_tabledef_is_view(state->def))
+            rc = add_table(v, name, mode, at, state, tt, out, err);
+        else if (mode == ICE_VIEW_AS_OF)
+            rc = ice_fail(err, ICE_UNSUPPORTED,
+                          "\"%.*s\" is a view, which has no past of its own beside tables of other instants: "
+                          "read the tables that it reads",
+                          ICE_PRI(table));
+    }
+    ice__registry_unref(reg);
+    return rc;
+}
+
 ice_code ice__stview_table(ice__stview *v, ice_str name, ice_view **out, ice_error *err)
 {
     ice_tabstate *state = NULL;
     ice__txtable *tt = NULL;
-    ice_str table;
-    ice_view_mode mode = v->mode;
     *out = NULL;
     for (size_t i = 0; i < v->n; i++)
         if (ice_str_eqc(name, v->tables[i]->name)) {
             *out = &v->tables[i]->view;
             return ICE_OK;
         }
-    ice_code rc = find_table(v, name, &state, &tt, err);
-    if (rc == ICE_OK && !state && versions_name(name, &table)) {
-        rc = find_table(v, table, &state, &tt, err);
-        mode = ICE_VIEW_VERSIONS;
-        if (state && ice_tabledef_is_view(state->def))
-            state = NULL;
-    }
-    return rc == ICE_OK && state ? add_table(v, name, mode, state, tt, out, err) : rc;
+    ice_code rc = find_table(v, v->reg, name, &state, &tt, err);
+    if (rc != ICE_OK)
+        return rc;
+    return state ? add_table(v, name, v->mode, v->at, state, tt, out, err) : derived_table(v, name, out, err);
 }
 
 ice_code ice__stview_overlay(ice__stview *v, ice_str name, ice_tabstate *state, ice_tail *overlay,
                              ice_error *err)
 {
     ice_view *view = NULL;
-    ice_code rc = add_table(v, name, ICE_VIEW_CURRENT, state, NULL, &view, err);
+    ice_code rc = add_table(v, name, ICE_VIEW_CURRENT, v->at, state, NULL, &view, err);
     if (rc == ICE_OK) {
         view->overlay = ice_tail_ref(overlay);
         view->overlay_at = ICE_TIME_MAX - 1;
@@ -202,6 +259,15 @@ ice_code ice__stview_need(ice__stview *v, ice_str name, ice_view **out, ice_erro
         rc = ice_fail(err, ICE_WRONG_OBJECT, "\"%.*s\" is a view, which can only be read", ICE_PRI(name));
         ice_error_object(err, (*out)->state->def->name.ptr, NULL);
     }
+    return rc;
+}
+
+ice_code ice__stview_target(ice__stview *v, ice_str name, ice_view **out, ice_error *err)
+{
+    ice_code rc = ice__stview_need(v, name, out, err);
+    if (rc == ICE_OK && (*out)->mode != ICE_VIEW_CURRENT)
+        rc = ice_fail(err, ICE_UNSUPPORTED, "\"%.*s\" shows the past: it can't be changed or locked",
+                      ICE_PRI(name));
     return rc;
 }
 

@@ -18,11 +18,9 @@ bool ice__engine_unique(const ice_tabledef *def, const ice_constraint *c)
 ice_code ice__batch_open(ice__batch *b, ice_session *s, ice__stview *v, ice_str table, ice_error *err)
 {
     *b = (ice__batch){.s = s, .v = v};
-    ice_code rc = ice__stview_need(v, table, &b->view, err);
+    ice_code rc = ice__stview_target(v, table, &b->view, err);
     if (rc != ICE_OK)
         return rc;
-    if (b->view->mode != ICE_VIEW_CURRENT)
-        return ice_fail(err, ICE_UNSUPPORTED, "\"%.*s\" shows the past: it can't be changed", ICE_PRI(table));
     b->def = b->view->state->def;
     b->keys = &b->view->state->keys;
     for (size_t i = 0; i < b->def->ncons; i++)

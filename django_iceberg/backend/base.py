@@ -23,7 +23,7 @@ if not hasattr(Database, "Binary"):
     Database.Binary = memoryview
 
 from .. import conf
-from ..instant import current_instant
+from ..instant import PRESENT, current_instant
 from . import functions, lookups  # noqa: F401 (they register as_iceberg implementations)
 from ._macros import MACROS
 from .client import DatabaseClient
@@ -128,8 +128,10 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         super().__init__(settings_dict, str(alias))
         conf.wrap_secrets(self.settings_dict)
         self.settings_checked = False
-        # Instant (commit time, µs) that the compiler wants the next SELECT read at; None: now.
+        # Instant (commit time, µs) that the compiler wants the next SELECT read at; None: the block's, or now; PRESENT: now.
         self.read_instant = None
+        # The statement being compiled, and the instant of the part at hand: see PastMixin.
+        self.compiling = None
 
     def get_database_version(self):
         from django_iceberg import __version__
@@ -273,6 +275,8 @@ class Cursor:
             instant = current_instant()
             if instant is None:
                 return None
+        elif instant is PRESENT:
+            return None
         word = _leading_re.sub("", sql, count=1)[:8].upper()
         if word.startswith(_READS):
             return instant

@@ -1,33 +1,105 @@
+import re
+
+from django.db import NotSupportedError
+from django.db.models.expressions import RawSQL
 from django.db.models.sql import compiler
+from django.db.models.sql.where import ExtraWhere
 from django.utils.regex_helper import _lazy_re_compile
 
-from ..instant import current_instant, instant_of
+from ..instant import PRESENT, current_instant, instant_of, instant_text
+
+# A query within raw SQL, whose tables nobody but the database knows.
+_raw_query_re = _lazy_re_compile(r"\b(?:select|from|table)\b", re.IGNORECASE)
+
+
+class Statement:
+    """What the compilers of one statement share.
+
+    `instant`: the one the core is told, at which tables are read by their plain names; None: the present. `mixed`: a
+    part of the statement is read at another.
+    """
+
+    __slots__ = ("instant", "mixed")
+
+    def __init__(self, instant):
+        self.instant = instant
+        self.mixed = False
 
 
 class PastMixin:
-    """Compiles for `using`; an alias that carries an instant makes the statement read there."""
+    """Compiles for `using`; an alias that carries an instant makes the statement read there.
+
+    A statement whose parts are read at several instants is one of the present, in which the tables of the past have
+    names that say so. While one is compiled `connection.compiling` is the statement and the instant of the part.
+    """
+
+    # Instant at which the statement compiled last is to run.
+    read_instant = None
+    _executes = False
+
+    def as_sql(self, *args, **kwargs):
+        outer = self.connection.compiling
+        if outer is None:
+            return self._statement_as_sql(args, kwargs)
+        statement, instant = outer
+        return self._part_as_sql(statement, self._own_instant(instant), args, kwargs)
+
+    def _own_instant(self, around):
+        """The query's own instant, else that of the query around it."""
+        instant = vars(self.query).get("instant", around)
+        return current_instant() if instant is None else instant
+
+    def _statement_as_sql(self, args, kwargs):
+        if self.using is None:
+            # Within a statement of another compiler: a write.
+            statement, instant = Statement(None), self._own_instant(None)
+        else:
+            instant = instant_of(self.using)
+            if instant is None:
+                instant = current_instant()
+            statement = Statement(instant)
+        sql = self._part_as_sql(statement, instant, args, kwargs)
+        if statement.mixed and statement.instant is not None:
+            sql = self._part_as_sql(Statement(None), instant, args, kwargs)
+        self.read_instant = PRESENT if statement.mixed else statement.instant
+        if self._executes:
+            self.connection.read_instant = self.read_instant
+        return sql
+
+    def _part_as_sql(self, statement, instant, args, kwargs):
+        connection = self.connection
+        before, connection.compiling = connection.compiling, (statement, instant)
+        if instant != statement.instant:
+            statement.mixed = True
+        try:
+            return super().as_sql(*args, **kwargs)
+        finally:
+            connection.compiling = before
+
+    @property
+    def named_instant(self):
+        """The instant that the part being compiled has to name at each of its tables, or None."""
+        statement, instant = self.connection.compiling or (None, None)
+        return None if statement is None or instant == statement.instant else instant
 
     def execute_sql(self, *args, **kwargs):
-        instant = instant_of(self.using)
-        if instant is None:
-            return super().execute_sql(*args, **kwargs)
-        if self.query.select_for_update:
+        if self.query.select_for_update and instant_of(self.using) is not None:
             from ..timetravel import PastError
 
             raise PastError("select_for_update() cannot lock rows of the past.")
         connection = self.connection
-        before, connection.read_instant = connection.read_instant, instant
+        before = connection.read_instant, connection.compiling
+        connection.compiling = None
+        self._executes = True
         try:
             return super().execute_sql(*args, **kwargs)
-        except connection.Database.Error:
-            raise
         except Exception as err:
             from ..timetravel import translate_error
 
             translate_error(err)
             raise
         finally:
-            connection.read_instant = before
+            connection.read_instant, connection.compiling = before
 
 
 class WriteMixin:
@@ -49,6 +121,22 @@ class WriteMixin:
     def execute_returning_sql(self, *args, **kwargs):
         self._refuse_past()
         return super().execute_returning_sql(*args, **kwargs)
+
+
+def _raw_as_iceberg(self, compiler, connection, **context):
+    sql, params = self.as_sql(compiler, connection, **context)
+    instant = getattr(compiler, "named_instant", None)
+    if instant is not None and _raw_query_re.search(sql):
+        raise NotSupportedError(
+            f"Raw SQL with a query of its own cannot be read as of {instant_text(instant)} within a query that also"
+            f" reads another instant: {sql!r}"
+        )
+    return sql, params
+
+
+# Django's classes have no other place for what a vendor does differently.
+RawSQL.as_iceberg = _raw_as_iceberg
+ExtraWhere.as_iceberg = _raw_as_iceberg
 
 
 _placeholder_re = _lazy_re_compile("%%|%s")
@@ -74,6 +162,44 @@ class SQLCompiler(PastMixin, compiler.SQLCompiler):
 
     # PostgreSQL sorts for DISTINCT ON, mostly for UNION and GROUP BY, and takes the first row stored. The engine hashes: without an
     # order the rows, and which of several are taken, change from run to run.
+
+    def get_from_clause(self):
+        instant = self.named_instant
+        if instant is None:
+            return super().get_from_clause()
+        tables = [self.query.alias_map[alias] for alias, count in self.query.alias_refcount.items() if count]
+        clauses, params = super().get_from_clause()
+        if len(clauses) != len(tables):
+            raise NotSupportedError(
+                f"extra(tables=...) cannot be read as of {instant_text(instant)} within a query that also reads another"
+                " instant."
+            )
+        return [self._as_of(instant, *pair) for pair in zip(tables, clauses, strict=True)], params
+
+    def _as_of(self, instant, table, clause):
+        """The clause of a table in FROM, with the table as of an instant under the same alias."""
+        quote = self.quote_name_unless_alias
+        name = quote(table.table_name)
+        join = f"{table.join_type} " if table.join_type else ""
+        if not clause.startswith(join + name):
+            raise NotSupportedError(
+                f"{clause!r} cannot be read as of {instant_text(instant)} within a query that also reads another instant."
+            )
+        alias = f" {name}" if table.table_alias == table.table_name else ""
+        past = self.connection.ops.quote_name(f"{table.table_name}__as_of_{max(instant, 0)}")
+        return join + past + alias + clause[len(join + name) :]
+
+    def execute_sql(self, *args, **kwargs):
+        query = self.query
+        if query.combinator == "union" and query.default_cols:
+            instants = {part.__dict__.get("instant") for part in query.combined_queries}
+            if len(instants) > 1:
+                texts = sorted(map(instant_text, instants))
+                raise NotSupportedError(
+                    f"A union of model instances as of different instants ({', '.join(texts)}) could not say which are of"
+                    " the past: ask for values()."
+                )
+        return super().execute_sql(*args, **kwargs)
 
     @staticmethod
     def _order(sql, params=()):

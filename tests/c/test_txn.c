@@ -565,6 +565,64 @@ static void time_travel(void **state)
     assert_int_equal(run_with(e, e->s, "DELETE FROM p", NULL, 0, t1), ICE_READ_ONLY);
 }
 
+/* Tables of several instants in one statement, by names that say them. */
+static void named_instants(void **state)
+{
+    env *e = *state;
+    char sql[400];
+    two_tables(e);
+    ok(e, "INSERT INTO p (name) VALUES ('a')");
+    long long t1 = ice_session_now(e->s);
+    ok(e, "UPDATE p SET name = 'b'");
+    long long t2 = ice_session_now(e->s);
+    flush_step(e);
+    ok(e, "DELETE FROM p");
+    ok(e, "INSERT INTO p (name) VALUES ('c')");
+    snprintf(sql, sizeof sql,
+             "SELECT (SELECT string_agg(name, ',') FROM p), x.name, y.name FROM p__as_of_%lld x JOIN "
+             "\"p__as_of_%lld\" y USING (id)",
+             t1, t2);
+    is(e, sql, "c|a|b\n");
+    is(e, "SELECT name FROM p__as_of_0", "");
+    is(e, "SELECT name FROM p__as_of_1", "");
+    /* Of the present there is what the transaction did, of the past there is not. */
+    ok(e, "BEGIN");
+    ok(e, "UPDATE p SET name = 'mine'");
+    snprintf(sql, sizeof sql, "SELECT p.name, (SELECT count(*) FROM p__as_of_%lld q WHERE q.name = 'mine') FROM p",
+             (long long)ice_clock_us());
+    is(e, sql, "mine|0\n");
+    ok(e, "ROLLBACK");
+    /* An instant after the statement's own view: what other sessions committed up to it. */
+    assert_int_equal(run(e, e->other, "UPDATE p SET name = 'd'"), ICE_OK);
+    snprintf(sql, sizeof sql, "SELECT name FROM p__as_of_%lld", (long long)ice_clock_us());
+    is(e, sql, "d\n");
+    snprintf(sql, sizeof sql, "SELECT name FROM p__as_of_%lld", (long long)ice_clock_us() + 3600000000);
+    assert_int_equal(run(e, e->s, sql), ICE_FUTURE);
+    assert_int_equal(run(e, e->s, "SELECT name FROM nope__as_of_5"), ICE_NO_TABLE);
+    assert_int_equal(run(e, e->s, "SELECT name FROM p__as_of_"), ICE_NO_TABLE);
+    assert_int_equal(run(e, e->s, "SELECT name FROM p__as_of_9999999999999999999"), ICE_NO_TABLE);
+    ok(e, "CREATE VIEW w AS SELECT name FROM p");
+    assert_int_equal(run(e, e->s, "SELECT name FROM w__as_of_5"), ICE_UNSUPPORTED);
+    ok(e, "DROP VIEW w");
+    /* In statements that change the present; not as what is changed. */
+    snprintf(sql, sizeof sql, "UPDATE p SET name = (SELECT min(name) FROM p__as_of_%lld)", t1);
+    ok(e, sql);
+    is(e, "SELECT name FROM p", "a\n");
+    static const char *const refused[] = {
+        "DELETE FROM %s", "UPDATE %s SET name = 'x'", "INSERT INTO %s (name) VALUES ('x')",
+        "TRUNCATE %s", "DROP TABLE %s", "DROP TABLE IF EXISTS %s", "ALTER TABLE %s RENAME TO q",
+        "COMMENT ON TABLE %s IS 'x'", "CREATE INDEX i ON %s (name)", "SELECT name FROM %s FOR UPDATE",
+        "CREATE TABLE r (id bigint REFERENCES %s (id))",
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        for (int k = 0; k < 2; k++) {
+            snprintf(sql, sizeof sql, refused[i], k ? "p__versions" : "p__as_of_5");
+            if (run(e, e->s, sql) != ICE_UNSUPPORTED)
+                fail_msg("%s\n  -> %s", sql, e->err.message);
+        }
+    is(e, "SELECT name FROM p", "a\n");
+}
+
 static void reopened(void **state)
 {
     env *e = *state;
@@ -736,6 +794,10 @@ static void expired(void **state)
     flush_step(e);
     assert_int_equal(ice_session_expire(e->s, ICE_STR_NONE, t2 + 1, &n, &e->err), ICE_OK);
     assert_int_equal(run_with(e, e->s, "SELECT name FROM p", NULL, 0, t1), ICE_HISTORY_EXPIRED);
+    char sql[80], instant[ICE_INSTANT_LEN];
+    assert_non_null(strstr(e->err.message, ice_instant_text(t1, instant)));
+    snprintf(sql, sizeof sql, "SELECT name FROM p, p__as_of_%lld", (long long)t1);
+    assert_int_equal(run(e, e->s, sql), ICE_HISTORY_EXPIRED);
     assert_int_equal(run_with(e, e->s, "SELECT name FROM p", NULL, 0, ice_session_now(e->s)), ICE_OK);
     assert_string_equal(e->text, "c\n");
 }
@@ -931,6 +993,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(conflicts, setup, teardown),
         cmocka_unit_test_setup_teardown(locks, setup, teardown),
         cmocka_unit_test_setup_teardown(time_travel, setup, teardown),
+        cmocka_unit_test_setup_teardown(named_instants, setup, teardown),
         cmocka_unit_test_setup_teardown(reopened, setup, teardown),
         cmocka_unit_test_setup_teardown(joins, setup, teardown),
         cmocka_unit_test_setup_teardown(pages, setup, teardown),

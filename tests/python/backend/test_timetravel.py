@@ -3,12 +3,15 @@
 import asyncio
 import copy
 import datetime
+import operator
 import pickle
+import re
 
 import pytest
 from django.core.management import call_command
-from django.db import DatabaseError, connection, models, transaction
-from django.db.models import Count, Sum
+from django.db import DatabaseError, NotSupportedError, connection, models, transaction
+from django.db.models import Count, Exists, OuterRef, Subquery, Sum
+from django.db.models.expressions import RawSQL
 from django.test.utils import CaptureQueriesContext, isolate_apps, override_settings
 from django.utils import timezone
 from iceapp.models import Author, Book, BookManager, Event, Reader, Special, Tag
@@ -140,6 +143,11 @@ def test_the_past_cannot_be_written(db):
         with pytest.raises(timetravel.TimeTravelError), transaction.atomic():
             write()
     assert Book.objects.get() == book
+    with pytest.raises(
+        timetravel.PastError, match=r"new iceapp.Book: its author, iceapp.Author \d+, is as of .*\+00:00"
+    ):
+        Book.objects.create(title="x", author=instance.author)
+    assert Book.objects.create(title="x", author_id=instance.author.pk).author.name == "Ann"
 
 
 def test_any_model_and_manager(db):
@@ -298,3 +306,151 @@ def test_a_field_that_hides_a_name_is_an_error():
 
         assert [e.id for e in Clash.check() if e.id.startswith("django_iceberg")] == ["django_iceberg.E010"]
     assert not [e for e in Book.check() if e.id.startswith("django_iceberg")]
+
+
+@pytest.fixture
+def shelf(db):
+    """Two books as of `before`; now one is renamed, one is gone, and one is new."""
+    author = Author.objects.create(name="Ann")
+    for title, pages in (("stays", 10), ("goes", 20)):
+        Book.objects.create(title=title, pages=pages, author=author)
+    before = moment()
+    Author.objects.update(name="Bob")
+    Book.objects.filter(title="stays").update(title="stayed", pages=11)
+    Book.objects.filter(title="goes").delete()
+    Book.objects.create(title="new", pages=30, author=author)
+    return before
+
+
+def titles(queryset):
+    return sorted(queryset.values_list("title", flat=True))
+
+
+def test_each_part_of_a_query_is_read_at_its_own_instant(shelf):
+    now, past = Book.objects.all(), Book.objects.as_of(commit_time=shelf)
+    assert titles(now.exclude(pk__in=past.values("pk"))) == ["new"]
+    assert titles(now.filter(pk__in=past)) == ["stayed"]
+    assert titles(past.exclude(pk__in=now.values("pk"))) == ["goes"]
+    assert titles(now.filter(Exists(past.filter(pk=OuterRef("pk"))))) == ["stayed"]
+    assert titles(past.filter(~Exists(now.filter(pk=OuterRef("pk"))))) == ["goes"]
+    then = Subquery(past.filter(pk=OuterRef("pk")).values("pages")[:1])
+    assert sorted(now.annotate(then=then).values_list("pages", "then")) == [(11, 10), (30, None)]
+    assert now.filter(pages__gt=then).count() == 1
+    assert now.filter(pages__gt=then).aggregate(n=Count("pk")) == {"n": 1}
+    assert now.values_list("title").annotate(n=Count("pk", filter=models.Q(pk__in=past))).filter(n=1).count() == 1
+    late = Book.objects.as_of(commit_time=moment())
+    Book.objects.all().delete()
+    assert titles(late.exclude(pk__in=past)) == ["new"]
+    assert titles(past.exclude(pk__in=late)) == ["goes"]
+    assert titles(late.filter(pk__in=past.filter(pk__in=late))) == ["stayed"]
+    assert not late.filter(pk__in=Book.objects.all()).exists()
+
+
+def test_joins_of_a_part_are_read_at_its_instant(shelf):
+    past = Book.objects.as_of(commit_time=shelf)
+    assert Book.objects.filter(pk__in=past.filter(author__name="Ann")).count() == 1
+    assert not Book.objects.filter(pk__in=past.filter(author__name="Bob")).exists()
+    assert titles(Book.objects.filter(author__in=past.values("author"))) == ["new", "stayed"]
+    writers = Author.objects.filter(name="Bob").filter(
+        pk__in=timetravel.at(Author, commit_time=shelf).filter(name="Ann")
+    )
+    assert titles(Book.objects.filter(author__in=writers)) == ["new", "stayed"]
+    # Conditions over many rows become subqueries of Django's own, which belong to the part they are in.
+    authors = timetravel.at(Author, commit_time=shelf)
+    assert Author.objects.filter(pk__in=authors.exclude(books__title="stayed")).exists()
+    assert not Author.objects.filter(pk__in=authors.exclude(books__title="stays")).exists()
+    twice = authors.filter(books__title="stays").filter(books__title="goes")
+    assert Author.objects.filter(pk__in=twice).count() == 1
+    # The relations of a past instance are of its instant, also as a part.
+    ann = authors.get()
+    assert titles(Book.objects.exclude(pk__in=ann.books.all())) == ["new"]
+    assert titles(Book.objects.filter(pk__in=Subquery(ann.books.values("pk")))) == ["stayed"]
+
+
+def test_set_operations_of_instants(shelf):
+    now, past = Book.objects.values_list("title"), Book.objects.as_of(commit_time=shelf).values_list("title")
+    keys = Book.objects.values("pk"), Book.objects.as_of(commit_time=shelf).values("pk")
+    assert sorted(now.union(past)) == [("goes",), ("new",), ("stayed",), ("stays",)]
+    assert sorted(past.union(now)) == sorted(now.union(past)) and past.union(now).count() == 4
+    assert keys[0].difference(keys[1]).count() == keys[1].difference(keys[0]).count() == 1
+    assert keys[0].intersection(keys[1]).count() == keys[1].intersection(keys[0]).count() == 1
+    assert [b.title for b in Book.objects.difference(Book.objects.as_of(commit_time=shelf)).order_by("title")] == [
+        "new",
+        "stayed",
+    ]
+    gone = Book.objects.as_of(commit_time=shelf).difference(Book.objects.all()).order_by("title")
+    assert [(b.title, b.is_past) for b in gone] == [("goes", True), ("stays", True)]
+    with pytest.raises(NotSupportedError, match=r"as of different instants .*\+00:00, the present"):
+        list(Book.objects.union(Book.objects.as_of(commit_time=shelf)))
+
+
+def test_one_set_of_tables_has_one_instant(shelf):
+    now, past = Book.objects.filter(pages__gt=0), Book.objects.as_of(commit_time=shelf)
+    earlier = Book.objects.as_of(commit_time=shelf - 1)
+    for one, other in ((now, past), (past, now), (past, earlier)):
+        for combine in (operator.and_, operator.or_, operator.xor):
+            with pytest.raises(ValueError, match=r"different instants, .*\+00:00"):
+                combine(one, other)
+    assert titles(past.filter(pages=10) | past.filter(pages=20)) == ["goes", "stays"]
+    assert titles(past.order_by("pages")[:1] | past.filter(pages=20)) == ["goes", "stays"]
+    assert titles(past & past.filter(pages=20)) == ["goes"]
+    assert titles(past | now.none()) == ["goes", "stays"] and titles(now.none() | now) == ["new", "stayed"]
+
+
+def test_parts_in_a_block(shelf):
+    now, past = Book.objects.all(), Book.objects.as_of(commit_time=shelf)
+    late = timetravel.now()
+    Book.objects.all().delete()
+    with timetravel.as_of(commit_time=late):
+        assert titles(now) == ["new", "stayed"]
+        assert titles(now.exclude(pk__in=past)) == ["new"]
+        assert titles(past.exclude(pk__in=now)) == ["goes"]
+        assert titles(now.filter(pk__in=Book.objects.values("pk"))) == ["new", "stayed"]
+
+
+def test_the_past_as_part_of_a_write(shelf):
+    past = Book.objects.as_of(commit_time=shelf)
+    with transaction.atomic():
+        Book.objects.filter(title="new").update(title="newer")
+        # The present has the transaction's own changes.
+        assert titles(Book.objects.exclude(pk__in=past)) == ["newer"]
+        assert Book.objects.select_for_update().filter(pk__in=past).get().title == "stayed"
+    Book.objects.filter(pk__in=past).update(pages=Subquery(past.filter(pk=OuterRef("pk")).values("pages")[:1]))
+    assert Book.objects.get(title="stayed").pages == 10
+    Book.objects.exclude(pk__in=past).delete()
+    assert titles(Book.objects) == ["stayed"]
+
+
+def test_what_a_part_cannot_be(shelf):
+    past = Book.objects.as_of(commit_time=shelf)
+    raw = RawSQL('(SELECT max(pages) FROM "iceapp_book")', (), models.IntegerField())
+    assert past.annotate(top=raw).values_list("top", flat=True)[0] == 20
+    with pytest.raises(NotSupportedError, match=r"Raw SQL .* as of .*\+00:00"):
+        list(Book.objects.filter(pk__in=past.filter(pages=raw)))
+    assert titles(Book.objects.filter(pk__in=past.annotate(n=RawSQL("pages + %s", (1,))).filter(n=11))) == ["stayed"]
+    with pytest.raises(NotSupportedError, match="extra"):
+        list(Book.objects.filter(pk__in=past.extra(tables=["iceapp_author"])))
+
+
+def test_a_part_whose_history_has_expired(db):
+    Tag.objects.create(name="a")
+    before = moment()
+    Tag.objects.update(name="b")
+    after = moment()
+    call_command("iceberg_flush", verbosity=0)
+    call_command("iceberg_expire", "--before", timetravel.to_datetime(after).isoformat(), verbosity=0)
+    past = Tag.objects.as_of(commit_time=before)
+    text = timetravel.to_datetime(before).isoformat(timespec="microseconds")
+    for queryset in (past, Tag.objects.filter(pk__in=past)):
+        with pytest.raises(timetravel.HistoryExpired, match=re.escape(text)):
+            list(queryset)
+
+
+def test_parts_as_frames(shelf):
+    past = Book.objects.as_of(commit_time=shelf)
+    new, gone = Book.objects.exclude(pk__in=past), past.exclude(pk__in=Book.objects.all())
+    assert new.to_polars()["title"].to_list() == ["new"]
+    assert gone.to_polars()["title"].to_list() == ["goes"]
+    lazy = new.to_polars(lazy=True), gone.to_polars(lazy=True)
+    Book.objects.all().delete()
+    assert [frame.collect()["title"].to_list() for frame in lazy] == [["new"], ["goes"]]
