@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 from django.conf import settings
+from django.core.exceptions import EmptyResultSet
 from django.db import connections, models
 
 from .backend.operations import INTEGER_FIELDS
@@ -28,7 +29,12 @@ class Selection:
         if issubclass(queryset._iterable_class, models.query.ModelIterable):
             queryset = _all_fields(queryset)
         compiler = queryset.query.get_compiler(using=self.alias)
-        self.sql, self.params = compiler.as_sql()
+        try:
+            self.sql, self.params = compiler.as_sql()
+        except EmptyResultSet:
+            # No row can match: the statement is wanted all the same, for the columns' types.
+            compiler = queryset.query.get_compiler(using=self.alias, elide_empty=False)
+            self.sql, self.params = compiler.as_sql()
         # Where the statement is read: its parts may be of several instants.
         self.instant = compiler.read_instant
         query = queryset.query
@@ -128,12 +134,19 @@ def to_polars(queryset: models.QuerySet[Any], *, lazy: bool = False) -> polars.D
 
     `lazy`: a LazyFrame whose projections, filters and limit become part of the SQL. It reads rows
     as of the moment it was made, or of the queryset's own instant, however late and often it is collected.
+    Within a transaction a queryset of the present is read at once: nobody can read later what it sees now.
     """
     pl = _require("polars", "polars")
     selection = Selection(queryset)
-    if lazy:
+    if lazy and not (selection.is_present and _in_transaction(selection.alias)):
         return _lazy_frame(pl, selection)
-    return _typed(pl, pl.DataFrame(selection.stream()), selection.names, selection.fields)
+    frame = _typed(pl, pl.DataFrame(selection.stream()), selection.names, selection.fields)
+    return frame.lazy() if lazy else frame
+
+
+def _in_transaction(alias):
+    connection = connections[str(alias)]
+    return connection.in_atomic_block or not connection.get_autocommit()
 
 
 def _typed(pl, frame, names, fields):

@@ -568,11 +568,22 @@ class TimeTravelMixin(models.Model):
         return instant_of(self._state.db) is not None
 
     def _refuse_past(self, action):
-        if self.is_past:
-            raise PastError(
-                f"Cannot {action} {self._past_label}: it is as of {to_datetime(self.past_instant)}."
-                " restore() makes it the present."
-            )
+        if not self.is_past:
+            return
+        if self._state.adding:
+            # Django gives a new instance the database of the first object it refers to.
+            for field in self._meta.concrete_fields:
+                related = getattr(self, field.name) if field.is_relation and field.is_cached(self) else None
+                instant = instant_of(related._state.db) if related is not None else None
+                if instant is not None:
+                    raise PastError(
+                        f"Cannot {action} a new {self._meta.label}: its {field.name}, {related._meta.label} {related.pk!r},"
+                        f" is as of {to_datetime(instant)}. Give it the present one, or {field.attname}."
+                    )
+        raise PastError(
+            f"Cannot {action} {self._past_label}: it is as of {to_datetime(self.past_instant)}."
+            " restore() makes it the present."
+        )
 
     def save(self, *args, **kwargs):
         self._refuse_past("save")

@@ -5,7 +5,7 @@ import decimal
 import uuid
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Count, F, Sum
 from django.test.utils import CaptureQueriesContext
 from iceapp.models import Author, Book, Event
@@ -89,3 +89,27 @@ def test_a_lazy_frame_is_pinned(books):
     frame = books.to_polars(lazy=True)
     Book.objects.all().delete()
     assert frame.collect().height == 2
+
+
+@pytest.mark.parametrize(
+    "empty", [lambda q: q.filter(pk__in=[]), lambda q: q.none(), lambda q: q[:0], lambda q: q.none().union(q.none())]
+)
+def test_what_is_empty_by_construction_has_its_columns(books, empty):
+    values = Book.objects.values("pages", "title", "price", "read_in").annotate(n=Count("pk"))
+    for queryset in (Book.objects.all(), values):
+        wanted, none = queryset.to_polars(), empty(queryset)
+        for frame in (none.to_polars(), none.to_polars(lazy=True).collect()):
+            assert frame.height == 0 and frame.schema == wanted.schema
+        assert none.to_arrow().schema == queryset.to_arrow().schema and none.to_arrow().num_rows == 0
+
+
+def test_a_lazy_frame_in_a_transaction_sees_what_the_transaction_did(books):
+    before = timetravel.now()
+    with transaction.atomic():
+        Book.objects.create(title="Own", pages=1)
+        frame, past = books.to_polars(lazy=True), Book.objects.as_of(commit_time=before).to_polars(lazy=True)
+        assert frame.filter(pl.col("title") == "Own").collect().height == 1
+        Book.objects.all().delete()
+        assert frame.collect().height == 3 and past.collect().height == 2
+        transaction.set_rollback(True)
+    assert frame.collect().height == 3
