@@ -399,6 +399,8 @@ ice_code ice__stview_need(ice__stview *v, ice_str name, ice_view **out, ice_erro
 ice_code ice__stview_target(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST;
 ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_source **source,
                       ice_str *subquery, ice_error *err);
+
+/* econn.c */
 /* An idle engine connection of the session, with the view bound. */
 ice_code ice__econn_get(ice_session *s, ice__stview *view, ice__econn **out, ice_error *err) ICE_MUST;
 /* ice_engine_run; where the statement reads cold tables of many files, over those that it needs. */
