@@ -103,7 +103,7 @@ def test_check_database(capsys):
     assert checked() == []
     assert checked(WAREHOUSE="/proc/nowhere", CATALOG_URI="") == ["django_iceberg.E002"]
     assert checked(OPTIONS={"durabilty": "os"}) == ["django_iceberg.E001"]
-    assert checked(OPTIONS={"durability": "sometimes"}) == ["django_iceberg.E003"]
+    assert checked(OPTIONS={"durability": "sometimes"}) == ["django_iceberg.E001"]
 
 
 def test_check_database_of_another_warehouse_file(tmp_path):
