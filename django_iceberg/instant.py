@@ -112,6 +112,19 @@ def _with_instant(queryset):
     return query
 
 
+def _using(using):
+    """The Query of a queryset of the past says so by itself too: Django takes `queryset.query` for a queryset."""
+
+    def marked(self, alias):
+        clone = using(self, alias)
+        instant = instant_of(alias)
+        if instant is not None or "instant" in vars(clone.query):
+            clone.query.instant = instant
+        return clone
+
+    return marked
+
+
 def _resolving(resolve):
     def resolve_expression(self, *args, **kwargs):
         query = resolve(self, *args, **kwargs)
@@ -159,6 +172,7 @@ def _operator(combine):
 
 
 for _cls, _make, *_names in (
+    (QuerySet, _using, "using"),
     (QuerySet, _resolving, "resolve_expression"),
     (QuerySet, _combinator, "_combinator_query"),
     (QuerySet, _operator, "__and__", "__or__", "__xor__"),

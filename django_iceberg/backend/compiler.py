@@ -56,7 +56,7 @@ class PastMixin:
         else:
             instant = instant_of(self.using)
             if instant is None:
-                instant = current_instant()
+                instant = self._own_instant(None)
             statement = Statement(instant)
         sql = self._part_as_sql(statement, instant, args, kwargs)
         if statement.mixed and statement.instant is not None:

@@ -346,6 +346,19 @@ def test_each_part_of_a_query_is_read_at_its_own_instant(shelf):
     assert not late.filter(pk__in=Book.objects.all()).exists()
 
 
+def test_a_query_without_its_queryset_keeps_its_instant(shelf):
+    past = Book.objects.as_of(commit_time=shelf)
+    assert titles(Book.objects.exclude(pk__in=past.values("pk").query)) == ["new"]
+    assert Book.objects.filter(Exists(past.filter(pk=OuterRef("pk")).query)).count() == 1
+    queryset = Book.objects.all()
+    queryset.query = past.query
+    assert titles(queryset) == ["goes", "stays"] and queryset.filter(title="goes").count() == 1
+    present = past.using("default")
+    assert titles(present) == ["new", "stayed"]
+    assert present.values("author").annotate(n=Count("pk")).aggregate(Sum("n")) == {"n__sum": 2}
+    assert titles(Book.objects.filter(pk__in=present.query)) == ["new", "stayed"]
+
+
 def test_joins_of_a_part_are_read_at_its_instant(shelf):
     past = Book.objects.as_of(commit_time=shelf)
     assert Book.objects.filter(pk__in=past.filter(author__name="Ann")).count() == 1
