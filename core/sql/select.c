@@ -503,7 +503,7 @@ static bool check_lock(ice__parser *p, const clauses *c, const ice_select *s, bo
         return ice__unsupported(p, "FOR UPDATE with %s", c->unlockable);
     if (!plain || c->from.start == NONE)
         return ice__unsupported(p, "FOR UPDATE on anything but SELECT ... FROM");
-    if (s->count_star)
+    if (s->count_star || s->grouped)
         return ice__unsupported(p, "FOR UPDATE with an aggregate");
     return true;
 }

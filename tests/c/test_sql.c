@@ -165,6 +165,7 @@ static void test_refused(void **state)
         "SELECT a FROM t UNION SELECT b FROM u FOR UPDATE",
         "SELECT 1 FOR UPDATE",
         "SELECT COUNT(*) FROM t FOR UPDATE",
+        "SELECT SUM(a) AS s FROM t FOR UPDATE",
         "VALUES (1) FOR UPDATE",
         "TRUNCATE $1",
         "SAVEPOINT \"a\" $1",
