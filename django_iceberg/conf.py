@@ -77,6 +77,11 @@ CORE_OPTIONS = {
         "age in ms at which committed rows are published as Iceberg snapshots",
     ),
     "flush.bytes": (Size, 67_108_864, "size of unpublished rows that starts a flush: bytes, or '64 MB'"),
+    "flush.rewrite-bytes": (
+        Size,
+        16_777_216,
+        "size under which a flush may rewrite a table whole; 0: flushes add files and deletion vectors only",
+    ),
     "flush.background": (bool, True, "publish by age and size without being asked"),
     "bulk.rows": (
         int,

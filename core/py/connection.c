@@ -1,4 +1,5 @@
 #include "py/py_int.h"
+#include "table/flush.h"
 
 #include <stdlib.h>
 #include <structmember.h>
@@ -335,6 +336,14 @@ static PyObject *json_text(py_state *st, py_connection *c, json_call call, ice_s
     return text;
 }
 
+static PyObject *json_parsed(py_state *st, const ice_buf *b)
+{
+    PyObject *text = PyUnicode_DecodeUTF8(b->data ? b->data : "", (Py_ssize_t)b->len, "strict");
+    PyObject *o = text ? PyObject_CallOneArg(st->json_loads, text) : NULL;
+    Py_XDECREF(text);
+    return o;
+}
+
 static PyObject *json_object(py_state *st, py_connection *c, json_call call, ice_str name)
 {
     PyObject *text = json_text(st, c, call, name);
@@ -405,7 +414,7 @@ static PyObject *now_method(PyObject *self, PyObject *unused)
 }
 
 typedef struct upkeep {
-    enum { FLUSH, COMPACT, EXPIRE, EXPIRE_DROPPED } what;
+    enum { FLUSH, EXPIRE, EXPIRE_DROPPED } what;
     ice_session *session;
     ice_str table;
     int64_t before;
@@ -417,7 +426,6 @@ static ice_code run_upkeep(void *arg, ice_error *err)
     upkeep *u = arg;
     switch (u->what) {
     case FLUSH: return ice_session_flush(u->session, u->table, &u->done, err);
-    case COMPACT: return ice_session_compact(u->session, u->table, &u->done, err);
     case EXPIRE: return ice_session_expire(u->session, u->table, u->before, &u->done, err);
     case EXPIRE_DROPPED: return ice_session_expire_dropped(u->session, u->before, &u->done, err);
     }
@@ -455,9 +463,44 @@ static PyObject *flush_method(PyObject *self, PyObject *args, PyObject *kwargs)
     return table_upkeep(self, args, kwargs, (upkeep){.what = FLUSH}, "|z#:flush");
 }
 
+typedef struct compaction {
+    ice_session *session;
+    ice_str table;
+    double delete_ratio;
+    ice_buf out;
+} compaction;
+
+static ice_code run_compaction(void *arg, ice_error *err)
+{
+    compaction *u = arg;
+    return ice_session_compact_json(u->session, u->table, u->delete_ratio, &u->out, err);
+}
+
 static PyObject *compact_method(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    return table_upkeep(self, args, kwargs, (upkeep){.what = COMPACT}, "|z#:compact");
+    static char *keywords[] = {"table", "delete_ratio", NULL};
+    py_state *st = state(self);
+    py_connection *c = (py_connection *)self;
+    compaction u = {.delete_ratio = ICE_DELETE_RATIO};
+    Py_ssize_t n = 0;
+    bool raised;
+    ice_error err;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|z#d:compact", keywords, &u.table.ptr, &n, &u.delete_ratio))
+        return NULL;
+    if (!(u.delete_ratio >= 0 && u.delete_ratio <= 1))
+        return ice__py_fail(st, ICE_BAD_VALUE, "delete_ratio must be from 0 to 1");
+    if (ice__py_enter(st, c) < 0)
+        return NULL;
+    u.table.len = (size_t)n;
+    u.session = c->handle->session;
+    atomic_store(&c->interrupted, false);
+    ice_code rc = ice__py_block(c, false, run_compaction, &u, &err, &raised);
+    ice__py_leave(c);
+    PyObject *o = NULL;
+    if (!raised)
+        o = rc != ICE_OK ? ice__py_raise(st, &err) : json_parsed(st, &u.out);
+    ice_buf_free(&u.out);
+    return o;
 }
 
 static PyObject *expire_method(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -560,14 +603,9 @@ static PyObject *collect_method(PyObject *self, PyObject *args, PyObject *kwargs
     ice_code rc = ice_session_collect_json(c->handle->session, &r, &out, &err);
     PyEval_RestoreThread(g.thread);
     ice__py_leave(c);
-    PyObject *text = NULL, *o = NULL;
     if (rc != ICE_OK && !PyErr_Occurred())
         ice__py_raise(st, &err);
-    if (!PyErr_Occurred())
-        text = PyUnicode_DecodeUTF8(out.data ? out.data : "", (Py_ssize_t)out.len, "strict");
-    if (text)
-        o = PyObject_CallOneArg(st->json_loads, text);
-    Py_XDECREF(text);
+    PyObject *o = PyErr_Occurred() ? NULL : json_parsed(st, &out);
     ice_buf_free(&out);
     return o;
 }
@@ -658,7 +696,8 @@ static PyMethodDef methods[] = {
     {"flush", (PyCFunction)(void (*)(void))flush_method, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("flush(table=None) -> number of tables published")},
     {"compact", (PyCFunction)(void (*)(void))compact_method, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("compact(table=None) -> number of tables compacted")},
+     PyDoc_STR("compact(table=None, delete_ratio=0.2) -> list of dicts, what was done to each Iceberg table that "
+               "changed: files under 64 MiB are merged, files with more deleted rows than the ratio are rewritten")},
     {"expire", (PyCFunction)(void (*)(void))expire_method, METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("expire(before, table=None): forgets history before a commit time in microseconds")},
     {"expire_dropped", expire_dropped_method, METH_O,

@@ -153,7 +153,7 @@ static ice_code file_columns(checker *c, ice_published *s, const ice__file *f, i
     ice_column *cols;
     size_t all, k = 0;
     ice_code rc;
-    ICE_TRY(ice__schema_columns(ice_metadata_current_schema(s->meta), c->s->def, c->a, &cols, &all, err));
+    ICE_TRY(ice__schema_columns(ice_metadata_current_schema(s->meta), c->s->def, false, c->a, &cols, &all, err));
     for (size_t i = 0; i < all; i++)
         if (ice_data_file_column(&f->entry.file, cols[i].field_id))
             cols[k++] = cols[i];

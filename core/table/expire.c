@@ -46,7 +46,7 @@ static ice_code expire_rows(expiry *x, ice__edit *e, ice_error *err)
     ice_column *cols;
     size_t n;
     ice_code rc;
-    ICE_TRY(ice__schema_columns(ice_metadata_current_schema(e->m), x->def, x->a, &cols, &n, err));
+    ICE_TRY(ice__schema_columns(ice_metadata_current_schema(e->m), x->def, false, x->a, &cols, &n, err));
     ice__reading_init(&r, x->env, cols, n, x->a);
     for (size_t i = 0; i < e->from->nfiles; i++) {
         const ice__file *f = &e->from->files[i];

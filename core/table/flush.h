@@ -40,7 +40,7 @@ typedef struct ice_flush_table {
 typedef struct ice_flush_options {
     int64_t upto;           /* P: commit time */
     uint64_t position;      /* P as a log position */
-    uint64_t rewrite_bytes; /* tables under this size are rewritten whole (default 16 MiB) */
+    uint64_t rewrite_bytes; /* tables under this size are rewritten whole, where that is cheap */
     int snapshots_kept;     /* snapshots kept in metadata (default 100) */
     void (*progress)(void *arg, const char *table, double done);
     void *arg;
@@ -55,14 +55,30 @@ bool ice_view_metadata_is_of(ice_str location, const ice_tabledef *def);
 ice_code ice_flush(ice_env *env, ice_flush_table *tables, size_t n, const ice_flush_options *o, ice_arena *a,
                    ice_error *err) ICE_MUST;
 
-/* Rewrites small files, as far as they are of like size, and files with over 20% deleted rows into files of
- * at most 512 MiB or 5 million rows (sorted by partition values, then the cluster column, then the primary
- * key), dropping their deletion vectors; a `replace` snapshot that changes no answer: _row_start, _row_id
- * kept. Rows of a partitioned table go to files of their partition value (table/place.c has the thresholds);
- * unless `thorough`, a few rows that have not been placed yet wait for more of them. *did false when there
- * was nothing to do. */
-ice_code ice_compact(ice_env *env, ice_published *s, ice_str catalog_name, bool thorough, ice_arena *a,
-                     ice_str *new_location, bool *did, ice_error *err) ICE_MUST;
+typedef struct ice_compact_options {
+    /* All small files, and the history's. Else what is cheap beside what it saves: small files of like size, and
+     * rows of a partitioned table that are not in files of their value yet once there are many. */
+    bool thorough;
+    double delete_ratio; /* files of which more than this is deleted are rewritten; 0: any deletion vector */
+} ice_compact_options;
+#define ICE_DELETE_RATIO 0.2 /* unless something else is asked for */
+
+/* What a compaction did to a table, or to its history. */
+typedef struct ice_compacted {
+    ice_str table;
+    size_t files_before, files_after; /* of the table */
+    size_t rewritten, written, deletion_vectors; /* files taken out, files in their place, vectors gone with them */
+    int64_t rows, bytes_before, bytes_after; /* in these */
+} ice_compacted;
+
+/* Rewrites files under 64 MiB (and 2.5 million rows), where there are two or more, and files with many deleted
+ * rows into files of at most 512 MiB or 5 million rows (sorted by partition values, then the cluster column,
+ * then the primary key), dropping their deletion vectors; a `replace` snapshot that changes no answer:
+ * _row_start, _row_id kept. Rows of a partitioned table go to files of their partition value (table/place.c
+ * has the thresholds). *n 0: there was nothing to do; else what was done to the table and its history. */
+ice_code ice_compact(ice_env *env, ice_published *s, ice_str catalog_name, const ice_compact_options *o,
+                     ice_arena *a, ice_str *new_location, ice_compacted done[2], size_t *n,
+                     ice_error *err) ICE_MUST;
 /* Do the definition's partition indexes mean something? ICE_UNSUPPORTED or ICE_BAD_VALUE names the one that
  * does not. */
 ice_code ice_partition_check(const ice_tabledef *def, ice_error *err) ICE_MUST;

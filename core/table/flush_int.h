@@ -135,9 +135,9 @@ const ice_column *ice__row_id_column(void);
 /* Columns of a definition, _row_start, and with `lineage` _row_id and _last_updated_sequence_number. */
 ice_code ice__table_columns(const ice_tabledef *def, bool lineage, ice_arena *a, ice_column **out, size_t *n,
                             ice_error *err) ICE_MUST;
-/* Columns of an Iceberg schema; defaults only of fields that `def` still has. */
-ice_code ice__schema_columns(const ice_schema *s, const ice_tabledef *def, ice_arena *a, ice_column **out,
-                             size_t *n, ice_error *err) ICE_MUST;
+/* Columns of an Iceberg schema, `lineage` as above; defaults only of fields that `def` still has. */
+ice_code ice__schema_columns(const ice_schema *s, const ice_tabledef *def, bool lineage, ice_arena *a,
+                             ice_column **out, size_t *n, ice_error *err) ICE_MUST;
 /* What a table's files are sorted by, as SQL: partition values, the cluster index or the one plain indexed
  * column (both only with `cluster`), the primary key. */
 ice_code ice__cluster_order(const ice_tabledef *def, bool cluster, ice_arena *a, ice_str *out,
@@ -167,21 +167,23 @@ ice_code ice__edit_loose_order(ice__edit *e, const ice__part *parts, size_t n, i
                                ice_error *err) ICE_MUST;
 
 /* Compaction of a partitioned table: files chosen, written and taken out; *did false: nothing to do.
- * `thorough`: files that are not in the spec yet are placed however few they are. */
-ice_code ice__place(ice__edit *e, const ice_tabstate *warm, const ice_tabledef *def, bool thorough, bool *did,
-                    ice_error *err) ICE_MUST;
+ * Thorough: files that are not in the spec yet are placed however few they are, and all small files of a value
+ * are merged. */
+ice_code ice__place(ice__edit *e, const ice_tabstate *warm, const ice_tabledef *def, const ice_compact_options *o,
+                    bool *did, ice_error *err) ICE_MUST;
 
 /* ---- compaction ---- */
 
 /* Worth writing anew for the rows that are deleted in it? */
-bool ice__many_deleted(const ice__file *f);
+bool ice__many_deleted(const ice__file *f, const ice_compact_options *o);
 /* May it be merged with others? */
 bool ice__is_small(const ice__file *f);
 extern const int64_t ice__target_rows, ice__target_bytes; /* of a file that compaction writes */
 /* Indexes of files, `n` of them, of which the smaller ones are to be merged: sorts them by rows; returns how
  * many of them. A file of more than `tier` rows is taken only where the ones before it, with `incoming` rows,
- * have a third of its rows. */
-size_t ice__choose_tier(const ice_published *s, size_t *files, size_t n, int64_t tier, int64_t incoming);
+ * have a third of its rows; all of them where the compaction is thorough. */
+size_t ice__choose_tier(const ice_published *s, size_t *files, size_t n, const ice_compact_options *o, int64_t tier,
+                        int64_t incoming);
 
 /* ---- history ---- */
 

@@ -128,7 +128,7 @@ static ice_code write_rows(const ice__history_job *j, ice__edit *e, ice_arena *a
     ice_buf by = {0};
     size_t n;
     ice_code rc;
-    ICE_TRY(ice__schema_columns(ice_metadata_current_schema(e->m), j->state->def, a, &cols, &n, err));
+    ICE_TRY(ice__schema_columns(ice_metadata_current_schema(e->m), j->state->def, false, a, &cols, &n, err));
     ice__reading_init(&r, j->env, cols, n, a);
     ICE_TRY(read_all(j, e, &r, err));
     ICE_TRY(ice__cluster_order(j->state->def, false, a, &order, err));

@@ -33,7 +33,7 @@ typedef struct placing {
     ice_arena *a;
     const ice_tabledef *def;
     const ice_tabstate *warm;
-    bool thorough;
+    const ice_compact_options *o;
     ice__part *parts;
     size_t nparts;
     int32_t spec_id, loose_order;
@@ -113,10 +113,10 @@ static void choose_new(placing *p)
             files++;
             rows += p->s->files[i].entry.file.record_count;
         }
-    if (!p->thorough && files < LOOSE_FILES && rows < LOOSE_ROWS)
+    if (!p->o->thorough && files < LOOSE_FILES && rows < LOOSE_ROWS)
         return;
     for (size_t i = p->s->nfiles; i-- > 0;)
-        if (!is_placed(p, i) && !is_settled(p, i) && (p->thorough || p->loose_rows < 2 * ice__target_rows))
+        if (!is_placed(p, i) && !is_settled(p, i) && (p->o->thorough || p->loose_rows < 2 * ice__target_rows))
             take_loose(p, i);
 }
 
@@ -127,12 +127,12 @@ static ice_code choose_settled(placing *p, ice_error *err)
         return ice_fail_nomem(err);
     for (size_t i = 0; i < p->s->nfiles; i++)
         if (!is_placed(p, i) && is_settled(p, i)) {
-            if (ice__many_deleted(&p->s->files[i]))
+            if (ice__many_deleted(&p->s->files[i], p->o))
                 take_loose(p, i);
             else if (ice__is_small(&p->s->files[i]))
                 small[n++] = i;
         }
-    n = ice__choose_tier(p->s, small, n, SETTLED_ROWS, p->loose_rows);
+    n = ice__choose_tier(p->s, small, n, p->o, SETTLED_ROWS, p->loose_rows);
     for (size_t i = 0; i < n; i++)
         take_loose(p, small[i]);
     return ICE_OK;
@@ -274,12 +274,12 @@ static bool choose_of_value(placing *p, const placed *list, size_t n, size_t *sm
     const tuple *known = find_tuple(p, &list[0].t);
     size_t nsmall = 0, before = p->nchosen;
     for (size_t i = 0; i < n; i++) {
-        if (ice__many_deleted(&p->s->files[list[i].file]))
+        if (ice__many_deleted(&p->s->files[list[i].file], p->o))
             take(p, list[i].file);
         else if (ice__is_small(&p->s->files[list[i].file]))
             small[nsmall++] = list[i].file;
     }
-    nsmall = ice__choose_tier(p->s, small, nsmall, VALUE_ROWS, known ? known->incoming : 0);
+    nsmall = ice__choose_tier(p->s, small, nsmall, p->o, VALUE_ROWS, known ? known->incoming : 0);
     for (size_t i = 0; i < nsmall; i++)
         take(p, small[i]);
     return p->nchosen > before && !known;
@@ -536,10 +536,10 @@ out:
     return rc;
 }
 
-ice_code ice__place(ice__edit *e, const ice_tabstate *warm, const ice_tabledef *def, bool thorough, bool *did,
-                    ice_error *err)
+ice_code ice__place(ice__edit *e, const ice_tabstate *warm, const ice_tabledef *def, const ice_compact_options *o,
+                    bool *did, ice_error *err)
 {
-    placing p = {.e = e, .s = e->from, .a = e->a, .def = def, .warm = warm, .thorough = thorough};
+    placing p = {.e = e, .s = e->from, .a = e->a, .def = def, .warm = warm, .o = o};
     ice_code rc;
     ICE_TRY(ice__edit_partitions(e, def, err));
     ICE_TRY(ice__parts_of(def, e->a, &p.parts, &p.nparts, err));

@@ -433,10 +433,10 @@ ice_code ice__table_columns(const ice_tabledef *def, bool lineage, ice_arena *a,
     return ICE_OK;
 }
 
-ice_code ice__schema_columns(const ice_schema *s, const ice_tabledef *def, ice_arena *a, ice_column **out,
-                             size_t *n, ice_error *err)
+ice_code ice__schema_columns(const ice_schema *s, const ice_tabledef *def, bool lineage, ice_arena *a,
+                             ice_column **out, size_t *n, ice_error *err)
 {
-    ice_column *cols = ICE_NEW_N(a, ice_column, s->nfields + 1);
+    ice_column *cols = ICE_NEW_N(a, ice_column, s->nfields + 2);
     size_t k = 0;
     if (!cols)
         return ice_fail_nomem(err);
@@ -451,6 +451,8 @@ ice_code ice__schema_columns(const ice_schema *s, const ice_tabledef *def, ice_a
         }
         k++;
     }
+    for (size_t i = 0; lineage && i < 2; i++)
+        cols[k++] = lineage_columns[i];
     *out = cols;
     *n = k;
     return ICE_OK;

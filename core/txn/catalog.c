@@ -349,18 +349,40 @@ ice_code ice_session_flush(ice_session *s, ice_str table, size_t *published, ice
     return rc == ICE_OK ? ice__flush_all(s->wh, table, published, err) : rc;
 }
 
-ice_code ice_session_compact(ice_session *s, ice_str table, size_t *done, ice_error *err)
+static json_t *compacted_json(const ice_compacted *c)
 {
-    *done = 0;
-    ice_code rc = ice__session_need(s, err);
-    return rc == ICE_OK ? ice__compact_all(s->wh, table, true, 0, done, err) : rc;
+    return json_pack("{s:s%, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "table", c->table.ptr, c->table.len,
+                     "files_before", (json_int_t)c->files_before, "files_after", (json_int_t)c->files_after,
+                     "rewritten", (json_int_t)c->rewritten, "written", (json_int_t)c->written,
+                     "deletion_vectors", (json_int_t)c->deletion_vectors, "rows", (json_int_t)c->rows,
+                     "bytes_before", (json_int_t)c->bytes_before, "bytes_after", (json_int_t)c->bytes_after);
+}
+
+ice_code ice_session_compact_json(ice_session *s, ice_str table, double delete_ratio, ice_buf *out, ice_error *err)
+{
+    ice_compact_options o = {.thorough = true, .delete_ratio = delete_ratio};
+    ice__rewriting r = {.compact = &o, .a = ice_arena_create()};
+    ice_code rc = r.a ? ice__session_need(s, err) : ice_fail_nomem(err);
+    if (rc == ICE_OK)
+        rc = ice__rewrite_all(s->wh, table, &r, err);
+    if (rc == ICE_OK) {
+        json_t *list = json_array();
+        for (size_t i = 0; i < r.n; i++)
+            json_array_append_new(list, compacted_json(&r.done[i]));
+        rc = dump(list, out, err);
+    }
+    ice_arena_free(r.a);
+    return rc;
 }
 
 ice_code ice_session_expire(ice_session *s, ice_str table, int64_t before, size_t *done, ice_error *err)
 {
-    *done = 0;
+    ice__rewriting r = {.before = before};
     ice_code rc = ice__session_need(s, err);
-    return rc == ICE_OK ? ice__compact_all(s->wh, table, false, before, done, err) : rc;
+    if (rc == ICE_OK)
+        rc = ice__rewrite_all(s->wh, table, &r, err);
+    *done = r.tables;
+    return rc;
 }
 
 /* ---- garbage ---- */

@@ -210,7 +210,7 @@ static ice_code flush_once(ice_warehouse *wh, ice_locker *locker, ice_str only, 
     ice__registry *reg = NULL;
     ice_arena *a = ice_arena_create();
     plan p = {0};
-    ice_flush_options o = {.rewrite_bytes = 16 << 20, .snapshots_kept = 100};
+    ice_flush_options o = {.rewrite_bytes = wh->config.rewrite_bytes, .snapshots_kept = 100};
     size_t mark = ice_lock_mark(locker);
     ice_code rc = a ? ice__wh_catchup(wh, err) : ice_fail_nomem(err);
     if (rc != ICE_OK)
@@ -314,8 +314,25 @@ static ice_code unstage(ice_warehouse *wh, ice_locker *locker, ice__entry **e, b
     return rc;
 }
 
-static ice_code compact_entry(ice_warehouse *wh, ice_locker *locker, ice__entry *e, bool compact, bool thorough, int64_t before,
-                              size_t *done, ice_error *err)
+static ice_code compact_one(ice_warehouse *wh, ice_tabstate *st, ice_str name, ice__rewriting *r, bool *did,
+                            ice_error *err)
+{
+    ice_compacted done[2];
+    ice_str location;
+    size_t n;
+    ice_code rc;
+    ICE_TRY(ice_compact(&wh->env, st->published, name, r->compact, r->a, &location, done, &n, err));
+    *did = n > 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!ICE_ROOM(r->a, r->done, r->n, r->cap))
+            return ice_fail_nomem(err);
+        r->done[r->n++] = done[i];
+    }
+out:
+    return rc;
+}
+
+static ice_code rewrite_entry(ice_warehouse *wh, ice_locker *locker, ice__entry *e, ice__rewriting *r, ice_error *err)
 {
     ice_arena *a = ice_arena_create();
     ice_tabstate *st = NULL;
@@ -327,19 +344,18 @@ static ice_code compact_entry(ice_warehouse *wh, ice_locker *locker, ice__entry 
     if (rc == ICE_OK && may)
         rc = ice__wh_state(wh, e, &st, err);
     if (rc == ICE_OK && may && st->published && e->catalog_name) {
-        if (compact)
-            rc = ice_compact(&wh->env, st->published, ice_str_c(e->catalog_name), thorough, a, &location,
-                             &did, err);
+        ice_str name = ice_str_c(e->catalog_name);
+        if (r->compact)
+            rc = compact_one(wh, st, name, r, &did, err);
         else
-            rc = ice_expire(&wh->env, st->published, ice_str_c(e->catalog_name), before, a, &location, &did,
-                            err);
+            rc = ice_expire(&wh->env, st->published, name, r->before, a, &location, &did, err);
     }
     if (rc == ICE_OK && did) {
         ice_log_published(wh->log);
         rc = ice__wh_catchup(wh, err);
-        (*done)++;
+        r->tables++;
         pthread_mutex_lock(&wh->flusher_mutex);
-        wh->compactions += compact;
+        wh->compactions += r->compact != NULL;
         pthread_mutex_unlock(&wh->flusher_mutex);
     }
     ice_unlock_to(locker, mark);
@@ -348,8 +364,7 @@ static ice_code compact_entry(ice_warehouse *wh, ice_locker *locker, ice__entry 
     return rc;
 }
 
-ice_code ice__compact_all(ice_warehouse *wh, ice_str table, bool compact, int64_t before, size_t *done,
-                          ice_error *err)
+ice_code ice__rewrite_all(ice_warehouse *wh, ice_str table, ice__rewriting *r, ice_error *err)
 {
     ice__registry *reg = NULL;
     ice_locker *locker = NULL;
@@ -361,7 +376,7 @@ ice_code ice__compact_all(ice_warehouse *wh, ice_str table, bool compact, int64_
         ice__wh_view(wh, &reg, &at);
         for (size_t i = 0; rc == ICE_OK && i < reg->n; i++)
             if (!table.ptr || ice_str_eqc(table, reg->entries[i]->name))
-                rc = compact_entry(wh, locker, reg->entries[i], compact, true, before, done, err);
+                rc = rewrite_entry(wh, locker, reg->entries[i], r, err);
     }
     ice__registry_unref(reg);
     end_alone(locker);
@@ -373,8 +388,9 @@ static ice_code compact_fragmented(ice_warehouse *wh, ice_locker *locker, ice_er
 {
     ice__registry *reg = NULL;
     int64_t at;
-    size_t done = 0;
-    ice_code rc = ICE_OK;
+    static const ice_compact_options cheap = {.delete_ratio = ICE_DELETE_RATIO};
+    ice__rewriting r = {.compact = &cheap, .a = ice_arena_create()};
+    ice_code rc = r.a ? ICE_OK : ice_fail_nomem(err);
     ice__wh_view(wh, &reg, &at);
     for (size_t i = 0; rc == ICE_OK && i < reg->n; i++) {
         ice_tabstate *st = atomic_load(&reg->entries[i]->state);
@@ -384,9 +400,10 @@ static ice_code compact_fragmented(ice_warehouse *wh, ice_locker *locker, ice_er
         ice_view v = {.env = &wh->env, .state = st, .at = at, .mode = ICE_VIEW_CURRENT};
         ice_view_cost_get(&v, &cost);
         if (cost.files_total >= COMPACT_FILES)
-            rc = compact_entry(wh, locker, reg->entries[i], true, false, 0, &done, err);
+            rc = rewrite_entry(wh, locker, reg->entries[i], &r, err);
     }
     ice__registry_unref(reg);
+    ice_arena_free(r.a);
     return rc;
 }
 

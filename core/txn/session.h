@@ -30,6 +30,7 @@ typedef struct ice_config {
     uint64_t memory_budget;    /* bytes; at first a quarter of the machine's memory, at most 4 GiB */
     int64_t flush_interval_ms; /* age at which the tail is flushed in the background; 0: by each commit itself */
     uint64_t flush_bytes;      /* size at which it is; 0: 64 MiB */
+    uint64_t rewrite_bytes;    /* a flush may rewrite a table under this size whole; 0: none */
     int64_t lock_timeout_ms;   /* < 0: for ever */
     int64_t max_skew_ms;
     uint64_t log_max_bytes;
@@ -110,7 +111,11 @@ int64_t ice_session_now(
     ice_session *s); /* commit time up to which everything is visible; 0 before the first commit */
 ice_code ice_session_flush(ice_session *s, ice_str table /* absent: all */, size_t *published,
                            ice_error *err) ICE_MUST;
-ice_code ice_session_compact(ice_session *s, ice_str table, size_t *done, ice_error *err) ICE_MUST;
+/* Files with more than `delete_ratio` of their rows deleted, and all small ones: ice_compact, thorough. JSON array of
+ * objects {table, files_before, files_after, rewritten, written, deletion_vectors, rows, bytes_before, bytes_after}, one
+ * for each Iceberg table that changed, histories too. */
+ice_code ice_session_compact_json(ice_session *s, ice_str table, double delete_ratio, ice_buf *out,
+                                  ice_error *err) ICE_MUST;
 ice_code ice_session_expire(ice_session *s, ice_str table, int64_t before, size_t *done,
                             ice_error *err) ICE_MUST;
 /* Forgets tables dropped before a commit time: from then on their files are garbage. *done: how many. */

@@ -211,9 +211,18 @@ void ice__flusher_stop(ice_warehouse *wh);
 /* After a commit: publishes it at once if the warehouse's interval is 0. */
 void ice__flush_committed(ice_warehouse *wh, ice_locker *locker);
 ice_code ice__flush_all(ice_warehouse *wh, ice_str table, size_t *published, ice_error *err) ICE_MUST;
-/* Compacts (or, else, expires history before a time) one table, or all. */
-ice_code ice__compact_all(ice_warehouse *wh, ice_str table, bool compact, int64_t before, size_t *done,
-                          ice_error *err) ICE_MUST;
+/* What files are rewritten for. */
+typedef struct ice__rewriting {
+    const ice_compact_options *compact; /* NULL: history before a time is expired */
+    int64_t before;
+    /* out */
+    size_t tables; /* that something was done to */
+    ice_arena *a;  /* of what compactions did */
+    size_t n, cap;
+    ice_compacted *done;
+} ice__rewriting;
+/* One table, or all. */
+ice_code ice__rewrite_all(ice_warehouse *wh, ice_str table, ice__rewriting *r, ice_error *err) ICE_MUST;
 /* Names in the catalog that are no tables of the database: histories, and tables that were dropped
  * ("<name>__dropped_<16 digits>", the commit time of the drop; theirs is "...__history"). */
 bool ice__is_hidden_name(ice_str name);

@@ -23,18 +23,28 @@ static inline void f_close(world *w)
     w_close(w);
 }
 
-/* Leaves the warehouse for other readers under $ICE_KEEP_WAREHOUSE/<name>, with `text` as expected.txt. */
+static inline void f_write(world *w, const char *name, const char *text)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", w->dir, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+/* Leaves the warehouse for other readers under $ICE_KEEP_WAREHOUSE/<name>, with `text` as expected.txt, and
+ * versions.txt: every version, its start, end and what ended it. */
 static inline void f_keep(world *w, const char *name, const char *text)
 {
     const char *keep = getenv("ICE_KEEP_WAREHOUSE");
     char path[512];
     if (!keep)
         return;
-    snprintf(path, sizeof path, "%s/expected.txt", w->dir);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
+    f_write(w, "expected.txt", text);
+    char *versions = w_expect_versions(w, w->now);
+    f_write(w, "versions.txt", versions);
+    free(versions);
     snprintf(path, sizeof path, "%s/%s", keep, name);
     assert_int_equal(symlink(w->dir, path), 0);
     strcpy(w->dir, "/nonexistent-warehouse"); /* what w_close removes */
@@ -80,15 +90,21 @@ static inline void f_flush(world *w, uint64_t rewrite_bytes)
     f_flush_at(w, w->now, rewrite_bytes);
 }
 
+static inline bool f_compact_as(world *w, bool thorough, double delete_ratio)
+{
+    ice_compact_options o = {.thorough = thorough, .delete_ratio = delete_ratio};
+    ice_compacted done[2];
+    ice_str location;
+    size_t n;
+    OK(ice_compact(&w->env, w->state->published, w->state->def->name, &o, w->arena, &location, done, &n, &w->err));
+    if (n)
+        f_reload(w, location);
+    return n > 0;
+}
+
 static inline bool f_compact(world *w)
 {
-    ice_str location;
-    bool did;
-    OK(ice_compact(&w->env, w->state->published, w->state->def->name, true, w->arena, &location, &did,
-                   &w->err));
-    if (did)
-        f_reload(w, location);
-    return did;
+    return f_compact_as(w, true, ICE_DELETE_RATIO);
 }
 
 /* ---- checking ---- */

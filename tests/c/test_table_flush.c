@@ -389,11 +389,11 @@ static void tiers(void **unused)
             w_insert(w, w_row(10 * i + k, 1), ICE_OP_INSERT);
         f_flush(w, 0);
     }
-    /* The small files become one, the large one is left alone. */
+    /* In the background the small files become one, the large one is left alone. */
     assert_int_equal(files_of(w), 4);
-    assert_true(f_compact(w));
+    assert_true(f_compact_as(w, false, ICE_DELETE_RATIO));
     assert_int_equal(files_of(w), 2);
-    assert_false(f_compact(w));
+    assert_false(f_compact_as(w, false, ICE_DELETE_RATIO));
     /* A file whose rows are all gone goes. */
     w->now += 1000;
     for (int k = 0; k < 30; k++)
@@ -401,6 +401,49 @@ static void tiers(void **unused)
     f_flush(w, 0);
     assert_int_equal(files_of(w), 1);
     assert_int_equal(ice_published_rows(w->state->published), 300000);
+    f_close(w);
+}
+
+/* Asked for, all files under 64 MiB are merged, and the history's; of deletion vectors those over the ratio. */
+static void all_small(void **unused)
+{
+    world *w = f_open(0);
+    ice_published *history;
+    if (!w)
+        skip();
+    for (int i = 0; i < 3; i++) {
+        w->now += 1000;
+        for (int k = 0; k < (i ? 10 : 400); k++)
+            w_insert(w, w_row(1000 * i + k, 1), ICE_OP_INSERT);
+        f_flush(w, 0);
+    }
+    for (int i = 0; i < 2; i++) { /* 2 of 420 rows */
+        w->now += 1000;
+        w_end(w, i, ICE_OP_DELETE);
+        f_flush(w, 0);
+    }
+    OK(ice__published_history(w->state->published, &history, &w->err));
+    assert_int_equal(history->nfiles, 2);
+    assert_int_equal(files_of(w), 3);
+    assert_true(f_compact(w));
+    OK(ice__published_history(w->state->published, &history, &w->err));
+    assert_int_equal(history->nfiles, 1);
+    assert_int_equal(files_of(w), 1);
+    assert_null(w->state->published->files[0].dv_entry);
+    check_world(w);
+    assert_false(f_compact(w));
+    w->now += 1000;
+    w_end(w, 2, ICE_OP_DELETE);
+    f_flush(w, 0);
+    assert_non_null(w->state->published->files[0].dv_entry);
+    assert_true(f_compact(w)); /* the history alone */
+    assert_non_null(w->state->published->files[0].dv_entry);
+    check_world(w);
+    assert_false(f_compact(w));
+    assert_true(f_compact_as(w, true, 0));
+    assert_null(w->state->published->files[0].dv_entry);
+    check_world(w);
+    assert_false(f_compact_as(w, true, 0));
     f_close(w);
 }
 
@@ -656,7 +699,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hot_rewritten), cmocka_unit_test(hot_appended),   cmocka_unit_test(cold_appended),
-        cmocka_unit_test(every_type),    cmocka_unit_test(dropped_column), cmocka_unit_test(staged_files),  cmocka_unit_test(tiers), cmocka_unit_test(expiry),
+        cmocka_unit_test(every_type),    cmocka_unit_test(dropped_column), cmocka_unit_test(staged_files),  cmocka_unit_test(tiers), cmocka_unit_test(all_small), cmocka_unit_test(expiry),
         cmocka_unit_test(many_tables),   cmocka_unit_test(bounded),        cmocka_unit_test(faults),
         cmocka_unit_test(broken_files),
     };

@@ -181,24 +181,17 @@ static void small_values_share(void **unused)
 static void few_rows_wait(void **unused)
 {
     world *w = f_open(0);
-    ice_str location;
-    bool did;
     if (!w)
         skip();
     declare(w, "parts", 3, NULL);
     for (int i = 0; i < 7; i++) {
         w_commit(w, 20, 60);
         f_flush(w, 0);
-        OK(ice_compact(&w->env, w->state->published, w->state->def->name, false, w->arena, &location, &did,
-                       &w->err));
-        assert_false(did);
+        assert_false(f_compact_as(w, false, ICE_DELETE_RATIO));
     }
     w_commit(w, 20, 60);
     f_flush(w, 0);
-    OK(ice_compact(&w->env, w->state->published, w->state->def->name, false, w->arena, &location, &did,
-                   &w->err));
-    assert_true(did);
-    f_reload(w, location);
+    assert_true(f_compact_as(w, false, ICE_DELETE_RATIO));
     assert_int_equal(placed_files(w), w->state->published->nfiles);
     check_world(w);
     f_close(w);

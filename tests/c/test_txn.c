@@ -22,9 +22,10 @@ typedef struct env {
     char text[65536]; /* rows of the last statement: values by '|', rows by '\n' */
     int64_t rowcount;
     const char *path;
+    size_t compactions; /* Iceberg tables that compactions changed, histories too */
 } env;
 
-static int setup(void **state)
+static int setup_as(void **state, uint64_t rewrite_bytes)
 {
     env *e = calloc(1, sizeof *e);
     strcpy(e->dir, "/tmp/ice-txn-XXXXXX");
@@ -37,11 +38,23 @@ static int setup(void **state)
     e->config.threads = 1;
     e->config.background_flush = false;
     e->config.bulk_rows = 1000;
+    e->config.rewrite_bytes = rewrite_bytes;
     e->config.lock_timeout_ms = 2000;
     assert_int_equal(ice_session_open(&e->config, &e->s, &e->err), ICE_OK);
     assert_int_equal(ice_session_open(&e->config, &e->other, &e->err), ICE_OK);
     *state = e;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_as(state, 16 << 20);
+}
+
+/* Flushes leave small files, as they do in large tables. */
+static int setup_appending(void **state)
+{
+    return setup_as(state, 0);
 }
 
 static int teardown(void **state)
@@ -678,10 +691,14 @@ static void no_step(env *e)
 
 static void compact_step(env *e)
 {
-    size_t n;
+    ice_buf done = {0};
     flush_step(e);
-    if (ice_session_compact(e->s, ICE_STR_NONE, &n, &e->err) != ICE_OK)
+    if (ice_session_compact_json(e->s, ICE_STR_NONE, 0.2, &done, &e->err) != ICE_OK)
         fail_msg("compact: %s", e->err.message);
+    ice_buf_put_u8(&done, 0);
+    for (const char *at = done.data; (at = strstr(at, "\"files_before\":")) != NULL; at++)
+        e->compactions++;
+    ice_buf_free(&done);
 }
 
 static void restart_step(env *e)
@@ -725,7 +742,9 @@ static void stays_with_flush(void **state)
 }
 static void stays_with_compaction(void **state)
 {
-    same_after(*state, compact_step);
+    env *e = *state;
+    same_after(e, compact_step);
+    assert_int_equal(e->compactions, 4); /* p, c; c again, its history */
 }
 static void stays_with_restart(void **state)
 {
@@ -820,7 +839,9 @@ static void bulk_flushed(void **state)
 }
 static void bulk_compacted(void **state)
 {
-    bulk(*state, compact_step);
+    env *e = *state;
+    bulk(e, compact_step);
+    assert_int_equal(e->compactions, 2);
 }
 static void bulk_reopened(void **state)
 {
@@ -887,7 +908,9 @@ static void bulk_changes_flushed(void **state)
 }
 static void bulk_changes_compacted(void **state)
 {
-    bulk_changes(*state, compact_step);
+    env *e = *state;
+    bulk_changes(e, compact_step);
+    assert_int_equal(e->compactions, 5); /* c three times, its history twice */
 }
 static void bulk_changes_reopened(void **state)
 {
@@ -978,7 +1001,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(bulk_changes_stay, setup, teardown),
         cmocka_unit_test_setup_teardown(bulk_changes_flushed, setup, teardown),
-        cmocka_unit_test_setup_teardown(bulk_changes_compacted, setup, teardown),
+        cmocka_unit_test_setup_teardown(bulk_changes_compacted, setup_appending, teardown),
         cmocka_unit_test_setup_teardown(bulk_changes_reopened, setup, teardown),
         cmocka_unit_test_setup_teardown(bulk_mixed, setup, teardown),
         cmocka_unit_test_setup_teardown(bulk_constraints, setup, teardown),
@@ -1002,13 +1025,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(stays_without_flush, setup, teardown),
         cmocka_unit_test_setup_teardown(stays_with_flush, setup, teardown),
         cmocka_unit_test_setup_teardown(published_by_commit, setup, teardown),
-        cmocka_unit_test_setup_teardown(stays_with_compaction, setup, teardown),
+        cmocka_unit_test_setup_teardown(stays_with_compaction, setup_appending, teardown),
         cmocka_unit_test_setup_teardown(stays_with_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(drop_and_rename_published, setup, teardown),
         cmocka_unit_test_setup_teardown(expired, setup, teardown),
         cmocka_unit_test_setup_teardown(bulk_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(bulk_flushed, setup, teardown),
-        cmocka_unit_test_setup_teardown(bulk_compacted, setup, teardown),
+        cmocka_unit_test_setup_teardown(bulk_compacted, setup_appending, teardown),
         cmocka_unit_test_setup_teardown(bulk_reopened, setup, teardown),
     };
     if (!(library = duck_library()))

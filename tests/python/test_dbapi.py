@@ -266,11 +266,48 @@ class TestConnection:
         assert connection.flush() == 1
         assert connection.flush() == 0
         assert books.execute("SELECT count(*) FROM books").fetchone() == (3,)
-        assert connection.compact() >= 0
+        assert connection.compact() == []
         assert connection.now() >= before
         assert isinstance(connection.status(), dict)
         assert connection.check() == []
         assert connection.check(progress=lambda text: None) == []
+
+    def test_compact(self, connect):
+        connection = connect({"flush.rewrite-bytes": 0})
+        cursor = connection.cursor()
+        cursor.execute("CREATE TABLE t (id bigint PRIMARY KEY, v text)")
+        for first in 0, 10, 20:
+            cursor.execute("INSERT INTO t SELECT i, 'row ' || i FROM range(%s, %s) AS r(i)", (first, first + 10))
+            connection.flush()
+        cursor.execute("UPDATE t SET v = 'new' WHERE id = 3")
+        connection.flush()
+        with pytest.raises(_core.Error, match="from 0 to 1"):
+            connection.compact("t", delete_ratio=1.5)
+        (done,) = connection.compact("t", delete_ratio=0.5)
+        assert done.pop("bytes_before") > done.pop("bytes_after") > 0
+        assert done == {
+            "table": "t",
+            "files_before": 4,
+            "files_after": 1,
+            "rewritten": 4,
+            "written": 1,
+            "deletion_vectors": 1,
+            "rows": 30,
+        }
+        newest = connection.snapshots("t")[0]
+        assert (newest["operation"], newest["summary"]["total-data-files"]) == ("replace", "1")
+        assert connection.compact() == []
+        cursor.execute("SELECT id, v FROM t ORDER BY id")
+        assert cursor.fetchall() == [(i, "new" if i == 3 else f"row {i}") for i in range(30)]
+        # One row in thirty is not much; a ratio of 0 takes every deletion vector, and the history has two files.
+        cursor.execute("DELETE FROM t WHERE id = 7")
+        connection.flush()
+        assert [done["table"] for done in connection.compact()] == ["t__history"]
+        (done,) = connection.compact(delete_ratio=0)
+        assert (done["table"], done["rewritten"], done["deletion_vectors"], done["rows"]) == ("t", 1, 1, 29)
+        cursor.execute("SELECT id, v, _operation FROM t__versions WHERE _row_end IS NOT NULL ORDER BY id")
+        assert cursor.fetchall() == [(3, "row 3", "update"), (7, "row 7", "delete")]
+        assert connection.check() == []
 
     def test_fast_path(self, connection, books):
         assert connection.fast_path is True

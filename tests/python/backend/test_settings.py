@@ -48,7 +48,7 @@ def test_options_have_types():
     refuse("durability.*one of .'full', 'os'.*not 'soon'", OPTIONS={"durability": "soon"})
     refuse("isolation-level", OPTIONS={"isolation-level": "serializable"})
     for size in 0, 1 << 30, "1048576", "64 MB", "1GiB", "1.5g", "512kb", "50%":
-        for key in "flush.bytes", "log.max-bytes", "memory.budget":
+        for key in "flush.bytes", "flush.rewrite-bytes", "log.max-bytes", "memory.budget":
             conf.check_settings({**GOOD, "OPTIONS": {key: size}})
     for size in -1, True, "64 cows", "MB", "1 GiBi", "":
         refuse("must be a size", OPTIONS={"log.max-bytes": size})
