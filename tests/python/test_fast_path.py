@@ -99,7 +99,7 @@ STATES = ["tail", "flushed", "flushed and changed", "compacted", "in a transacti
 
 @pytest.fixture(params=STATES)
 def filled(request, connect):
-    connection = connect()
+    connection = connect({"flush.rewrite-bytes": 0})
     cursor = fill(connection)
     if request.param != "tail" and request.param != "in a transaction":
         connection.flush()
@@ -109,7 +109,7 @@ def filled(request, connect):
     if request.param == "flushed" or request.param == "compacted":
         connection.flush()
     if request.param == "compacted":
-        connection.compact()
+        assert connection.compact()
     yield connection
     connection.rollback()
 

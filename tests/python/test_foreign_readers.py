@@ -129,6 +129,10 @@ def test_history(warehouses, name):
     """Versions of one row follow each other, in plain SQL over the files of another engine."""
     table, _ = load(warehouses, name, "people")
     history, _ = load(warehouses, name, "people__history")
+    columns = ["id", "label", "grp", "price", "extra", "_row_start", "_row_end", "_operation"]
+    still = [{**row, "_row_end": None, "_operation": None} for row in live_rows(table)]
+    expected = (warehouses / name / "versions.txt").read_text().splitlines()
+    assert lines(still + live_rows(history), columns) == sorted(expected)
     live = table.scan(selected_fields=("id", "_row_start")).to_arrow()  # noqa: F841
     ended = history.scan().to_arrow()
     assert set(ended["_operation"].to_pylist()) == {"update", "delete"}

@@ -8,6 +8,8 @@ from workers import Workers
 
 ROUNDS = 50
 ACCOUNTS, TOTAL = 10, 1_000
+# Flushes leave small files and deletion vectors, as they do in large tables.
+APPENDING = {"flush.rewrite-bytes": 0}
 
 SCHEMA = [
     "CREATE TABLE account (id bigint PRIMARY KEY, balance integer NOT NULL)",
@@ -23,7 +25,7 @@ def transfer(connection, tell, number, seed):
     numbers = random.Random(seed)
     cursor = connection.cursor()
     connection.autocommit = False
-    # A few at first by the log alone, then with flushes and compactions to die in.
+    # With flushes and compactions to die in.
     for step in range(100_000):
         giver, taker = numbers.sample(range(1, ACCOUNTS + 1), 2)
         amount = numbers.randint(1, 5)
@@ -32,39 +34,54 @@ def transfer(connection, tell, number, seed):
         cursor.execute("INSERT INTO entry (round, step, giver) VALUES (%s, %s, %s)", (number, step, giver))
         connection.commit()
         tell(step)
-        if numbers.random() < 0.03:
+        if step % 4 == 3:
             connection.flush()
-        if numbers.random() < 0.005:
-            connection.compact()
+        if step % 12 == 11:
+            tell("compacts")
+            tell({"compacted": [done["table"] for done in connection.compact()]})
 
 
 @pytest.mark.parametrize("reader", ["the process that stays", "new processes"])
 def test_a_killed_writer_loses_nothing_it_committed(connect, warehouse, duckdb_library, reader):
-    connection = connect()
+    connection = connect(APPENDING)
     cursor = connection.cursor()
     for statement in SCHEMA:
         cursor.execute(statement)
     cursor.executemany("INSERT INTO account VALUES (%s, %s)", [(i, TOTAL) for i in range(1, ACCOUNTS + 1)])
     numbers = random.Random(3)
-    told = {}
+    told, compacted, died_compacting = {}, [], 0
     with Workers(warehouse, duckdb_library) as start:
         for number in range(ROUNDS // 2):
             if reader == "new processes":
                 connection.close()
-            writer = start(transfer, number, number)
-            steps = [writer.line()]
-            time.sleep(numbers.uniform(0, 0.15))
-            steps += writer.kill()
+            writer = start(transfer, number, number, **APPENDING)
+            until = numbers.choice(["a line", "a line", "compacts", "compacted"])
+            lines = wait_for(writer, until)
+            time.sleep(numbers.uniform(0, 0.02 if until == "compacts" else 0.15))
+            lines += writer.kill()
+            steps = [line for line in lines if isinstance(line, int)]
             assert steps == list(range(len(steps)))
             told[number] = len(steps)
+            compacted += [table for line in lines if isinstance(line, dict) for table in line["compacted"]]
+            died_compacting += lines[-1] == "compacts"
             if reader == "new processes":
-                connection = connect()
+                connection = connect(APPENDING)
                 cursor = connection.cursor()
             check(cursor, told)
             if numbers.random() < 0.3:
                 connection.flush()
                 check(cursor, told)
     assert connection.check() == []
+    assert {"account", "account__history", "entry"} <= set(compacted)
+    assert died_compacting
+
+
+def wait_for(writer, what):
+    """The writer's lines so far: one, or as many as it takes to begin or to end a compaction."""
+    lines = [writer.line()]
+    while (what == "compacts" and lines[-1] != what) or (what == "compacted" and not isinstance(lines[-1], dict)):
+        lines.append(writer.line())
+    return lines
 
 
 def check(cursor, told):

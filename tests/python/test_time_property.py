@@ -45,14 +45,48 @@ def transactions(connection, tell, worker, seed, count):
             # A duplicate, or the losing side of a deadlock.
             assert error.sqlstate in ("23505", "40P01", "40001"), error
             connection.rollback()
-        maintain(connection, numbers, worker)
+        maintain(connection, tell, number, worker)
 
 
-def maintain(connection, numbers, worker):
-    if worker == 0 and numbers.random() < 0.1:
+def maintain(connection, tell, number, worker):
+    """One process flushes and compacts, another compacts meanwhile: each tells how many tables it compacted."""
+    if worker == 0 and number % 3 == 2:
         connection.flush()
-    if worker == 1 and numbers.random() < 0.03:
-        connection.compact()
+    if worker in (0, 1) and number % 9 == 8:
+        tell(len(connection.compact()))
+
+
+def settle(connection):
+    """Flushes that surely leave two small files of each table and of item's history, and are in the model."""
+    connection.compact()
+    cursor = connection.cursor()
+    connection.autocommit = False
+    for number, statements in enumerate(SETTLING):
+        mark, changes = f"settling-{number}", []
+        for table, sql in statements:
+            cursor.execute(sql, (mark,) if "%s" in sql else None)
+            deleted = sql.startswith("DELETE")
+            changes += [(table, key, None if deleted else [*row, mark]) for key, *row in cursor.fetchall()]
+        cursor.execute("INSERT INTO journal VALUES (%s, %s)", (mark, json.dumps(changes)))
+        connection.commit()
+        connection.flush()
+    connection.autocommit = True
+
+
+SETTLING = [
+    [
+        (
+            "item",
+            "INSERT INTO item SELECT i, 0, 'settling ' || i, %s FROM range(100, 110) AS r(i) RETURNING id, v, s",
+        ),
+        ("other", "INSERT INTO other SELECT i, 0, %s FROM range(100, 110) AS r(i) RETURNING id, v"),
+    ],
+    [
+        ("item", "UPDATE item SET v = 1, mark = %s WHERE id IN (101, 102) RETURNING id, v, s"),
+        ("other", "INSERT INTO other VALUES (110, 0, %s) RETURNING id, v"),
+    ],
+    [("item", "DELETE FROM item WHERE id = 103 RETURNING id")],
+]
 
 
 def change(cursor, numbers, mark):
@@ -204,7 +238,7 @@ def repeat_readings(connection, tell):
 @pytest.mark.parametrize("bulk", [0, 3])
 def test_every_instant(connect, warehouse, duckdb_library, seed, bulk):
     """With `bulk`, statements that change three rows or more take the bulk path."""
-    options = {"bulk.rows": bulk}
+    options = {"bulk.rows": bulk, "flush.rewrite-bytes": 0}
     connection = connect(options)
     cursor = connection.cursor()
     for statement in SCHEMA:
@@ -214,13 +248,14 @@ def test_every_instant(connect, warehouse, duckdb_library, seed, bulk):
     with Workers(warehouse, duckdb_library) as start:
         reader = start(repeat_readings)
         assert reader.line() == "ready"
-        workers = [start(transactions, i, seed * 10 + i, 40, bulk_rows=bulk) for i in range(3)]
+        workers = [start(transactions, i, seed * 10 + i, 40, **options) for i in range(3)]
         for _ in range(20):
             reader.say("read")
-        for worker in workers:
-            worker.finish()
+        compactions = [sum(worker.finish()) for worker in workers]
         reader.say("end")
         readings = reader.finish()[0]
+    assert compactions[0] > 0
+    settle(connection)
     model = Model(connection)
     assert len(model.times) > 30
     for instant, found in readings:
@@ -230,11 +265,13 @@ def test_every_instant(connect, warehouse, duckdb_library, seed, bulk):
 
     check_everything(connection, model, numbers)
     check_versions(connection, model)
-    connection.flush()
+    before = connection.snapshots("item")[0]["summary"]
+    done = {one["table"]: one for one in connection.compact()}
+    assert done.keys() >= {"item", "item__history", "other", "journal"}
+    assert done["item"]["files_before"] >= 2 > done["item"]["files_after"]
+    assert done["item"]["deletion_vectors"] == int(before["total-delete-files"]) > 0
     check_everything(connection, model, numbers)
     check_versions(connection, model)
-    connection.compact()
-    check_everything(connection, model, numbers)
     connection.close()
     connection = connect(options)
     check_everything(connection, model, numbers)
