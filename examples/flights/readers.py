@@ -41,10 +41,17 @@ def iceberg_table(model):
     return catalog.load_table((settings.DATABASES["default"]["NAMESPACE"], model._meta.db_table))
 
 
-def file_counts(model):
-    """(data files, files with deleted rows) of the table's current snapshot."""
-    tasks = list(iceberg_table(model).scan().plan_files())
-    return len(tasks), sum(bool(task.delete_files) for task in tasks)
+def file_counts(model, column):
+    """(data files, those with deleted rows, those without the column) of the table's current snapshot."""
+    table = iceberg_table(model)
+    tasks = list(table.scan().plan_files())
+    field = table.schema().find_field(column).field_id
+    return (
+        len(tasks),
+        # A task may list vectors of other files, too.
+        len(set((deleted_positions(table, tasks) or {"file": ()})["file"])),
+        sum(field not in task.file.value_counts for task in tasks),
+    )
 
 
 def with_pyiceberg(model):

@@ -20,6 +20,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "examples" / "flights"
 FLIGHTS = 2_000
+TABLES = ("Airline", "Airport", "Plane", "Flight", "Weather")
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +141,36 @@ def message(browser):
     return browser.find_element(By.CSS_SELECTOR, "ul.messagelist li").text
 
 
+def agreed(text):
+    return {
+        (reader, table): int(rows.replace(",", ""))
+        for reader, rows, table in re.findall(r"✓ (\w+) and the ORM agree on ([\d,]+) rows of (\w+)", text)
+    }
+
+
 def test_demo_passes_its_own_checks(demo):
     assert "✗" not in demo
-    for reader in ("PyIceberg", "DuckDB"):
-        for table in ("Airline", "Airport", "Plane", "Flight", "Weather"):
-            assert re.search(rf"✓ {reader} and the ORM agree on [\d,]+ rows of {table}", demo), demo
+    read = {(reader, table) for reader in ("PyIceberg", "DuckDB") for table in TABLES}
+    before, after = demo.split("manage.py iceberg_compact: ")
+    assert agreed(before).keys() == agreed(after).keys() == read
+    assert agreed(before) == agreed(after)
+    assert agreed(after)["DuckDB", "Flight"] > FLIGHTS * 0.9
+
+
+def test_demo_compacts(demo):
+    before, after = re.findall(
+        r"Flight: files (\d+), deletion vectors (\d+), files from before the column 'passengers' (\d+)", demo
+    )
+    gone, changed = re.search(r"(\d+) flights deleted, (\d+) updated", demo).groups()
+    assert int(gone) and int(changed)
+    assert int(before[0]) > 1 and int(before[1]) and int(before[2])
+    told = re.search(
+        r"flights_flight: (\d+) files → (\d+); (\d+) with (\d+) deletion vectors? rewritten as 1, ([\d,]+) rows", demo
+    )
+    assert told[1] == told[3] == before[0]
+    assert told[4] == before[1]
+    assert (told[2], *after) == ("1", "1", "0", "0")
+    assert int(told[5].replace(",", "")) == agreed(demo)["DuckDB", "Flight"]
 
 
 def test_wrong_password(browser, site):
