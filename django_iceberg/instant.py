@@ -106,12 +106,6 @@ def _own_instant(queryset):
     return instant_of(alias)
 
 
-def _with_instant(queryset):
-    query = queryset.query.clone()
-    query.instant = _own_instant(queryset)
-    return query
-
-
 def _using(using):
     """The Query of a queryset of the past says so by itself too: Django takes `queryset.query` for a queryset."""
 
@@ -146,7 +140,10 @@ def _subquery(init):
 def _combinator(combine):
     def _combinator_query(self, combinator, *others, **kwargs):
         clone = combine(self, combinator, *others, **kwargs)
-        clone.query.combined_queries = tuple(_with_instant(queryset) for queryset in (self, *others))
+        # Clones: they may be the querysets' own.
+        clone.query.combined_queries = parts = tuple(query.clone() for query in clone.query.combined_queries)
+        for query, queryset in zip(parts, (self, *others), strict=True):
+            query.instant = _own_instant(queryset)
         return clone
 
     return _combinator_query

@@ -178,7 +178,7 @@ class SQLCompiler(PastMixin, compiler.SQLCompiler):
 
     def _as_of(self, instant, table, clause):
         """The clause of a table in FROM, with the table as of an instant under the same alias."""
-        quote = self.quote_name_unless_alias
+        quote = self.connection.ops.quote_name
         name = quote(table.table_name)
         join = f"{table.join_type} " if table.join_type else ""
         if not clause.startswith(join + name):
@@ -186,7 +186,7 @@ class SQLCompiler(PastMixin, compiler.SQLCompiler):
                 f"{clause!r} cannot be read as of {instant_text(instant)} within a query that also reads another instant."
             )
         alias = f" {name}" if table.table_alias == table.table_name else ""
-        past = self.connection.ops.quote_name(f"{table.table_name}__as_of_{max(instant, 0)}")
+        past = quote(f"{table.table_name}__as_of_{max(instant, 0)}")
         return join + past + alias + clause[len(join + name) :]
 
     def execute_sql(self, *args, **kwargs):
