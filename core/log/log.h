@@ -27,6 +27,8 @@ typedef struct ice_log ice_log;
 
 typedef struct ice_log_options {
     bool create;            /* make directory and first segment when missing */
+    uint64_t first;         /* with create: a log made anew begins at this position (a multiple of 8), ... */
+    int64_t after;          /* ... with commit times after this one */
     bool read_only;         /* no appends; recovery and locks still write, so the files must be writable */
     bool sync;              /* durability "full": fdatasync before acknowledging; false: only write() */
     uint64_t segment_bytes; /* 0: 64 MiB */

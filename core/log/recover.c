@@ -200,7 +200,7 @@ static void free_dead_slots(ice_log *log)
 
 static ice_code create_first(ice_log *log, const ice__known *known, ice__segments *all, ice_error *err)
 {
-    ice__point origin = {.last = ICE__NO_RECORD};
+    ice__point origin = {.end = log->options.first, .commit = log->options.after, .last = ICE__NO_RECORD};
     ice_code rc;
 
     if (!log->options.create)

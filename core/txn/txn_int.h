@@ -187,6 +187,10 @@ void ice__wh_put(ice_warehouse *wh);
 unsigned ice__fork_generation(void);
 /* Opens store, catalog and log on first need; `create` makes a warehouse where none is. */
 ice_code ice__wh_open(ice_warehouse *wh, bool create, ice_error *err) ICE_MUST;
+/* logdir.c: the log of a warehouse that is being made; that of one that is there, which must not have lost what is
+ * known to have been in it. */
+ice_code ice__log_create(ice_warehouse *wh, ice_error *err) ICE_MUST;
+ice_code ice__log_open(ice_warehouse *wh, ice_error *err) ICE_MUST;
 /* Applies everything durable and follows published snapshots. A few loads when there is nothing new. */
 ice_code ice__wh_catchup(ice_warehouse *wh, ice_error *err) ICE_MUST;
 /* The registry and time of a new view (V1). */

@@ -345,7 +345,9 @@ static ice_code control_open(ice_warehouse *wh, bool create, ice_error *err)
         rc = ice_fail(err, ICE_NOT_FOUND, "no warehouse at %s (namespace %s): run migrate to create it",
                       wh->config.warehouse, wh->config.ns);
     } else if (rc == ICE_NOT_FOUND) {
-        if ((rc = control_text(wh, ice_uuid_random(), &mine, err)) == ICE_OK) {
+        /* The log comes first: where there is a control object, there was a log. */
+        if ((rc = ice__log_create(wh, err)) == ICE_OK &&
+            (rc = control_text(wh, ice_uuid_random(), &mine, err)) == ICE_OK) {
             rc = wh->store->m->put_if_absent(wh->store, ice_str_c(key), ice_buf_str(&mine), err);
             if (rc == ICE_OK || rc == ICE_EXISTS) {
                 ice_buf_clear(&buf);
@@ -398,14 +400,7 @@ static ice_code open_parts(ice_warehouse *wh, bool create, ice_error *err)
     }
     ICE_TRY(ice_host_open(wh->dir, &wh->host, err));
     ICE_TRY(ice_catalog_open(c->catalog, "default", c->ns, create, c->read_only, &wh->catalog, err));
-    char log_dir[4096];
-    snprintf(log_dir, sizeof log_dir, "%s/log", wh->dir);
-    ice_log_options o = {.create = true,
-                         .read_only = c->read_only,
-                         .sync = c->sync,
-                         .max_bytes = c->log_max_bytes,
-                         .max_skew_us = c->max_skew_ms * 1000};
-    ICE_TRY(ice_log_open(log_dir, &o, &wh->log, err));
+    ICE_TRY(ice__log_open(wh, err));
     wh->env.store = wh->store;
     wh->env.catalog = wh->catalog;
     wh->env.cache_dir = wh->cache_dir;
