@@ -82,6 +82,7 @@ CORE_OPTIONS = {
         16_777_216,
         "size under which a flush may rewrite a table whole; 0: flushes add files and deletion vectors only",
     ),
+    "flush.backlog": (int, 4, "times flush.bytes of unpublished rows from which commits wait a little; 0 never"),
     "flush.background": (bool, True, "publish by age and size without being asked"),
     "bulk.rows": (
         int,

@@ -19,6 +19,7 @@ static const option options_known[] = {
     {"flush.interval-ms", INTEGER, AT(flush_interval_ms), NULL, NULL},
     {"flush.bytes", BYTES, AT(flush_bytes), NULL, NULL},
     {"flush.rewrite-bytes", BYTES, AT(rewrite_bytes), NULL, NULL},
+    {"flush.backlog", INTEGER, AT(flush_backlog), NULL, NULL},
     {"bulk.rows", INTEGER, AT(bulk_rows), NULL, NULL},
     {"orphans.grace-ms", INTEGER, AT(orphans_grace_ms), NULL, NULL},
     {"flush.background", FLAG, AT(background_flush), NULL, NULL},

@@ -329,13 +329,14 @@ ice_code ice_session_status_json(ice_session *s, ice_buf *out, ice_error *err)
     ice_log_get_state(wh->log, &st);
     ice_uuid_text(wh->env.warehouse, uuid);
     pthread_mutex_lock(&wh->flusher_mutex);
-    json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o}", "warehouse",
+    json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o}", "warehouse",
                           wh->config.warehouse, "warehouse_uuid", uuid, "namespace", wh->config.ns,
                           "log_start", (json_int_t)st.start, "log_end", (json_int_t)st.end, "last_commit",
                           (json_int_t)st.last_commit, "oldest_unflushed",
                           (json_int_t)atomic_load(&wh->oldest_unflushed), "unflushed_bytes",
                           (json_int_t)atomic_load(&wh->unflushed_bytes), "flushes", (json_int_t)wh->flushes,
-                          "compactions", (json_int_t)wh->compactions, "flusher_error", wh->flusher_error,
+                          "compactions", (json_int_t)wh->compactions, "commit_waits",
+                          (json_int_t)atomic_load(&wh->commit_waits), "flusher_error", wh->flusher_error,
                           "tables", tables, "dropped", dropped);
     pthread_mutex_unlock(&wh->flusher_mutex);
     ice__stview_unref(v);

@@ -419,6 +419,34 @@ static bool due(ice_warehouse *wh)
     return wh->config.flush_interval_ms > 0 && ice_clock_us() - oldest >= wh->config.flush_interval_ms * 1000;
 }
 
+/* ---- writers that are faster than the flusher (invariant 8) ---- */
+
+enum { PACE_STEP_US = 1000, PACE_STEPS = 100 }; /* a commit waits at least one step, at most all */
+
+/* How long a commit waits now: a step for each hundredth that the backlog is over its limit. Not for a flusher
+ * that is off, or that fails: then log.max-bytes is the end. */
+static int64_t pace_us(const ice_warehouse *wh)
+{
+    const ice_config *c = &wh->config;
+    uint64_t limit, bytes = atomic_load(&wh->unflushed_bytes);
+    if (__builtin_mul_overflow(c->flush_bytes, c->flush_backlog, &limit) || limit == 0 || bytes <= limit || !c->background_flush || c->flush_interval_ms == 0 ||
+        atomic_load(&wh->flush_fails))
+        return 0;
+    uint64_t steps = (bytes - limit) / (limit / PACE_STEPS + 1) + 1;
+    return PACE_STEP_US * (int64_t)(steps < PACE_STEPS ? steps : PACE_STEPS);
+}
+
+void ice__flush_pace(ice_warehouse *wh)
+{
+    int64_t wait = pace_us(wh), until;
+    if (wait == 0)
+        return;
+    atomic_fetch_add(&wh->commit_waits, 1);
+    until = ice_clock_monotonic_us() + wait;
+    while (pace_us(wh) > 0 && ice_clock_monotonic_us() < until)
+        ice_sleep_us(PACE_STEP_US);
+}
+
 /* Without it many small flushes would leave a metadata file and a few more each. */
 static ice_code collect_replaced(ice_warehouse *wh, ice_locker *locker, ice_error *err)
 {
@@ -452,6 +480,7 @@ static void flush_round(ice_warehouse *wh, ice_locker *locker, bool wait)
     ice__release_lease(locker);
     if (rc == ICE_OK && !wait && ++wh->uncollected >= COLLECT_FLUSHES)
         rc = collect_replaced(wh, locker, &err);
+    atomic_store(&wh->flush_fails, rc != ICE_OK && rc != ICE_CONFLICT);
     pthread_mutex_lock(&wh->flusher_mutex);
     snprintf(wh->flusher_error, sizeof wh->flusher_error, "%s",
              rc == ICE_OK || rc == ICE_CONFLICT ? "" : err.message);

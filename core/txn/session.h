@@ -31,6 +31,7 @@ typedef struct ice_config {
     int64_t flush_interval_ms; /* age at which the tail is flushed in the background; 0: by each commit itself */
     uint64_t flush_bytes;      /* size at which it is; 0: 64 MiB */
     uint64_t rewrite_bytes;    /* a flush may rewrite a table under this size whole; 0: none */
+    uint64_t flush_backlog;    /* that many times flush_bytes unpublished, commits wait a little; 0: never */
     int64_t lock_timeout_ms;   /* < 0: for ever */
     int64_t max_skew_ms;
     uint64_t log_max_bytes;

@@ -541,7 +541,9 @@ ice_code ice__tx_commit(ice_session *s, ice_error *err)
     ice_arena_free(a);
     ice_buf_free(&body);
     ice__tx_clear(s);
-    if (rc == ICE_OK && !empty)
+    if (rc == ICE_OK && !empty) {
         ice__flush_committed(s->wh, s->locker);
+        ice__flush_pace(s->wh);
+    }
     return rc;
 }

@@ -175,6 +175,8 @@ struct ice_warehouse {
     bool flusher_stop;
     _Atomic int64_t oldest_unflushed; /* commit time of the oldest applied, unpublished record; 0 none */
     _Atomic uint64_t unflushed_bytes;
+    atomic_bool flush_fails;       /* the last flush in the background did */
+    _Atomic uint64_t commit_waits; /* commits that waited for the flusher */
     char flusher_error[1024];      /* under flusher_mutex: last failure, for status */
     uint64_t flushes, compactions; /* under flusher_mutex */
     size_t nreplaced;              /* under flusher_mutex: files that publishing by this process replaced */
@@ -214,6 +216,8 @@ void ice__flusher_start(ice_warehouse *wh);
 void ice__flusher_stop(ice_warehouse *wh);
 /* After a commit: publishes it at once if the warehouse's interval is 0. */
 void ice__flush_committed(ice_warehouse *wh, ice_locker *locker);
+/* After a commit, with no locks held: waits a little while the background flusher is far behind. */
+void ice__flush_pace(ice_warehouse *wh);
 ice_code ice__flush_all(ice_warehouse *wh, ice_str table, size_t *published, ice_error *err) ICE_MUST;
 /* What files are rewritten for. */
 typedef struct ice__rewriting {

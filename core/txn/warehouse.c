@@ -68,6 +68,7 @@ void ice_config_defaults(ice_config *c)
                       .flush_interval_ms = 60 * 1000,
                       .flush_bytes = 64 << 20,
                       .rewrite_bytes = 16 << 20,
+                      .flush_backlog = 4,
                       .max_skew_ms = 5 * 60 * 1000,
                       .bulk_rows = 100 * 1000,
                       .orphans_grace_ms = (int64_t)3 * 24 * 3600 * 1000,
@@ -160,7 +161,7 @@ static bool same_settings(const ice_config *a, const ice_config *b)
     uint64_t budget = b->memory_budget ? b->memory_budget : default_budget();
     return a->read_only == b->read_only && a->sync == b->sync && a->threads == b->threads &&
            a->memory_budget == budget && a->flush_interval_ms == b->flush_interval_ms &&
-           a->flush_bytes == b->flush_bytes && a->rewrite_bytes == b->rewrite_bytes && a->lock_timeout_ms == b->lock_timeout_ms &&
+           a->flush_bytes == b->flush_bytes && a->flush_backlog == b->flush_backlog && a->rewrite_bytes == b->rewrite_bytes && a->lock_timeout_ms == b->lock_timeout_ms &&
            a->max_skew_ms == b->max_skew_ms && a->log_max_bytes == b->log_max_bytes &&
            a->bulk_rows == b->bulk_rows && a->orphans_grace_ms == b->orphans_grace_ms && a->snapshot_isolation == b->snapshot_isolation &&
            a->background_flush == b->background_flush;

@@ -136,6 +136,53 @@ static void test_expire(void **state)
     assert_int_equal(back->nrefs, 2);
 }
 
+/* One commit as a flush makes it, with all that a snapshot of ours says. */
+static void commit(ice_metadata *m, int i)
+{
+    ice_kv summary[16] = {{ICE_STR("operation"), ICE_STR("overwrite")}};
+    ice_snapshot s = {.id = ice_metadata_new_snapshot_id(m), .timestamp_ms = 1000 * i, .nsummary = 16};
+    ice_snapshot *removed;
+    ice_str *dropped;
+    size_t n;
+    for (int k = 1; k < 16; k++)
+        summary[k] = (ice_kv){ice_str_c(ice_arena_printf(m->arena, "total-number-of-things-%d", k)),
+                              ice_str_c(ice_arena_printf(m->arena, "%d", 1000000 + i * k))};
+    s.summary = summary;
+    s.schema_id = m->current_schema_id;
+    s.manifest_list = ice_str_c(ice_arena_printf(
+        m->arena, "file:///a/long/path/of/a/warehouse/namespace/table-%032d/metadata/snap-%020d-1-%036d.avro", 7, i, i));
+    assert_int_equal(ice_metadata_add_snapshot(m, &s, &err), ICE_OK);
+    assert_int_equal(ice_metadata_expire(m, 100, INT64_MAX, &removed, &n, &err), ICE_OK);
+    ice_str from = ice_str_c(
+        ice_arena_printf(m->arena, "file:///a/long/path/of/a/warehouse/namespace/table-%032d/metadata/%05d-%036d.metadata.json", 7, i, i));
+    assert_int_equal(ice_metadata_log_previous(m, from, 1000 * i, 50, &dropped, &n, &err), ICE_OK);
+}
+
+/* Invariant 8: a metadata file does not grow with the commits. */
+static void test_bounded(void **state)
+{
+    ice_buf file = {0};
+    size_t settled = 0;
+    ice_metadata *m = fresh();
+    assert_int_equal(ice_metadata_to_json(m, &file, &err), ICE_OK);
+    for (int i = 1; i <= 3000; i += 10) {
+        ice_arena *a = ice_arena_create();
+        assert_int_equal(ice_metadata_parse(ice_buf_str(&file), a, &m, &err), ICE_OK);
+        for (int k = i; k < i + 10; k++)
+            commit(m, k);
+        ice_buf_clear(&file);
+        assert_int_equal(ice_metadata_to_json(m, &file, &err), ICE_OK);
+        assert_true(file.len < 1 << 20);
+        assert_true(m->nsnapshots <= 100 && m->nsnapshot_log <= 100 && m->nmetadata_log <= 50);
+        if (i < 200)
+            settled = file.len;
+        assert_true(i < 200 || file.len < settled + 4096); /* numbers get longer */
+        ice_arena_free(a);
+    }
+    assert_true(settled > 100 * 500);
+    ice_buf_free(&file);
+}
+
 static void test_logs_and_names(void **state)
 {
     ice_metadata *m = fresh();
@@ -297,6 +344,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_seal, setup, teardown),
         cmocka_unit_test_setup_teardown(test_life, setup, teardown),
         cmocka_unit_test_setup_teardown(test_expire, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_logs_and_names, setup, teardown),
         cmocka_unit_test_setup_teardown(test_specs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_versions, setup, teardown),

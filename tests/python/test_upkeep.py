@@ -1,5 +1,8 @@
 """What upkeep must not lose: sequences, names that change hands between flushes, a log whose disk failed."""
 
+import shutil
+import time
+
 import pytest
 from workers import Workers
 
@@ -151,3 +154,45 @@ def test_a_failed_sync_is_gone_on_from(connect, warehouse, duckdb_library, monke
     connection.flush()
     assert connection.check() == []
     assert count(connect().cursor(), "item") == n + 2
+
+
+def commit_rows(cursor, n):
+    for i in range(n):
+        cursor.execute("INSERT INTO item (v) VALUES (%s)", (i,))
+
+
+def test_commits_wait_for_a_flusher_that_is_behind(connect):
+    """Every row is more than the backlog allowed: commits are faster than any flush."""
+    connection = connect({"flush.background": True, "flush.bytes": 1, "flush.backlog": 1})
+    cursor = connection.cursor()
+    cursor.execute(TABLE)
+    commit_rows(cursor, 30)
+    assert connection.status()["commit_waits"] > 0
+    assert count(cursor, "item") == 30
+
+
+@pytest.mark.parametrize("options", [{"flush.background": False}, {"flush.background": True, "flush.backlog": 0}])
+def test_commits_wait_for_no_flusher_that_is_off(connect, options):
+    connection = connect({"flush.bytes": 1, "flush.backlog": 1, **options})
+    cursor = connection.cursor()
+    cursor.execute(TABLE)
+    commit_rows(cursor, 30)
+    assert connection.status()["commit_waits"] == 0
+
+
+def test_commits_do_not_wait_for_a_flusher_that_fails(connect, warehouse):
+    connection = connect({"flush.background": True, "flush.bytes": 1, "flush.backlog": 1})
+    cursor = connection.cursor()
+    cursor.execute(TABLE)
+    connection.flush()
+    for data in warehouse.glob("default/item*/data"):
+        shutil.rmtree(data)
+    for table in warehouse.glob("default/item*"):
+        (table / "data").write_text("in the way")
+    commit_rows(cursor, 1)
+    while not connection.status()["flusher_error"]:
+        time.sleep(0.05)
+    before = connection.status()["commit_waits"]
+    commit_rows(cursor, 10)
+    assert connection.status()["commit_waits"] == before
+    assert count(cursor, "item") == 11
