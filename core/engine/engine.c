@@ -81,6 +81,8 @@ ice_code ice_engine_open(const char *library, int threads, uint64_t memory_limit
     if (!e)
         return ice_fail_nomem(err);
     pthread_mutex_init(&e->lock, NULL);
+    pthread_mutex_init(&e->gate, NULL);
+    pthread_cond_init(&e->opened, NULL);
     ICE_DUCK(NULL, environment_create(&e->env, &de_));
     ICE_TRY(create_instance(e, threads, memory_limit, err));
     ICE_DUCK(NULL, connection_create(e->db, &e->setup, &de_));
@@ -96,14 +98,52 @@ out:
     return rc;
 }
 
+/* Runs on the connection that runs nothing else, and is over when it returns. */
+static ice_code run_setup(ice_engine *e, const char *sql, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    duck_statements all = NULL;
+    duck_statement statement = NULL;
+    duck_result result = NULL;
+    uint64_t changed = 0;
+    ICE_DUCK(NULL, parse_sql(e->setup, sql, &all, &de_));
+    ICE_DUCK(NULL, statement_iterator_next(all, &statement, &de_));
+    ICE_DUCK(NULL, statement_execute(e->setup, statement, NULL, NULL, 0, &result, &de_));
+    ICE_DUCK(NULL, result_drain(result, &changed, &de_));
+out:
+    ice__duck.result_destroy(&result);
+    ice__duck.sql_statement_destroy(&statement);
+    ice__duck.statement_iterator_destroy(&all);
+    return rc;
+}
+
+/* DuckDB ends and starts threads when the next statement is over, whichever that is, and waits for each: one that
+ * runs a call back would wait for itself, or for what its waiter holds. So it happens here, while nothing runs. */
+static ice_code set_threads(ice_engine *e, int threads, ice_error *err)
+{
+    char sql[64];
+    pthread_mutex_lock(&e->gate);
+    bool idle = e->running == 0 && !e->closed;
+    e->closed |= idle;
+    pthread_mutex_unlock(&e->gate);
+    if (!idle)
+        return ice_fail(err, ICE_CONFLICT, "the engine's threads cannot change while statements run");
+    snprintf(sql, sizeof sql, "SET threads = %d", threads);
+    ice_code rc = run_setup(e, sql, err);
+    pthread_mutex_lock(&e->gate);
+    e->closed = false;
+    pthread_cond_broadcast(&e->opened);
+    pthread_mutex_unlock(&e->gate);
+    return rc;
+}
+
 ice_code ice_engine_limit(ice_engine *e, int threads, uint64_t memory_limit, ice_error *err)
 {
     ice_code rc = ICE_OK;
     char text[64];
     snprintf(text, sizeof text, "%lluKiB", (unsigned long long)(memory_limit / 1024));
     ICE_TRY(set_global(e, "memory_limit", ice_str_c(text), err));
-    snprintf(text, sizeof text, "%d", threads);
-    ICE_TRY(set_global(e, "threads", ice_str_c(text), err));
+    ICE_TRY(set_threads(e, threads, err));
 out:
     return rc;
 }
@@ -150,6 +190,8 @@ void ice_engine_close(ice_engine *e)
         ice__duck.instance_destroy(&e->db);
         ice__duck.environment_destroy(&e->env);
         pthread_mutex_destroy(&e->lock);
+        pthread_mutex_destroy(&e->gate);
+        pthread_cond_destroy(&e->opened);
     }
     free(e);
 }
@@ -222,6 +264,11 @@ ice_code ice__statement_begin(ice_engine_conn *c, ice_error *err)
         return ice_fail(err, ICE_MISUSE, "the engine belongs to the parent process");
     if (c->busy)
         return ice_fail(err, ICE_MISUSE, "a result of this connection is still open");
+    pthread_mutex_lock(&c->engine->gate);
+    while (c->engine->closed)
+        pthread_cond_wait(&c->engine->opened, &c->engine->gate);
+    c->engine->running++;
+    pthread_mutex_unlock(&c->engine->gate);
     c->busy = true;
     c->seq = 0;
     c->callback_error.code = ICE_OK;
@@ -234,6 +281,11 @@ void ice__statement_end(ice_engine_conn *c)
         ice__scan_end(c);
     ice_arena_reset(c->arena);
     c->busy = false;
+    if (c->engine->abandoned)
+        return;
+    pthread_mutex_lock(&c->engine->gate);
+    c->engine->running--;
+    pthread_mutex_unlock(&c->engine->gate);
 }
 
 static ice_code parse(ice_engine_conn *c, const char *sql, duck_statement *out, ice_error *err)

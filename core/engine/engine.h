@@ -21,8 +21,8 @@ typedef struct ice_result ice_result;
  * library is loaded once for the process: a second engine uses the first one's. */
 ice_code ice_engine_open(const char *library, int threads, uint64_t memory_limit, ice_engine **out,
                          ice_error *err) ICE_MUST;
-/* Changes what ice_engine_open was given, at least one thread; of memory, what is in use above a lower limit is
- * an error (ICE_NOMEM) and changes nothing. */
+/* Changes what ice_engine_open was given, at least one thread. ICE_NOMEM: more memory is in use than a lower limit.
+ * ICE_CONFLICT: statements run, whose threads are in use. Try again later. */
 ice_code ice_engine_limit(ice_engine *e, int threads, uint64_t memory_limit, ice_error *err) ICE_MUST;
 /* Once, for good: SQL reads and writes files below these directories only (absolute paths), and no others. */
 ice_code ice_engine_restrict(ice_engine *e, const ice_str *directories, size_t n, ice_error *err) ICE_MUST;

@@ -33,6 +33,10 @@ struct ice_engine {
     duck_type null_type;
     pthread_mutex_t lock; /* of regs and decimals */
     ice__reg *regs;
+    pthread_mutex_t gate; /* of: */
+    pthread_cond_t opened;
+    unsigned running; /* statements, up to the end of their results */
+    bool closed;      /* the number of threads is changing: no statement begins */
     bool abandoned; /* after a fork: nothing of DuckDB may be touched any more */
 };
 

@@ -41,10 +41,21 @@ static bool copy_bytes(ice_arena *a, const void *in, size_t n, size_t size, void
     return true;
 }
 
+static bool copy_former(ice_arena *a, const ice_column *in, ice_column *out)
+{
+    ice_column *former = NULL;
+
+    if (in->former && !((former = ICE_NEW(a, ice_column)) && ice__copy_column(a, in->former, former)))
+        return false;
+    out->former = former;
+    return true;
+}
+
 bool ice__copy_column(ice_arena *a, const ice_column *in, ice_column *out)
 {
     *out = *in;
-    return ice__copy_str(a, in->name, &out->name) && ice__copy_str(a, in->sql_type, &out->sql_type) &&
+    return copy_former(a, in, out) && ice__copy_str(a, in->name, &out->name) &&
+           ice__copy_str(a, in->sql_type, &out->sql_type) &&
            ice__copy_str(a, in->default_sql, &out->default_sql) &&
            ice__copy_str(a, in->generated_sql, &out->generated_sql) &&
            ice__copy_str(a, in->collation, &out->collation) && ice__copy_str(a, in->comment, &out->comment) &&

@@ -32,6 +32,10 @@ typedef struct ice_column {
     ice_str default_sql;        /* DEFAULT expression for a value left out of an INSERT; absent: NULL */
     ice_str generated_sql;      /* GENERATED ALWAYS AS (expr) STORED; absent: an ordinary column */
     ice_str collation, comment; /* absent: none */
+    /* What the column was before its type became another, and another field with it: at commit times before
+     * this one, INT64_MAX while the change is not committed. NULL: it always was the same field. */
+    const struct ice_column *former;
+    int64_t former_until;
 } ice_column;
 
 typedef enum ice_constraint_kind {
@@ -67,7 +71,8 @@ typedef struct ice_constraint {
     int32_t *ref_field_ids; /* FOREIGN, ncols of them; the parent's primary or unique key */
     ice_fk_action on_delete; /* FOREIGN */
     ice_str check_sql;      /* CHECK */
-    int64_t since;          /* PRIMARY: rows that ended by this commit time had another key; 0: none had */
+    int64_t since;          /* PRIMARY: rows that ended by this commit time had another key; 0: none had;
+                               INT64_MAX: those up to the commit that changes it */
 } ice_constraint;
 
 /* A non-unique index: an ordered index in the hot tier. */
@@ -124,6 +129,14 @@ ice_code ice_tabledef_drop_constraint(ice_tabledef *d, ice_str name, ice_error *
 ice_code ice_tabledef_add_index(ice_tabledef *d, const ice_index *i, ice_error *err) ICE_MUST;
 ice_code ice_tabledef_drop_index(ice_tabledef *d, ice_str name,
                                  ice_error *err) ICE_MUST; /* also unique ones */
+/* A column becomes what the last one is, under its own name and place: keys, constraints and indexes name that
+ * field instead. `remembered`: what it was is its former self, to read older rows by. */
+ice_code ice_tabledef_retype(ice_tabledef *d, int at, bool remembered, ice_error *err) ICE_MUST;
+/* What the definition says of "not committed" is of this commit. Returns whether there was anything. */
+bool ice_tabledef_committed(ice_tabledef *d, int64_t commit_time);
+/* The definition to read rows by that were visible at an earlier commit time: columns have the types they had
+ * then. *out NULL: this one. */
+ice_code ice_tabledef_as_of(const ice_tabledef *d, int64_t at, ice_tabledef **out, ice_error *err) ICE_MUST;
 void ice_tabledef_set_name(ice_tabledef *d, ice_str name);
 
 /* Has the column a collation that makes other texts equal, or orders them, than their bytes do? */

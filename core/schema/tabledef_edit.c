@@ -301,3 +301,110 @@ ice_code ice_tabledef_drop_index(ice_tabledef *d, ice_str name, ice_error *err)
     return ice_fail(err, ICE_NO_OBJECT, "index \"%.*s\" of table \"%.*s\" does not exist", ICE_PRI(name),
                     ICE_PRI(d->name));
 }
+
+/* ---- types that changed ---- */
+
+static void move_id(int32_t *ids, size_t n, int32_t from, int32_t to)
+{
+    for (size_t i = 0; ids && i < n; i++)
+        if (ids[i] == from)
+            ids[i] = to;
+}
+
+static void move_field(ice_tabledef *d, int32_t from, int32_t to)
+{
+    for (size_t i = 0; i < d->ncons; i++) {
+        ice_constraint *c = &d->cons[i];
+
+        move_id(c->field_ids, c->ncols, from, to);
+        move_id(c->include_ids, c->ninclude, from, to);
+        if (c->kind == ICE_CON_FOREIGN && ice_uuid_eq(c->ref_table, d->uuid))
+            move_id(c->ref_field_ids, c->ncols, from, to);
+    }
+    for (size_t i = 0; i < d->nindexes; i++) {
+        move_id(d->indexes[i].field_ids, d->indexes[i].ncols, from, to);
+        move_id(d->indexes[i].include_ids, d->indexes[i].ninclude, from, to);
+    }
+}
+
+/* The oldest of too many are forgotten. */
+static void limit_formers(ice_column *c)
+{
+    for (unsigned i = 0; c->former; i++) {
+        if (i == ICE_MAX_FORMERS)
+            c->former = NULL;
+        else
+            c = (ice_column *)c->former;
+    }
+}
+
+ice_code ice_tabledef_retype(ice_tabledef *d, int at, bool remembered, ice_error *err)
+{
+    ice_column *col = &d->cols[at], was;
+    const ice_column *now = &d->cols[d->ncols - 1];
+    ice_column *former = remembered ? ICE_NEW(d->arena, ice_column) : NULL;
+
+    if (remembered && !former)
+        return ice_fail_nomem(err);
+    was = *col;
+    col->field_id = now->field_id;
+    col->type = now->type;
+    col->sql_type = now->sql_type;
+    col->max_length = now->max_length;
+    col->min_int = now->min_int;
+    col->max_int = now->max_int;
+    col->collation = now->collation;
+    col->has_initial = false;
+    if (former) {
+        *former = was;
+        col->former = former;
+        col->former_until = INT64_MAX;
+        limit_formers(col);
+    }
+    move_field(d, was.field_id, col->field_id);
+    d->ncols--;
+    return ICE_OK;
+}
+
+bool ice_tabledef_committed(ice_tabledef *d, int64_t commit_time)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < d->ncols; i++)
+        for (ice_column *c = &d->cols[i]; c->former && c->former_until == INT64_MAX; c = (ice_column *)c->former) {
+            c->former_until = commit_time;
+            any = true;
+        }
+    for (size_t i = 0; i < d->ncons; i++)
+        if (d->cons[i].since == INT64_MAX)
+            d->cons[i].since = commit_time;
+    return any;
+}
+
+static const ice_column *column_at(const ice_column *c, int64_t at)
+{
+    while (c->former && at < c->former_until)
+        c = c->former;
+    return c;
+}
+
+ice_code ice_tabledef_as_of(const ice_tabledef *d, int64_t at, ice_tabledef **out, ice_error *err)
+{
+    bool other = false;
+
+    *out = NULL;
+    for (size_t i = 0; i < d->ncols; i++)
+        other |= column_at(&d->cols[i], at) != &d->cols[i];
+    if (!other)
+        return ICE_OK;
+    if (!(*out = ice_tabledef_clone(d, false)))
+        return ice_fail_nomem(err);
+    for (size_t i = 0; i < d->ncols; i++) {
+        ice_column *col = &(*out)->cols[i], was = *column_at(col, at);
+
+        was.name = col->name;
+        move_field(*out, col->field_id, was.field_id);
+        *col = was;
+    }
+    return ICE_OK;
+}

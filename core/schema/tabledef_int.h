@@ -5,7 +5,7 @@
 #include "schema/tabledef.h"
 
 /* Bounds on definitions, wherever they come from. */
-enum { ICE_MAX_COLUMNS = 4096, ICE_MAX_KEY_COLUMNS = 64, ICE_MAX_OBJECTS = 4096, ICE_MAX_NAME = 1024 };
+enum { ICE_MAX_COLUMNS = 4096, ICE_MAX_KEY_COLUMNS = 64, ICE_MAX_OBJECTS = 4096, ICE_MAX_NAME = 1024, ICE_MAX_FORMERS = 64 };
 
 static inline bool ice__is_system_field(int32_t id) { return id >= ICE_FIELD_ROW_START && id <= ICE_FIELD_OPERATION; }
 

@@ -2,7 +2,8 @@
  *
  *   {"format": 1, "uuid", "name", "schema_id", "last_field_id", "comment"?,
  *    "columns": [{"id", "name", "type", "sql_type"?, "max_length"?, "min_int"?, "max_int"?, "not_null"?, "identity"?, "restarts"?, "restart_at"?,
- *                 "initial"? (text of the value, or null), "default"?, "generated"?, "collation"?, "comment"?}],
+ *                 "initial"? (text of the value, or null), "default"?, "generated"?, "collation"?, "comment"?,
+ *                 "former_until"?, "former"? (a column)}],
  *    "constraints": [{"kind", "name", "columns"?, "is_index"?, "nulls_not_distinct"?, "deferrable"?,
  *                     "initially_deferred"?, "where"?, "expressions"?, "expr_desc"?, "include"?, "ref_table"?,
  *                     "ref_columns"?, "check"?}],
@@ -30,7 +31,7 @@ static void comma(ice_buf *b)
 {
     char last = b->len ? b->data[b->len - 1] : '{';
 
-    if (last != '{' && last != '[')
+    if (last != '{' && last != '[' && last != ':')
         ice_buf_put_u8(b, ',');
 }
 
@@ -143,6 +144,11 @@ static void put_column(ice_buf *b, const ice_column *c)
     put_text(b, "generated", c->generated_sql);
     put_text(b, "collation", c->collation);
     put_text(b, "comment", c->comment);
+    if (c->former) {
+        put_int(b, "former_until", c->former_until);
+        put_key(b, "former");
+        put_column(b, c->former);
+    }
     ice_buf_put_u8(b, '}');
 }
 
@@ -413,31 +419,63 @@ static void get_ranges(doc *r, const json_t *o, ice_column *c)
         fault(r, "min_int", "is above \"max_int\"");
 }
 
-static ice_code read_column(doc *r, const json_t *o, ice_tabledef *d)
+static void read_members(doc *r, const json_t *o, unsigned depth, ice_column *c);
+
+static void get_former(doc *r, const json_t *o, unsigned depth, ice_column *c)
+{
+    const json_t *v = json_object_get(o, "former");
+    ice_column *former = v ? ICE_NEW(r->scratch, ice_column) : NULL;
+
+    if (!v || r->rc != ICE_OK)
+        return;
+    if (!former) {
+        r->rc = ice_fail_nomem(r->err);
+        return;
+    }
+    if (depth == ICE_MAX_FORMERS) {
+        fault(r, "former", "goes back too far");
+        return;
+    }
+    c->former_until = get_int(r, o, "former_until", true, 1, INT64_MAX);
+    read_members(r, v, depth + 1, former);
+    c->former = former;
+    if (former->field_id >= c->field_id)
+        fault(r, "former", "is no earlier field");
+}
+
+static void read_members(doc *r, const json_t *o, unsigned depth, ice_column *c)
 {
     static const char *const known[] = {"id",       "name",     "type",    "sql_type", "max_length", "min_int",
                                         "max_int",  "not_null", "identity", "initial", "default",    "generated",
-                                        "collation", "comment",  "restarts", "restart_at", NULL};
-    ice_column c = {0};
+                                        "collation", "comment",  "restarts", "restart_at", "former",
+                                        "former_until", NULL};
     ice_str type;
 
     check_members(r, o, known);
-    c.field_id = (int32_t)get_int(r, o, "id", true, 1, INT32_MAX);
-    c.name = get_text(r, o, "name", true);
-    c.sql_type = get_text(r, o, "sql_type", false);
-    c.not_null = get_flag(r, o, "not_null");
-    c.identity = get_flag(r, o, "identity");
-    c.restarts = (int32_t)get_int(r, o, "restarts", false, 0, INT32_MAX);
-    c.restart_at = get_int(r, o, "restart_at", false, INT64_MIN, INT64_MAX);
-    c.default_sql = get_text(r, o, "default", false);
-    c.generated_sql = get_text(r, o, "generated", false);
-    c.collation = get_text(r, o, "collation", false);
-    c.comment = get_text(r, o, "comment", false);
-    get_ranges(r, o, &c);
+    c->field_id = (int32_t)get_int(r, o, "id", true, 1, INT32_MAX);
+    c->name = get_text(r, o, "name", true);
+    c->sql_type = get_text(r, o, "sql_type", false);
+    c->not_null = get_flag(r, o, "not_null");
+    c->identity = get_flag(r, o, "identity");
+    c->restarts = (int32_t)get_int(r, o, "restarts", false, 0, INT32_MAX);
+    c->restart_at = get_int(r, o, "restart_at", false, INT64_MIN, INT64_MAX);
+    c->default_sql = get_text(r, o, "default", false);
+    c->generated_sql = get_text(r, o, "generated", false);
+    c->collation = get_text(r, o, "collation", false);
+    c->comment = get_text(r, o, "comment", false);
+    get_ranges(r, o, c);
     type = get_text(r, o, "type", true);
     if (r->rc == ICE_OK)
-        r->rc = as_corrupt(r, ice_type_parse(type, &c.type, r->err));
-    get_initial(r, o, &c);
+        r->rc = as_corrupt(r, ice_type_parse(type, &c->type, r->err));
+    get_initial(r, o, c);
+    get_former(r, o, depth, c);
+}
+
+static ice_code read_column(doc *r, const json_t *o, ice_tabledef *d)
+{
+    ice_column c = {0};
+
+    read_members(r, o, 0, &c);
     return r->rc != ICE_OK ? r->rc : as_corrupt(r, ice_tabledef_add_column(d, &c, r->err));
 }
 

@@ -279,17 +279,6 @@ out:
     return rc;
 }
 
-/* Up to when versions may have begun: staged files that no flush has published yet are newer than the rest.
- */
-static int64_t newest(const ice_published *s)
-{
-    int64_t t = s->flushed;
-    for (size_t i = 0; i < s->nfiles; i++)
-        if (s->files[i].fixed_start && s->files[i].min_start > t)
-            t = s->files[i].min_start;
-    return t;
-}
-
 /* Versions of a row follow each other: one begins no earlier than the one before it ended, a live one is the
  * last. Those that ended before the table had its key are no versions of a row by that. */
 static ice_code check_versions(checker *c, ice_error *err)
@@ -304,7 +293,7 @@ static ice_code check_versions(checker *c, ice_error *err)
         "count(*) FILTER (WHERE e IS NOT NULL AND (op IS NULL OR op NOT IN ('update', 'delete'))) FROM ("
         "SELECT \"_row_start\" AS s, \"_row_end\" AS e, \"_operation\" AS op, coalesce(epoch_us(\"_row_end\") <= %lld, "
         "false) AS old, lead(\"_row_start\") OVER w AS next FROM (",
-        (long long)newest(c->s), (long long)newest(c->s), (long long)since);
+        (long long)c->s->flushed, (long long)c->s->flushed, (long long)since);
     int64_t n[4];
     ice_code rc;
     char *after = ice_arena_printf(c->a,

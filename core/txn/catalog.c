@@ -463,10 +463,12 @@ ice_code ice_session_check(ice_session *s, void (*report)(void *, const char *),
     ice__stview *v = NULL;
     ice_code rc = open_view(s, &v, err);
     for (size_t i = 0; rc == ICE_OK && i < v->reg->n; i++) {
-        ice_view *view = NULL;
-        rc = ice__stview_table(v, ice_str_c(v->reg->entries[i]->name), &view, err);
-        if (rc == ICE_OK && view && view->state->published)
-            rc = ice_published_check(&s->wh->env, view->state->published, report, arg, err);
+        /* As the catalog has it: what a large statement has put into files since is not published. */
+        const char *location = v->reg->entries[i]->view ? NULL : v->reg->entries[i]->location;
+        ice_published *p = NULL;
+        if (location && (rc = ice_published_load(&s->wh->env, ice_str_c(location), &p, err)) == ICE_OK)
+            rc = ice_published_check(&s->wh->env, p, report, arg, err);
+        ice_published_unref(p);
         if (is_of_table(rc)) {
             report(arg, err->message);
             rc = ICE_OK;

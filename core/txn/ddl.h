@@ -51,9 +51,13 @@ ice_code ice__ddl_drop_column(ice__ddl *d, ice_str name, ice_error *err) ICE_MUS
 ice_code ice__ddl_settle_key(ice__ddl *d, bool *rows, ice_error *err) ICE_MUST;
 
 /* ddl_column.c: ALTER COLUMN; rows written anew by "UPDATE t SET column = expr", as a statement of this
- * transaction. */
+ * transaction; with `files` on the bulk path, however few they are. */
 ice_code ice__ddl_alter_column(ice__ddl *d, const ice_alter *al, ice_error *err) ICE_MUST;
-ice_code ice__ddl_rewrite_rows(ice__ddl *d, ice_str column, ice_str expr, ice_error *err) ICE_MUST;
+ice_code ice__ddl_rewrite_rows(ice__ddl *d, ice_str column, ice_str expr, bool files, ice_error *err) ICE_MUST;
+/* The transaction's state of the table changed by another way than `put`: goes on from that. */
+void ice__ddl_follow(ice__ddl *d);
+/* ddl_retype.c: ALTER COLUMN ... TYPE. */
+ice_code ice__ddl_retype(ice__ddl *d, const ice_alter *al, ice_error *err) ICE_MUST;
 
 /* ddl_view.c: views, and what becomes of those that read a table which is dropped or altered: an error, or they
  * go too (`cascade`). */

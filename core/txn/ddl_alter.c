@@ -45,7 +45,7 @@ static ice_code add_column(ice__ddl *d, const ice_alter *al, ice_error *err)
                                    col.identity            ? ICE_STR("row_number() OVER ()")
                                    : col.generated_sql.ptr ? ICE_STR("DEFAULT")
                                                            : expr,
-                                   err);
+                                   false, err);
         int at = ice_tabledef_find(d->def, col.name);
         d->def->cols[at].not_null = not_null;
     }

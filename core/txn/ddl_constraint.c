@@ -119,7 +119,7 @@ ice_code ice__ddl_add_constraint(ice__ddl *d, const ice_conspec *spec, bool chec
     if (con.kind == ICE_CON_PRIMARY)
         set_not_null(def, &con);
     if (con.kind == ICE_CON_PRIMARY && check)
-        con.since = ice__wh_applied(d->s->wh);
+        con.since = INT64_MAX;
     rc = ice_tabledef_add_constraint(def, &con, err);
 out:
     if (parent && parent != def)

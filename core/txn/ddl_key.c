@@ -1,10 +1,11 @@
 /* The primary key of a table that has rows. Files and versions hold whole rows and know nothing of keys, but
  * what ended since the last flush is known by the key it had: the key changes once a flush has taken that
- * (under the table's exclusive lock, so no more comes), and a transaction that ended rows itself must commit
- * first. No row is written.
+ * (under the table's exclusive lock, so no more comes). What the transaction itself ended becomes sets of
+ * positions. No row is written.
  *
  * A table without a declared key has the hidden constraint "_row_key_pkey": on the hidden column "_row_key",
  * or, where its rows had another key, on that key's columns until another is declared. */
+#include "txn/bulk.h"
 #include "txn/ddl.h"
 
 #define HIDDEN_COLUMN ICE_STR("_row_key")
@@ -59,17 +60,16 @@ static ice_code rebase(ice__ddl *d, ice_error *err)
 ice_code ice__ddl_settle_key(ice__ddl *d, bool *rows, ice_error *err)
 {
     ice_tail_counts counts;
+    ice__txtable *t;
     bool ended = false;
     size_t published;
     ice_code rc = ICE_OK;
     if (d->t->overlay)
         ice_tail_tombstones(d->t->overlay, 0, ICE_TIME_MAX - 1, count_one, &ended);
-    if (ended)
-        return ice_fail(err, ICE_UNSUPPORTED,
-                        "the primary key of \"%.*s\" cannot change in a transaction that has changed or "
-                        "deleted rows of it: "
-                        "commit first",
-                        ICE_PRI(d->now->def->name));
+    if (ended) {
+        ICE_TRY(ice__bulk_begin(d->s, d->now->def->uuid, d->now->def->name, &t, err));
+        ice__ddl_follow(d);
+    }
     ice_tail_counts_get(d->now->tail, &counts);
     if (counts.tombstones > 0) {
         ICE_TRY(ice__flush_all(d->s->wh, ICE_STR_NONE, &published, err));

@@ -512,6 +512,7 @@ static void *flusher_main(void *arg)
             continue;
         pthread_mutex_unlock(&wh->flusher_mutex);
         follow_collection(wh);
+        ice__wh_share_engine(wh);
         if (due(wh))
             flush_round(wh, locker, false);
         pthread_mutex_lock(&wh->flusher_mutex);

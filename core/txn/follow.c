@@ -282,6 +282,24 @@ ice_code ice__state_with_def(ice_tabstate *old, ice_tabledef *def, bool committe
     return rc;
 }
 
+ice_code ice__state_as_of(ice_tabstate *now, int64_t at, ice_tabstate **out, ice_error *err)
+{
+    ice_tabledef *def;
+    ice_code rc = ice_tabledef_as_of(now->def, at, &def, err);
+    if (rc != ICE_OK || !def) {
+        *out = ice_tabstate_ref(now);
+        return rc;
+    }
+    ice_published *p = now->published ? ice_published_ref(now->published) : NULL;
+    if ((rc = ice_tabstate_create(def, p, NULL, NULL, out, err)) != ICE_OK) {
+        ice_published_unref(p);
+        ice_tabledef_free(def);
+    } else if ((rc = ice_tabstate_inherit(*out, now, INT64_MIN, err)) != ICE_OK) {
+        ice_tabstate_unref(*out);
+    }
+    return rc;
+}
+
 static ice_code put_state(ice_warehouse *wh, ice_uuid id, ice_str name, const ice__entry *old,
                           ice_tabstate *state, const ice_staged_file *staged, ice_error *err)
 {
@@ -301,16 +319,17 @@ static ice_code put_state(ice_warehouse *wh, ice_uuid id, ice_str name, const ic
     return ice__registry_put(wh->building, e, err);
 }
 
-/* What was ended is known by the key: whoever changed the key had a flush take it first (ddl_key.c), which
- * this process has not seen yet. It starts over from the catalog. */
-static bool key_changes_early(const ice_tabstate *old, const ice_tabledef *def)
+/* What was ended is known by the key: whoever changed the key had a flush take it first (ddl_key.c), and before
+ * a type changes it takes all there is (ddl_retype.c). This process has not seen that yet: it starts over from
+ * the catalog. */
+static bool changes_early(const ice_tabstate *old, const ice_tabledef *def, bool retyped)
 {
     ice_tail_counts counts;
     const ice_constraint *was = ice_tabledef_primary(old->def), *now = ice_tabledef_primary(def);
     bool same = was && now && was->ncols == now->ncols &&
                 memcmp(was->field_ids, now->field_ids, now->ncols * sizeof *now->field_ids) == 0;
     ice_tail_counts_get(old->tail, &counts);
-    return !same && counts.tombstones > 0;
+    return (!same && counts.tombstones > 0) || (retyped && counts.versions + counts.tombstones > 0);
 }
 
 /* What the record being applied says something of. *skip: it is published, or the table cannot be read. What is
@@ -354,9 +373,10 @@ static ice_code apply_def(void *arg, ice_tabledef *def, ice_error *err)
         return rc;
     }
     wh->applied_some = true;
-    if (old_state && key_changes_early(old_state, def)) {
+    bool retyped = ice_tabledef_committed(def, wh->applying);
+    if (old_state && changes_early(old_state, def, retyped)) {
         ice_tabledef_free(def);
-        return ice_fail(err, ICE_NOT_FOUND, "table \"%.*s\" has another primary key since its last flush",
+        return ice_fail(err, ICE_NOT_FOUND, "table \"%.*s\" has other columns or keys since its last flush",
                         ICE_PRI(old_state->def->name));
     }
     if (old_state)

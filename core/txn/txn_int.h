@@ -138,6 +138,7 @@ struct ice_warehouse {
     ice_engine *engine;
     bool restricted;
     atomic_uint engine_share; /* processes among which the engines' budget was divided when this one's was set */
+    atomic_bool sharing;       /* a thread is setting it */
     struct ice__econn *idle_conns; /* under engine_mutex: of closed sessions */
     size_t nidle_conns;
     char *changing; /* under engine_mutex: functions whose answer changes from call to call, " a b c "; NULL:
@@ -212,6 +213,9 @@ ice_code ice__wh_list_catalog(ice_warehouse *wh, ice__registry *reg, ice_error *
  * others. */
 ice_code ice__state_with_def(ice_tabstate *old, ice_tabledef *def, bool committed, ice_tabstate **out,
                              ice_error *err) ICE_MUST;
+/* The state to read what was visible at an earlier commit time: columns have the types of then. A type changes
+ * once all is in files (ddl_retype.c), so what the tail holds began later. */
+ice_code ice__state_as_of(ice_tabstate *now, int64_t at, ice_tabstate **out, ice_error *err) ICE_MUST;
 void ice__flusher_start(ice_warehouse *wh);
 void ice__flusher_stop(ice_warehouse *wh);
 /* After a commit: publishes it at once if the warehouse's interval is 0. */

@@ -171,14 +171,22 @@ static ice_code add_table(ice__stview *v, ice_str name, ice_view_mode mode, int6
     }
     if (!ICE_HEAP_ROOM(v->tables, v->n, v->cap))
         return ice_fail_nomem(err);
+    ice_tabstate *shown = NULL;
+    ice_code rc = ICE_OK;
+    if (mode == ICE_VIEW_AS_OF)
+        rc = ice__state_as_of(state, at, &shown, err);
+    else
+        shown = ice_tabstate_ref(state);
+    if (rc != ICE_OK)
+        return rc;
     ice__sttable *t = calloc(1, sizeof *t);
     if (!t || !(t->name = strndup(name.ptr, name.len))) {
+        ice_tabstate_unref(shown);
         free(t);
         return ice_fail_nomem(err);
     }
     t->tag = ++v->next_tag;
-    t->view =
-        (ice_view){.env = &v->session->wh->env, .state = ice_tabstate_ref(state), .at = at, .mode = mode};
+    t->view = (ice_view){.env = &v->session->wh->env, .state = shown, .at = at, .mode = mode};
     if (tt && tt->overlay && mode == ICE_VIEW_CURRENT) {
         t->view.overlay = ice_tail_ref(tt->overlay);
         t->view.overlay_at = v->session->tx.seq;

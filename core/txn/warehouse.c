@@ -539,16 +539,19 @@ static ice_code open_engine(ice_warehouse *wh, ice_error *err)
                            err);
 }
 
-/* A lower limit that the memory in use is still above is tried again with the next statement. */
+/* What cannot be now is tried again with the next statement. The engine waits for its threads, which may want
+ * engine_mutex. */
 void ice__wh_share_engine(ice_warehouse *wh)
 {
     unsigned n = ice_host_engines(wh->host);
-    if (n == atomic_load_explicit(&wh->engine_share, memory_order_relaxed))
+    if (n == atomic_load_explicit(&wh->engine_share, memory_order_relaxed) || atomic_exchange(&wh->sharing, true))
         return;
     pthread_mutex_lock(&wh->engine_mutex);
-    if (wh->engine && ice_engine_limit(wh->engine, share_of_threads(wh, n), share_of_memory(wh, n), NULL) == ICE_OK)
-        atomic_store(&wh->engine_share, n);
+    ice_engine *engine = wh->engine;
     pthread_mutex_unlock(&wh->engine_mutex);
+    if (engine && ice_engine_limit(engine, share_of_threads(wh, n), share_of_memory(wh, n), NULL) == ICE_OK)
+        atomic_store(&wh->engine_share, n);
+    atomic_store(&wh->sharing, false);
 }
 
 ice_code ice__wh_engine(ice_warehouse *wh, ice_engine **out, ice_error *err)
@@ -574,7 +577,6 @@ static ice_code engine_acquire(void *arg, ice_engine_conn **out, ice_error *err)
     ice_code rc = ice__wh_engine(wh, &engine, err);
     if (rc != ICE_OK)
         return rc;
-    ice__wh_share_engine(wh);
     pthread_mutex_lock(&wh->engine_busy);
     if (!wh->engine_conn)
         rc = ice_engine_connect(engine, ice_env_resolve, &wh->env, &wh->engine_conn, err);

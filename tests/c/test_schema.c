@@ -247,6 +247,57 @@ static void refuse(const char *json, const char *from, const char *to)
     assert_null(d);
 }
 
+/* The type of "id" and its field, and that the primary key is on it, as of a commit time. */
+static void check_as_of(const ice_tabledef *d, int64_t at, int kind, int32_t field)
+{
+    ice_tabledef *then;
+
+    assert_int_equal(ice_tabledef_as_of(d, at, &then, &err), ICE_OK);
+    const ice_tabledef *def = then ? then : d;
+    assert_int_equal(def->cols[ice_tabledef_find(def, ICE_STR("id"))].type.kind, kind);
+    assert_int_equal(def->cols[ice_tabledef_find(def, ICE_STR("id"))].field_id, field);
+    assert_int_equal(ice_tabledef_primary(def)->field_ids[0], field);
+    ice_tabledef_free(then);
+}
+
+static void test_types_that_change(void **state)
+{
+    ice_tabledef *d = book(), *again, *none;
+    int id = ice_tabledef_find(d, ICE_STR("id"));
+    int32_t first = d->cols[id].field_id;
+    ice_kind was = d->cols[id].type.kind;
+
+    add(d, column("__new", "text"));
+    assert_int_equal(ice_tabledef_retype(d, id, true, &err), ICE_OK);
+    assert_int_equal(ice_tabledef_find(d, ICE_STR("__new")), -1);
+    check_as_of(d, INT64_MAX - 1, was, first); /* not committed */
+    assert_true(ice_tabledef_committed(d, 100));
+    assert_false(ice_tabledef_committed(d, 150));
+    int32_t second = d->cols[id].field_id;
+    add(d, column("__new", "uuid"));
+    assert_int_equal(ice_tabledef_retype(d, id, true, &err), ICE_OK);
+    assert_true(ice_tabledef_committed(d, 200));
+    assert_int_equal(ice_tabledef_from_json(ice_str_c(json_of(d)), &again, &err), ICE_OK);
+    assert_string_equal(json_of(again), json_of(d));
+    check_as_of(again, 99, was, first);
+    check_as_of(again, 100, ICE_T_STRING, second);
+    check_as_of(again, 199, ICE_T_STRING, second);
+    check_as_of(again, 200, ICE_T_UUID, d->last_field_id);
+    assert_int_equal(ice_tabledef_as_of(again, 200, &none, &err), ICE_OK);
+    assert_null(none);
+    refuse(json_of(d), "\"former_until\":200", "\"former_until\":-1");
+    refuse(json_of(d), "\"former_until\":200", "\"former_until\":0");
+    ice_tabledef_free(again);
+
+    for (int i = 0; i < 100; i++) { /* only so many are remembered */
+        add(d, column("__new", i % 2 ? "text" : "int"));
+        assert_int_equal(ice_tabledef_retype(d, id, true, &err), ICE_OK);
+    }
+    assert_int_equal(ice_tabledef_from_json(ice_str_c(json_of(d)), &again, &err), ICE_OK);
+    ice_tabledef_free(again);
+    ice_tabledef_free(d);
+}
+
 static void test_hostile_json_is_refused(void **state)
 {
     ice_tabledef *d = book(), *out;
@@ -431,6 +482,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json_reads_back),
         cmocka_unit_test(test_views_read_back),
+        cmocka_unit_test(test_types_that_change),
         cmocka_unit_test(test_field_ids_are_never_reused),
         cmocka_unit_test(test_dropping_a_column_drops_what_uses_it),
         cmocka_unit_test(test_renaming_follows_into_expressions),

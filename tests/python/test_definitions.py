@@ -374,12 +374,6 @@ class TestKeyOfRows:
             rows.execute("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (c)")
         assert info.value.sqlstate == "23502"
 
-    def test_of_rows_ended_in_the_transaction(self, connection, rows):
-        connection.autocommit = False
-        rows.execute("DELETE FROM t WHERE a = 1")
-        with pytest.raises(_core.NotSupportedError, match="commit first"):
-            rows.execute("ALTER TABLE t DROP CONSTRAINT t_pkey")
-
     def test_another_process_follows(self, warehouse, duckdb_library, connection, rows):
         """It has the ended rows by the old key in memory when the definition comes."""
         script = (
