@@ -12,29 +12,30 @@ typedef struct option {
     option_kind kind;
     size_t offset;
     const char *on, *off; /* CHOICE: texts of true and false */
+    unsigned given;       /* ICE_GIVEN_...; 0: of the session */
 } option;
 
 #define AT(field) offsetof(ice_config, field)
 static const option options_known[] = {
-    {"flush.interval-ms", INTEGER, AT(flush_interval_ms), NULL, NULL},
-    {"flush.bytes", BYTES, AT(flush_bytes), NULL, NULL},
-    {"flush.rewrite-bytes", BYTES, AT(rewrite_bytes), NULL, NULL},
-    {"flush.backlog", INTEGER, AT(flush_backlog), NULL, NULL},
-    {"bulk.rows", INTEGER, AT(bulk_rows), NULL, NULL},
-    {"orphans.grace-ms", INTEGER, AT(orphans_grace_ms), NULL, NULL},
-    {"flush.background", FLAG, AT(background_flush), NULL, NULL},
-    {"memory.budget", BYTES, AT(memory_budget), NULL, NULL},
-    {"log.max-bytes", BYTES, AT(log_max_bytes), NULL, NULL},
-    {"threads", INTEGER, AT(threads), NULL, NULL},
-    {"lock.timeout-ms", INTEGER, AT(lock_timeout_ms), NULL, NULL},
-    {"clock.max-skew-ms", INTEGER, AT(max_skew_ms), NULL, NULL},
-    {"keep-open", FLAG, AT(keep_open), NULL, NULL}, /* the backend's: connections come and go with requests */
-    {"read-only", FLAG, AT(read_only), NULL, NULL},
-    {"durability", CHOICE, AT(sync), "full", "os"},
-    {"isolation-level", CHOICE, AT(snapshot_isolation), "snapshot", "read committed"},
-    {"prelude", PRELUDE, 0, NULL, NULL},
-    {"history.retention", ELSEWHERE, 0, NULL, NULL}, /* the upkeep commands pass it to expire() */
-    {"max-staleness-ms", ELSEWHERE, 0, NULL, NULL},  /* a local log is never stale */
+    {"flush.interval-ms", INTEGER, AT(flush_interval_ms), NULL, NULL, ICE_GIVEN_FLUSH_INTERVAL},
+    {"flush.bytes", BYTES, AT(flush_bytes), NULL, NULL, ICE_GIVEN_FLUSH_BYTES},
+    {"flush.rewrite-bytes", BYTES, AT(rewrite_bytes), NULL, NULL, ICE_GIVEN_REWRITE_BYTES},
+    {"flush.backlog", INTEGER, AT(flush_backlog), NULL, NULL, ICE_GIVEN_FLUSH_BACKLOG},
+    {"bulk.rows", INTEGER, AT(bulk_rows), NULL, NULL, 0},
+    {"orphans.grace-ms", INTEGER, AT(orphans_grace_ms), NULL, NULL, ICE_GIVEN_ORPHANS},
+    {"flush.background", FLAG, AT(background_flush), NULL, NULL, ICE_GIVEN_FLUSH_BACKGROUND},
+    {"memory.budget", BYTES, AT(memory_budget), NULL, NULL, ICE_GIVEN_MEMORY},
+    {"log.max-bytes", BYTES, AT(log_max_bytes), NULL, NULL, ICE_GIVEN_LOG_BYTES},
+    {"threads", INTEGER, AT(threads), NULL, NULL, ICE_GIVEN_THREADS},
+    {"lock.timeout-ms", INTEGER, AT(lock_timeout_ms), NULL, NULL, 0},
+    {"clock.max-skew-ms", INTEGER, AT(max_skew_ms), NULL, NULL, ICE_GIVEN_SKEW},
+    {"keep-open", FLAG, AT(keep_open), NULL, NULL, 0}, /* the backend's: connections come and go with requests */
+    {"read-only", FLAG, AT(read_only), NULL, NULL, 0},
+    {"durability", CHOICE, AT(sync), "full", "os", ICE_GIVEN_DURABILITY},
+    {"isolation-level", CHOICE, AT(snapshot_isolation), "snapshot", "read committed", 0},
+    {"prelude", PRELUDE, 0, NULL, NULL, 0},
+    {"history.retention", ELSEWHERE, 0, NULL, NULL, 0}, /* the upkeep commands pass it to expire() */
+    {"max-staleness-ms", ELSEWHERE, 0, NULL, NULL, 0},  /* a local log is never stale */
 };
 
 /* Object stores' and REST catalogs' keys: nothing to a local warehouse. */
@@ -154,6 +155,7 @@ static int set(py_state *st, const char *key, PyObject *value, ice_config *confi
         const option *o = &options_known[i];
         if (strcmp(o->name, key) != 0)
             continue;
+        config->given |= o->given;
         switch (o->kind) {
         case INTEGER:
         case BYTES: return set_number(st, o, value, config);

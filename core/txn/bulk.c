@@ -8,7 +8,7 @@
 
 bool ice__bulk_worthwhile(const ice_session *s, uint64_t rows)
 {
-    return s->wh->config.bulk_rows && rows >= s->wh->config.bulk_rows;
+    return s->bulk_rows && rows >= s->bulk_rows;
 }
 
 /* ---- onto the path ---- */
@@ -254,7 +254,7 @@ static bool is_large(const ice_session *s, const ice__txtable *t)
     if (!t->overlay || t->dropped)
         return false;
     ice_tail_counts_get(t->overlay, &n);
-    return ice__bulk_worthwhile(s, n.live + n.tombstones) || (s->wh->config.bulk_rows && n.bytes >= LARGE_BYTES);
+    return ice__bulk_worthwhile(s, n.live + n.tombstones) || (s->bulk_rows && n.bytes >= LARGE_BYTES);
 }
 
 ice_code ice__bulk_spill(ice_session *s, bool all, ice_error *err)

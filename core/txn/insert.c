@@ -127,7 +127,7 @@ static bool bulk_possible(const insert *in)
     bool generated = false;
     for (size_t i = 0; i < in->b.def->ncols; i++)
         generated |= in->b.def->cols[i].generated_sql.ptr != NULL;
-    return in->b.s->wh->config.bulk_rows > 1 && !in->st->on_conflict && !(generated && in->st->returning);
+    return in->b.s->bulk_rows > 1 && !in->st->on_conflict && !(generated && in->st->returning);
 }
 
 /* *many: so many rows that the bulk path is the one to take; none is added then. */
@@ -136,7 +136,7 @@ static ice_code insert_select(insert *in, bool *many, ice_error *err)
     ice__rowset rows = {0};
     const ice_tabledef *def = in->b.def;
     ice_code rc;
-    size_t limit = bulk_possible(in) ? in->b.s->wh->config.bulk_rows - 1 : 0;
+    size_t limit = bulk_possible(in) ? in->b.s->bulk_rows - 1 : 0;
     ICE_TRY(ice__collect_some(in->b.s, in->b.v, in->st->select_sql, in->params, in->nparams, limit, many, &rows, err));
     if (rows.ncols != in->ntarget) {
         rc = ice_fail(err, ICE_SYNTAX, "INSERT names %zu columns but its SELECT has %zu", in->ntarget,

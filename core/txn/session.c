@@ -16,6 +16,9 @@ ice_code ice_session_open(const ice_config *config, ice_session **out, ice_error
         return ice_fail_nomem(err);
     s->fork_generation = ice__fork_generation();
     s->fast_path = config->fast_path;
+    s->snapshot_isolation = config->snapshot_isolation;
+    s->lock_timeout_ms = config->lock_timeout_ms;
+    s->bulk_rows = config->bulk_rows;
     snprintf(s->timezone, sizeof s->timezone, "UTC");
     s->scratch = ice_arena_create();
     ice_code rc = s->scratch ? ice__wh_get(config, &s->wh, err) : ice_fail_nomem(err);
@@ -348,7 +351,7 @@ static ice_code run_views(ice_session *s, ice_prepared *p, const ice_value *para
             ice__savepoint_free(&mark);
         }
         ice__stview_unref(v);
-        bool again = rc == ICE_CONFLICT && !s->wh->config.snapshot_isolation && round < RESTARTS;
+        bool again = rc == ICE_CONFLICT && !s->snapshot_isolation && round < RESTARTS;
         if (rc == ICE_CONFLICT && !again)
             rc = ice_fail(err, ICE_SERIALIZATION,
                           "could not serialize access: a row changed while the statement ran");

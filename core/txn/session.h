@@ -18,7 +18,23 @@ typedef struct ice_session ice_session;
 typedef struct ice_prepared ice_prepared;
 typedef struct ice_cursor ice_cursor;
 
+/* Options of a warehouse, which its sessions in a process share: who says one has to mean what the others have. */
+enum {
+    ICE_GIVEN_DURABILITY = 1 << 0,
+    ICE_GIVEN_THREADS = 1 << 1,
+    ICE_GIVEN_MEMORY = 1 << 2,
+    ICE_GIVEN_FLUSH_INTERVAL = 1 << 3,
+    ICE_GIVEN_FLUSH_BYTES = 1 << 4,
+    ICE_GIVEN_FLUSH_BACKGROUND = 1 << 5,
+    ICE_GIVEN_SKEW = 1 << 6,
+    ICE_GIVEN_LOG_BYTES = 1 << 7,
+    ICE_GIVEN_ORPHANS = 1 << 8,
+    ICE_GIVEN_REWRITE_BYTES = 1 << 9,
+    ICE_GIVEN_FLUSH_BACKLOG = 1 << 10,
+};
+
 typedef struct ice_config {
+    unsigned given; /* ICE_GIVEN_...: the others are defaults, and whatever the warehouse has will do */
     const char *warehouse;      /* absolute path or file:// URI */
     const char *catalog;        /* absolute path of the SQLite file */
     const char *ns;             /* namespace */
@@ -47,7 +63,8 @@ void ice_config_defaults(ice_config *c);
  * before the process ends. */
 void ice_close_idle(void);
 
-/* Opens a session (and its warehouse, when it is the first). A warehouse that is not there is not an error
+/* Opens a session (and its warehouse, when it is the first; else ICE_CONFIG for an option of the warehouse that differs. Lock timeout,
+ * rows of the bulk path and isolation are the session's own; sessions that only read have a warehouse of their own). A warehouse that is not there is not an error
  * yet: the first statement that needs it says so, and CREATE TABLE creates it. */
 ice_code ice_session_open(const ice_config *config, ice_session **out, ice_error *err) ICE_MUST;
 void ice_session_close(ice_session *s); /* rolls back */

@@ -29,7 +29,7 @@ static bool interrupted(void *arg)
 ice_code ice__tx_lock(ice_session *s, uint64_t name, ice_lock_mode mode, bool nowait, bool *waited,
                       ice_error *err)
 {
-    int64_t ms = s->wh->config.lock_timeout_ms;
+    int64_t ms = s->lock_timeout_ms;
     return ice_lock(s->locker, name, mode, nowait ? 0 : ms < 0 ? -1 : ms * 1000, interrupted, s, waited, err);
 }
 

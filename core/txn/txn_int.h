@@ -364,6 +364,9 @@ struct ice_session {
     ice_locker *locker;
     ice__tx tx;
     bool fast_path;
+    bool snapshot_isolation;
+    int64_t lock_timeout_ms;
+    uint64_t bulk_rows;
     char timezone[64];
     size_t nprelude;
     char **prelude;

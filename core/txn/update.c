@@ -166,7 +166,7 @@ static ice_code bulk_limit(ice__batch *b, const ice_update *st, uint64_t *out, i
 {
     bool generated = false, actions = false;
     ice_code rc = ICE_OK;
-    *out = b->s->wh->config.bulk_rows > 1 ? b->s->wh->config.bulk_rows : 0;
+    *out = b->s->bulk_rows > 1 ? b->s->bulk_rows : 0;
     for (size_t i = 0; i < b->def->ncols; i++)
         generated |= b->def->cols[i].generated_sql.ptr != NULL;
     if (*out && !st->nset)

@@ -27,7 +27,7 @@ static ice_code view_time(ice_session *s, ice__stview *v, int64_t as_of, ice_err
         return rc;
     if ((rc = ice__wh_catchup(wh, err)) != ICE_OK)
         return rc;
-    if (wh->config.snapshot_isolation && s->tx.open && !as_of) {
+    if (s->snapshot_isolation && s->tx.open && !as_of) {
         if (!s->tx.snapshot_reg)
             ice__wh_view(wh, &s->tx.snapshot_reg, &s->tx.snapshot_at);
         v->reg = ice__registry_ref(s->tx.snapshot_reg);

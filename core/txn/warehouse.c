@@ -2,6 +2,7 @@
  * follow.c. */
 #include <errno.h>
 #include <jansson.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -153,18 +154,37 @@ static ice_warehouse *wh_new(const ice_config *c)
 static bool same_place(const ice_config *a, const ice_config *b)
 {
     return strcmp(a->warehouse, b->warehouse) == 0 && strcmp(a->catalog, b->catalog) == 0 &&
-           strcmp(a->ns, b->ns) == 0;
+           strcmp(a->ns, b->ns) == 0 && a->read_only == b->read_only;
 }
 
-static bool same_settings(const ice_config *a, const ice_config *b)
+#define SHARED(bit, name, field) \
+    {bit, name, offsetof(ice_config, field), sizeof((ice_config *)0)->field}
+static const struct {
+    unsigned bit;
+    const char *name;
+    size_t at, size;
+} shared[] = {
+    SHARED(ICE_GIVEN_DURABILITY, "durability", sync),
+    SHARED(ICE_GIVEN_THREADS, "threads", threads),
+    SHARED(ICE_GIVEN_MEMORY, "memory.budget", memory_budget),
+    SHARED(ICE_GIVEN_FLUSH_INTERVAL, "flush.interval-ms", flush_interval_ms),
+    SHARED(ICE_GIVEN_FLUSH_BYTES, "flush.bytes", flush_bytes),
+    SHARED(ICE_GIVEN_FLUSH_BACKGROUND, "flush.background", background_flush),
+    SHARED(ICE_GIVEN_SKEW, "clock.max-skew-ms", max_skew_ms),
+    SHARED(ICE_GIVEN_LOG_BYTES, "log.max-bytes", log_max_bytes),
+    SHARED(ICE_GIVEN_ORPHANS, "orphans.grace-ms", orphans_grace_ms),
+    SHARED(ICE_GIVEN_FLUSH_BACKLOG, "flush.backlog", flush_backlog),
+    SHARED(ICE_GIVEN_REWRITE_BYTES, "flush.rewrite-bytes", rewrite_bytes),
+};
+
+/* The name of the first option among `which` that differs; NULL: none. */
+static const char *differing(const ice_config *a, const ice_config *b, unsigned which)
 {
-    uint64_t budget = b->memory_budget ? b->memory_budget : default_budget();
-    return a->read_only == b->read_only && a->sync == b->sync && a->threads == b->threads &&
-           a->memory_budget == budget && a->flush_interval_ms == b->flush_interval_ms &&
-           a->flush_bytes == b->flush_bytes && a->flush_backlog == b->flush_backlog && a->rewrite_bytes == b->rewrite_bytes && a->lock_timeout_ms == b->lock_timeout_ms &&
-           a->max_skew_ms == b->max_skew_ms && a->log_max_bytes == b->log_max_bytes &&
-           a->bulk_rows == b->bulk_rows && a->orphans_grace_ms == b->orphans_grace_ms && a->snapshot_isolation == b->snapshot_isolation &&
-           a->background_flush == b->background_flush;
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
+        if ((which & shared[i].bit) &&
+            memcmp((const char *)a + shared[i].at, (const char *)b + shared[i].at, shared[i].size) != 0)
+            return shared[i].name;
+    return NULL;
 }
 
 static bool control_stat(const ice_warehouse *wh, struct stat *st)
@@ -178,7 +198,7 @@ static bool control_stat(const ice_warehouse *wh, struct stat *st)
 static bool still_good(const ice_warehouse *wh, const ice_config *c)
 {
     struct stat st;
-    return same_settings(&wh->config, c) && control_stat(wh, &st) && st.st_dev == wh->device &&
+    return !differing(&wh->config, c, ~0u) && control_stat(wh, &st) && st.st_dev == wh->device &&
            st.st_ino == wh->inode;
 }
 
@@ -239,13 +259,19 @@ ice_code ice__wh_get(const ice_config *c, ice_warehouse **out, ice_error *err)
         wh->next = list;
         list = wh;
     }
-    if (wh) {
+    const char *differs = wh ? differing(&wh->config, c, c->given) : NULL;
+    if (wh && !differs) {
         wh->refs++;
         wh->config.keep_open |= c->keep_open;
     }
     pthread_mutex_unlock(&list_mutex);
     close_all(stale);
-    *out = wh;
+    *out = differs ? NULL : wh;
+    if (differs)
+        return ice_fail(err, ICE_CONFIG,
+                        "option '%s' differs from that of another open connection to %s (namespace %s), and the "
+                        "connections of a process share it: give them one value",
+                        differs, c->warehouse, c->ns);
     return wh ? ICE_OK : ice_fail_nomem(err);
 }
 

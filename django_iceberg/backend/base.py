@@ -161,7 +161,12 @@ class DatabaseWrapper(BaseDatabaseWrapper):
     @async_unsafe
     def get_new_connection(self, conn_params):
         conn_params = dict(conn_params)
-        return Database.connect(conn_params.pop("warehouse"), **conn_params)
+        try:
+            return Database.connect(conn_params.pop("warehouse"), **conn_params)
+        except Database.InterfaceError as err:
+            if err.code != "CONFIG":
+                raise
+            raise ImproperlyConfigured(f"DATABASES[{self.alias!r}]: {err}") from err
 
     def ensure_timezone(self):
         if self.connection is None:

@@ -114,7 +114,8 @@ class DatabaseCreation(BaseDatabaseCreation):
             self._original = None
 
     def set_as_test_mirror(self, primary_settings_dict):
-        self._point_to({key: primary_settings_dict.get(key, "") for key in (*IDENTITY, "NAME")})
+        # With the options that a warehouse's connections share.
+        self._point_to({key: primary_settings_dict.get(key, "") for key in (*IDENTITY, "NAME", "OPTIONS")})
 
     def get_test_db_clone_settings(self, suffix):
         original = self.connection.settings_dict

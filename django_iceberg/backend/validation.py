@@ -37,7 +37,7 @@ class DatabaseValidation(BaseDatabaseValidation):
         try:
             with self.connection.cursor() as cursor:
                 cursor.execute("SELECT sum(n) FROM (VALUES (1), (2)) AS numbers (n)")
-        except Error as err:
+        except (Error, ImproperlyConfigured) as err:
             # Nothing is there before the first migrate.
             if getattr(err.__cause__, "code", None) == "NOT_FOUND":
                 return []
@@ -89,7 +89,7 @@ class DatabaseValidation(BaseDatabaseValidation):
     def _check_clock(self):
         try:
             ahead = self.connection.commit_time_now() / 1e6 - time.time()
-        except Error as err:
+        except (Error, ImproperlyConfigured) as err:
             # Nothing is there before the first migrate.
             if getattr(err.__cause__, "code", None) == "NOT_FOUND":
                 return []

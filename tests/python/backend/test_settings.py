@@ -132,3 +132,14 @@ def test_a_missing_engine_is_told(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", version)
     with pytest.raises(ImproperlyConfigured, match="needs the duckdb package. Install it with: "):
         conf.duckdb_library.__wrapped__()
+
+
+def test_connections_that_share_a_warehouse_agree(migrated):
+    connection.ensure_connection()
+    other = connection.copy("another")
+    other.settings_dict["OPTIONS"] = {"threads": 3, "lock.timeout-ms": 5}
+    with pytest.raises(ImproperlyConfigured, match=r"DATABASES\['another'\]: option 'threads' differs"):
+        other.ensure_connection()
+    del other.settings_dict["OPTIONS"]["threads"]
+    other.ensure_connection()
+    other.close()
