@@ -14,8 +14,8 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     has_real_datatype = True
     has_native_boolean_field = True
     has_native_uuid_field = True
-    # Microseconds in a long. Its parts are not extracted.
-    has_native_duration_field = False
+    # Microseconds in a long.
+    has_native_duration_field = True
     supports_temporal_subtraction = True
     # A string to Iceberg; compared, ordered and searched as jsonb.
     has_native_json_field = True
@@ -59,7 +59,8 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     can_rename_index = True
     supports_json_negative_indexing = True
     rounds_to_even = False
-    # The engine groups by every selected column and knows no functional dependence on a key.
+    # The engine knows no functional dependence on a key, and grouping by the key alone, with ANY_VALUE of the other columns, took as long as grouping
+    # by all of them (0.292 s and 0.296 s for six columns of 200,000 groups of a join with a million rows).
     allows_group_by_selected_pks = False
     supports_deferrable_unique_constraints = True
     supports_tablespaces = False

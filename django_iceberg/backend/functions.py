@@ -169,7 +169,11 @@ def extract(self, compiler, connection):
 @iceberg(DurationExpression)
 def duration_expression(self, compiler, connection):
     if self.connector not in (Combinable.MUL, Combinable.DIV):
-        return self.as_sql(compiler, connection)
+        # As of a database without the type: to a date or time an interval is added.
+        connection.ops.check_expression_support(self)
+        (lhs, lhs_params), (rhs, rhs_params) = (self.compile(s, compiler, connection) for s in (self.lhs, self.rhs))
+        sql = connection.ops.combine_duration_expression(self.connector, [lhs, rhs])
+        return f"({sql})", (*lhs_params, *rhs_params)
     # A duration is a number of microseconds; only numbers multiply it.
     sides = [self.lhs, self.rhs]
     kinds = [kind_of(side) for side in sides]

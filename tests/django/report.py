@@ -21,12 +21,11 @@ LACKS = "Database doesn't support feature(s): "
 HAS = "Database has feature(s) "
 # Why a feature that a test asks for is not there. What is not listed is said by its name.
 WHY = {
-    "allows_group_by_selected_pks": "GROUP BY names each column that is selected; a key does not stand for them",
+    "allows_group_by_selected_pks": "the engine wants each selected column in GROUP BY; the key alone, with ANY_VALUE of the others, is no faster",
     "can_introspect_materialized_views": "there are no materialized views",
     "create_test_procedure_with_int_param_sql": "there are no stored procedures",
     "create_test_procedure_without_params_sql": "there are no stored procedures",
     "has_json_operators": "keys are functions here, not PostgreSQL's operators",
-    "has_native_duration_field": "a duration is a number of microseconds; `Extract` takes its parts all the same (tests/python/backend/test_answers.py)",
     "ignores_table_name_case": "names keep their case",
     "only_supports_unbounded_with_preceding_and_following": "the engine has the frames that PostgreSQL lacks",
     "supports_no_precision_decimalfield": "an Iceberg decimal has a precision",
