@@ -84,10 +84,17 @@ ice_code ice_chunkfile_write(const char *path, const ice_column *cols, size_t nc
 /* Maps it read-only, after checking every offset against the file's size (hostile bytes: ICE_CORRUPT, and the
  * caller rebuilds). */
 ice_code ice_chunkfile_open(const char *path, ice_chunkfile **out, ice_error *err) ICE_MUST;
-void ice_chunkfile_close(ice_chunkfile *f);
+/* The same, but what the columns hold is looked at only when it is read, by ice_chunkfile_value: for a few rows
+ * of a large file. Its columns can't be had as vectors. */
+ice_code ice_chunkfile_open_loose(const char *path, ice_chunkfile **out, ice_error *err) ICE_MUST;
+void ice_chunkfile_close(ice_chunkfile *f); /* NULL is fine */
 uint64_t ice_chunkfile_rows(const ice_chunkfile *f);
 /* The whole column as one vector (n = rows); false when the file has no such field. */
 bool ice_chunkfile_column(const ice_chunkfile *f, int32_t field_id, ice_vec *out);
+bool ice_chunkfile_has(const ice_chunkfile *f, int32_t field_id);
+/* One value, a view into the map; *out stays as it is where the file has no such field. */
+ice_code ice_chunkfile_value(const ice_chunkfile *f, int32_t field_id, uint64_t row, ice_value *out,
+                             ice_error *err) ICE_MUST;
 
 /* ---- key index files: (key hash, position) of one key of one data file, sorted by hash ---- */
 

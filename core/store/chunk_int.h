@@ -22,6 +22,20 @@ typedef struct ice__part {
  * On failure nothing is left under either name. Fault points store.write, store.sync, store.rename. */
 ice_code ice__chunk_file_write(const char *path, const ice__part *parts, size_t n, ice_error *err) ICE_MUST;
 
+/* The same for a file whose parts are not known at once, not padded: what fails is said at the end. */
+typedef struct ice__sink {
+    int fd, failed; /* errno */
+    char *path, *tmp, *buf;
+    size_t n;
+    uint64_t written;
+} ice__sink;
+ice_code ice__sink_open(ice__sink *s, const char *path, ice_error *err) ICE_MUST;
+void ice__sink_put(ice__sink *s, const void *p, size_t n);
+static inline uint64_t ice__sink_written(const ice__sink *s) { return s->written; }
+/* `head` (NULL: none) over what was put first. */
+ice_code ice__sink_finish(ice__sink *s, const void *head, size_t n, ice_error *err) ICE_MUST;
+void ice__sink_abandon(ice__sink *s); /* after all of them, and of a zeroed one too */
+
 /* A whole file mapped read-only. `ptr` NULL: not mapped. */
 typedef struct ice__map {
     const uint8_t *ptr;
@@ -35,6 +49,13 @@ void ice__chunk_map_shed(const ice__map *m);
 static inline bool ice__is_string(ice_type t)
 {
     return t.kind == ICE_T_STRING || t.kind == ICE_T_BINARY || t.kind == ICE_T_FIXED;
+}
+
+static inline bool ice__type_ok(ice_type t)
+{
+    if (t.kind == ICE_T_DECIMAL)
+        return t.precision >= 1 && t.precision <= 38 && t.scale <= t.precision;
+    return t.kind > ICE_T_NONE && t.kind <= ICE_T_BINARY;
 }
 
 /* One non-null fixed-width value from or to its place in a column. */

@@ -36,6 +36,7 @@ struct ice_chunkfile {
     ice__map map;
     const header *head;
     const entry *dir;
+    bool loose; /* strings, codes and booleans have not been looked at */
 };
 
 /* ---- writing ---- */
@@ -343,17 +344,8 @@ static ice_type entry_type(const entry *e)
     return (ice_type){.kind = e->kind, .precision = e->precision, .scale = e->scale, .length = e->length};
 }
 
-static bool type_ok(ice_type t)
-{
-    if (t.kind == ICE_T_DECIMAL)
-        return t.precision >= 1 && t.precision <= 38 && t.scale <= t.precision;
-    return t.kind > ICE_T_NONE && t.kind <= ICE_T_BINARY;
-}
-
 static bool codes_ok(const ice__map *m, const entry *e, uint64_t rows)
 {
-    if (e->words > ICE_WORDS_MAX || !inside(m, e->codes, rows * 2))
-        return false;
     const uint16_t *c = (const uint16_t *)(m->ptr + e->codes);
     uint16_t most = 0;
     for (uint64_t i = 0; i < rows; i++)
@@ -365,8 +357,6 @@ static bool codes_ok(const ice__map *m, const entry *e, uint64_t rows)
 static bool strings_ok(const ice__map *m, const entry *e, uint64_t rows)
 {
     uint64_t n = e->codes ? e->words : rows;
-    if (!inside(m, e->offsets, (n + 1) * 4) || !inside(m, e->heap, e->heap_len))
-        return false;
     const uint32_t *o = (const uint32_t *)(m->ptr + e->offsets);
     bool falls = false;
     for (uint64_t i = 0; i < n; i++)
@@ -383,18 +373,24 @@ static bool bools_ok(const uint8_t *p, uint64_t rows)
     return all <= 1;
 }
 
+/* The column's sections are in the file. */
 static bool entry_ok(const ice__map *m, const entry *e, uint64_t rows)
 {
     ice_type t = entry_type(e);
-    if (!type_ok(t))
+    if (!ice__type_ok(t) || (e->validity && !inside(m, e->validity, (rows + 7) / 8)))
         return false;
-    if (e->validity && !inside(m, e->validity, (rows + 7) / 8))
+    if (!ice__is_string(t))
+        return inside(m, e->data, rows * ice_type_width(t));
+    if (e->codes && (e->words > ICE_WORDS_MAX || !inside(m, e->codes, rows * 2)))
         return false;
-    if (ice__is_string(t))
+    return inside(m, e->offsets, ((e->codes ? e->words : rows) + 1) * 4) && inside(m, e->heap, e->heap_len);
+}
+
+static bool content_ok(const ice__map *m, const entry *e, uint64_t rows)
+{
+    if (ice__is_string(entry_type(e)))
         return strings_ok(m, e, rows);
-    if (!inside(m, e->data, rows * ice_type_width(t)))
-        return false;
-    return t.kind != ICE_T_BOOL || bools_ok(m->ptr + e->data, rows);
+    return e->kind != ICE_T_BOOL || bools_ok(m->ptr + e->data, rows);
 }
 
 static bool crc_ok(const header *h, size_t len)
@@ -405,7 +401,7 @@ static bool crc_ok(const header *h, size_t len)
     return ice_crc32(crc, (const uint8_t *)h + sizeof x, len - sizeof x) == h->crc;
 }
 
-static ice_code check(const char *path, const ice__map *m, ice_error *err)
+static ice_code check(const char *path, const ice__map *m, bool loose, ice_error *err)
 {
     const header *h = (const header *)m->ptr;
     if (memcmp(h->magic, MAGIC, 8))
@@ -418,31 +414,41 @@ static ice_code check(const char *path, const ice__map *m, ice_error *err)
         return ice_fail(err, ICE_CORRUPT, "%s: header checksum", path);
     const entry *dir = (const entry *)(m->ptr + sizeof *h);
     for (uint32_t i = 0; i < h->ncols; i++)
-        if (!entry_ok(m, &dir[i], h->rows))
+        if (!entry_ok(m, &dir[i], h->rows) || (!loose && !content_ok(m, &dir[i], h->rows)))
             return ice_fail(err, ICE_CORRUPT, "%s: column %u (field id %d) overruns the file", path, i,
                             dir[i].field_id);
     return ICE_OK;
 }
 
-ice_code ice_chunkfile_open(const char *path, ice_chunkfile **out, ice_error *err)
+static ice_code open_file(const char *path, bool loose, ice_chunkfile **out, ice_error *err)
 {
     ice__map m;
     *out = NULL;
     ice_code rc = ice__chunk_map_open(path, sizeof(header), &m, err);
     if (rc)
         return rc;
-    ICE_TRY(check(path, &m, err));
+    ICE_TRY(check(path, &m, loose, err));
     ice_chunkfile *f = ice__chunk_alloc(sizeof *f);
     if (!f) {
         rc = ice_fail_nomem(err);
         goto out;
     }
-    *f = (ice_chunkfile){m, (const header *)m.ptr, (const entry *)(m.ptr + sizeof(header))};
+    *f = (ice_chunkfile){m, (const header *)m.ptr, (const entry *)(m.ptr + sizeof(header)), loose};
     *out = f;
     return ICE_OK;
 out:
     ice__chunk_map_close(&m);
     return rc;
+}
+
+ice_code ice_chunkfile_open(const char *path, ice_chunkfile **out, ice_error *err)
+{
+    return open_file(path, false, out, err);
+}
+
+ice_code ice_chunkfile_open_loose(const char *path, ice_chunkfile **out, ice_error *err)
+{
+    return open_file(path, true, out, err);
 }
 
 void ice_chunkfile_close(ice_chunkfile *f)
@@ -463,25 +469,59 @@ uint64_t ice_chunkfile_rows(const ice_chunkfile *f)
     return f->head->rows;
 }
 
-bool ice_chunkfile_column(const ice_chunkfile *f, int32_t field_id, ice_vec *out)
+static const entry *find_entry(const ice_chunkfile *f, int32_t field_id)
+{
+    for (uint32_t i = 0; i < f->head->ncols; i++)
+        if (f->dir[i].field_id == field_id)
+            return &f->dir[i];
+    return NULL;
+}
+
+bool ice_chunkfile_has(const ice_chunkfile *f, int32_t field_id)
+{
+    return find_entry(f, field_id) != NULL;
+}
+
+static void vector_of(const ice_chunkfile *f, const entry *e, ice_vec *out)
 {
     const uint8_t *base = f->map.ptr;
-    for (uint32_t i = 0; i < f->head->ncols; i++) {
-        const entry *e = &f->dir[i];
-        if (e->field_id != field_id)
-            continue;
-        *out = (ice_vec){.type = entry_type(e), .validity = e->validity ? base + e->validity : NULL};
-        if (ice__is_string(out->type)) {
-            out->offsets = (const uint32_t *)(base + e->offsets);
-            out->heap = (const char *)base + e->heap;
-            if (e->codes) {
-                out->codes = (const uint16_t *)(base + e->codes);
-                out->words = e->words;
-            }
-        } else {
-            out->data = base + e->data;
-        }
-        return true;
+    *out = (ice_vec){.type = entry_type(e), .validity = e->validity ? base + e->validity : NULL};
+    if (!ice__is_string(out->type)) {
+        out->data = base + e->data;
+        return;
     }
-    return false;
+    out->offsets = (const uint32_t *)(base + e->offsets);
+    out->heap = (const char *)base + e->heap;
+    if (e->codes) {
+        out->codes = (const uint16_t *)(base + e->codes);
+        out->words = e->words;
+    }
+}
+
+bool ice_chunkfile_column(const ice_chunkfile *f, int32_t field_id, ice_vec *out)
+{
+    const entry *e = f->loose ? NULL : find_entry(f, field_id);
+    if (e)
+        vector_of(f, e, out);
+    return e != NULL;
+}
+
+/* Does the row's string lie in the heap? */
+static bool string_ok(const entry *e, const ice_vec *v, uint64_t row)
+{
+    uint64_t at = v->codes ? v->codes[row] : row;
+    return (!v->codes || at < v->words) && v->offsets[at] <= v->offsets[at + 1] && v->offsets[at + 1] <= e->heap_len;
+}
+
+ice_code ice_chunkfile_value(const ice_chunkfile *f, int32_t field_id, uint64_t row, ice_value *out, ice_error *err)
+{
+    const entry *e = find_entry(f, field_id);
+    ice_vec v;
+    if (!e)
+        return ICE_OK;
+    vector_of(f, e, &v);
+    if (row >= f->head->rows || (v.offsets && ice_vec_valid(&v, row) && !string_ok(e, &v, row)))
+        return ice_fail(err, ICE_CORRUPT, "row %llu of a chunk file of the cache is damaged: without the cache directory it is made again", (unsigned long long)row);
+    ice_vec_get(&v, row, out);
+    return ICE_OK;
 }

@@ -47,47 +47,95 @@ static int write_all(int fd, const void *ptr, size_t len)
     return 0;
 }
 
-static int write_part(int fd, const ice__part *part)
+/* ---- written under another name, then renamed ---- */
+
+enum { SINK_BYTES = 1 << 18 };
+
+ice_code ice__sink_open(ice__sink *s, const char *path, ice_error *err)
 {
-    static const char zeros[ICE__ALIGN];
-    int e = write_all(fd, part->ptr, part->len);
-    if (e)
-        return e;
-    return write_all(fd, zeros, (size_t)(ice__align(part->len) - part->len));
+    *s = (ice__sink){.fd = -1, .path = strdup(path), .buf = malloc(SINK_BYTES)};
+    if (asprintf(&s->tmp, "%s.%016llx.tmp", path, (unsigned long long)ice_random64()) < 0)
+        s->tmp = NULL;
+    if (!s->path || !s->buf || !s->tmp)
+        return ice_fail_nomem(err);
+    s->fd = open(s->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    return s->fd < 0 ? ice_fail_errno(err, errno, "cannot create %s", s->tmp) : ICE_OK;
 }
 
-static int write_synced(int fd, const ice__part *parts, size_t n)
+static void sink_drain(ice__sink *s)
 {
-    for (size_t i = 0; i < n; i++) {
-        int e = write_part(fd, &parts[i]);
-        if (e)
-            return e;
+    if (s->n && !s->failed)
+        s->failed = write_all(s->fd, s->buf, s->n);
+    s->n = 0;
+}
+
+void ice__sink_put(ice__sink *s, const void *p, size_t n)
+{
+    s->written += n;
+    if (n > SINK_BYTES - s->n)
+        sink_drain(s);
+    if (n > SINK_BYTES) {
+        s->failed = s->failed ? s->failed : write_all(s->fd, p, n);
+    } else if (n) {
+        memcpy(s->buf + s->n, p, n);
+        s->n += n;
     }
+}
+
+static int sink_head(const ice__sink *s, const void *head, size_t n)
+{
+    if (!head)
+        return 0;
+    ssize_t done = pwrite(s->fd, head, n, 0);
+    return done == (ssize_t)n ? 0 : done < 0 ? errno : EIO;
+}
+
+ice_code ice__sink_finish(ice__sink *s, const void *head, size_t n, ice_error *err)
+{
+    sink_drain(s);
+    int e = s->failed ? s->failed : sink_head(s, head, n);
     /* Without it a power cut could leave the final name on a file of zeros, which no header check would
      * notice. */
-    if (ice_fault("store.sync"))
-        return EIO;
-    return fdatasync(fd) ? errno : 0;
+    if (!e)
+        e = ice_fault("store.sync") ? EIO : fdatasync(s->fd) ? errno : 0;
+    if (close(s->fd) && !e)
+        e = errno;
+    s->fd = -1;
+    if (!e && (ice_fault("store.rename") ? (errno = EIO) : rename(s->tmp, s->path)))
+        e = errno;
+    if (e) {
+        unlink(s->tmp);
+        return ice_fail_errno(err, e, "cannot write %s", s->path);
+    }
+    free(s->tmp);
+    s->tmp = NULL;
+    return ICE_OK;
+}
+
+void ice__sink_abandon(ice__sink *s)
+{
+    if (s->tmp && s->fd >= 0) {
+        close(s->fd);
+        unlink(s->tmp);
+    }
+    free(s->tmp), free(s->path), free(s->buf);
+    *s = (ice__sink){.fd = -1};
 }
 
 ice_code ice__chunk_file_write(const char *path, const ice__part *parts, size_t n, ice_error *err)
 {
-    char tmp[4096];
-    int len = snprintf(tmp, sizeof tmp, "%s.%016llx.tmp", path, (unsigned long long)ice_random64());
-    if (len < 0 || (size_t)len >= sizeof tmp)
-        return ice_fail(err, ICE_CONFIG, "path too long: %.200s...", path);
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return ice_fail_errno(err, errno, "cannot create %s", tmp);
-    int e = write_synced(fd, parts, n);
-    if (close(fd) && !e)
-        e = errno;
-    if (!e && (ice_fault("store.rename") ? (errno = EIO) : rename(tmp, path)))
-        e = errno;
-    if (!e)
-        return ICE_OK;
-    unlink(tmp);
-    return ice_fail_errno(err, e, "cannot write %s", path);
+    static const char zeros[ICE__ALIGN];
+    ice__sink s;
+    ice_code rc;
+    ICE_TRY(ice__sink_open(&s, path, err));
+    for (size_t i = 0; i < n; i++) {
+        ice__sink_put(&s, parts[i].ptr, parts[i].len);
+        ice__sink_put(&s, zeros, (size_t)(ice__align(parts[i].len) - parts[i].len));
+    }
+    ICE_TRY(ice__sink_finish(&s, NULL, 0, err));
+out:
+    ice__sink_abandon(&s);
+    return rc;
 }
 
 ice_code ice__chunk_map_open(const char *path, size_t min, ice__map *out, ice_error *err)

@@ -15,8 +15,9 @@ typedef struct compaction {
     const ice_compact_options *o;
     ice_arena *a;
     ice__edit e;
-    ice_tabstate keys;        /* definition and keys, for warming the cache */
-    const ice_tabstate *warm; /* them, or NULL: no warming */
+    ice_keys keys;
+    ice__warm keyed;
+    const ice__warm *warm; /* NULL: nobody looks up in it */
     bool *chosen;
     size_t nchosen;
     ice_column *cols; /* to copy */
@@ -126,9 +127,9 @@ static ice_code rewrite(compaction *c, bool *did, ice_error *err)
     ice__part *parts;
     size_t nparts;
     ice_code rc;
-    c->keys.def = c->def;
-    ICE_TRY(ice_keys_of(c->def, c->a, &c->keys.keys, err));
-    c->warm = ice__published_resident(c->s) ? &c->keys : NULL;
+    ICE_TRY(ice_keys_of(c->def, c->a, &c->keys, err));
+    c->keyed = (ice__warm){c->def, &c->keys, ice__published_resident(c->s)};
+    c->warm = &c->keyed;
     ICE_TRY(ice__parts_of(c->def, c->a, &parts, &nparts, err));
     if (nparts) {
         ICE_TRY(ice__edit_begin(&c->e, c->env, c->s, c->a, err));

@@ -103,17 +103,6 @@ static size_t without_lineage(const ice__output *o)
     return n;
 }
 
-/* The cache is a help, not a duty: what cannot be written now is built on first need. */
-static ice_code warm_up(ice_env *env, ice_engine_conn *c, const ice__output *o, const ice__added *f,
-                        ice_error *err)
-{
-    if (!o->warm || f->file.size > (int64_t)(env->memory_budget / 8))
-        return ICE_OK;
-    ice_code rc = ice__cache_warm(env, c, f->path, f->base, (uint64_t)f->file.record_count, o->warm->def,
-                                  &o->warm->keys, o->cols, without_lineage(o), err);
-    return rc == ICE_DISK_FULL || rc == ICE_IO ? ICE_OK : rc;
-}
-
 static ice_code check_count(const ice__output *o, const ice_parquet_info *info, ice_str key, ice_error *err)
 {
     if (info->rows == o->rows || o->filtered)
@@ -200,7 +189,8 @@ static ice_code write_file(ice__edit *e, ice_engine_conn *c, ice_str sql, ice_st
     f.file.npartition = o->npartition;
     f.file.partition = (ice_value *)o->partition;
     f.file.sort_order_id = o->sort_order_id;
-    ICE_TRY(warm_up(env, c, o, &f, err));
+    if (o->warm)
+        ICE_TRY(ice__cache_warm(env, c, f.path, f.base, info.rows, o->warm, o->cols, without_lineage(o), err));
     ICE_TRY(ice__edit_add(e, &f, err));
 out:
     return rc;
@@ -224,7 +214,7 @@ out:
 }
 
 ice_code ice__write_reading(ice__edit *e, ice__reading *r, ice_str where, ice_str order,
-                            const ice_tabstate *warm, ice_error *err)
+                            const ice__warm *warm, ice_error *err)
 {
     ice__output o = {.cols = r->cols,
                      .ncols = r->ncols,

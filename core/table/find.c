@@ -37,14 +37,21 @@ static bool may_hold(const probe *p, const ice__file *f)
     return true;
 }
 
-static void values_at(const ice__file *f, const ice_chunkfile *c, const ice_tabledef *def, const ice_key *k,
-                      uint32_t pos, ice_vec_const *mem, ice_value *out)
+static ice_code values_at(const ice__file *f, const ice__values *values, const ice_tabledef *def, const ice_key *k,
+                          uint32_t pos, ice_value *out, ice_error *err)
 {
-    ice_vec vec;
-    for (size_t i = 0; i < k->ncols; i++) {
-        ice__file_vec(f, c, &def->cols[k->cols[i]], &mem[i], &vec);
-        ice_vec_get(&vec, pos, &out[i]);
-    }
+    ice_code rc = ICE_OK;
+    for (size_t i = 0; i < k->ncols && rc == ICE_OK; i++)
+        rc = ice__values_at(f, values, pos, &def->cols[k->cols[i]], 1, &out[i], err);
+    return rc;
+}
+
+static ice_code start_at(const ice__file *f, const ice__values *values, uint32_t pos, int64_t *out, ice_error *err)
+{
+    ice_value v;
+    ice_code rc = ice__values_at(f, values, pos, ice__system_column(ICE_FIELD_ROW_START), 1, &v, err);
+    *out = rc != ICE_OK || v.null ? 0 : v.i;
+    return rc;
 }
 
 int64_t ice__file_start(const ice__file *f, const ice_chunkfile *c, uint32_t pos)
@@ -66,23 +73,21 @@ static bool values_equal(const ice_value *x, const ice_value *y, size_t n)
 }
 
 /* The budget is for what is kept decoded: of other tables' files nothing stays in the process's memory. */
-static void shed(ice_published *s, const ice_keyindex *index, const ice_chunkfile *values)
+static void shed(ice_published *s, const ice_keyindex *index, const ice__values *values)
 {
     if (ice__published_resident(s))
         return;
     ice_keyindex_shed(index);
-    if (values)
-        ice_chunkfile_shed(values);
+    ice__values_shed(values);
 }
 
 /* Candidates of one file: same hash, not deleted, then compared by value. Sets *stop. */
 static ice_code probe_file(const probe *p, uint32_t file, bool *stop, ice_error *err)
 {
     ice__file *f = &p->s->files[file];
-    ice_vec_const mem[KEY_MAX], primary_mem[KEY_MAX];
     ice_value key[KEY_MAX], primary[KEY_MAX];
     ice_keyindex *index;
-    ice_chunkfile *values;
+    ice__values values;
     const ice_keypair *pairs;
     const ice_dv *dv;
     ice_code rc;
@@ -94,14 +99,14 @@ static ice_code probe_file(const probe *p, uint32_t file, bool *stop, ice_error 
         ice__hit hit = {.file = file, .pos = pos, .primary = primary};
         if (pos >= f->entry.file.record_count || (dv && ice_dv_contains(dv, pos)))
             continue;
-        values_at(f, values, p->def, p->key, pos, mem, key);
-        hit.start = ice__file_start(f, values, pos);
+        ICE_TRY(values_at(f, &values, p->def, p->key, pos, key, err));
+        ICE_TRY(start_at(f, &values, pos, &hit.start, err));
         if (!values_equal(key, p->values, p->key->ncols) || (p->start && hit.start && p->start != hit.start))
             continue;
-        values_at(f, values, p->def, p->primary, pos, primary_mem, primary);
+        ICE_TRY(values_at(f, &values, p->def, p->primary, pos, primary, err));
         *stop = p->fn(p->arg, &hit) != 0;
     }
-    shed(p->s, index, values);
+    shed(p->s, index, &values);
 out:
     return rc;
 }
@@ -140,14 +145,14 @@ ice_code ice__base_estimate(ice_published *s, const ice_tabledef *def, const ice
     ice_code rc = ICE_OK;
     for (size_t i = 0; i < s->nfiles && rc == ICE_OK; i++) {
         ice_keyindex *index = NULL;
-        ice_chunkfile *unused;
+        ice__values unused;
         const ice_keypair *pairs;
         if (!may_hold(&p, &s->files[i]))
             continue;
         rc = ice__file_key(s, &s->files[i], def, keys, key, &index, &unused, err);
         if (rc == ICE_OK) {
             *out += ice_keyindex_find(index, hash, &pairs);
-            shed(s, index, NULL);
+            shed(s, index, &unused);
         }
     }
     return rc;
@@ -315,29 +320,18 @@ static void peek_memory(const ice_view *v, const ice_row *row, const ice_column 
     }
 }
 
-static void peek_chunk(const ice__file *f, const ice_chunkfile *c, uint32_t pos, const ice_column *cols,
-                       size_t ncols, ice_value *out)
-{
-    for (size_t i = 0; i < ncols; i++) {
-        ice_vec_const mem;
-        ice_vec vec;
-        ice__file_vec(f, c, &cols[i], &mem, &vec);
-        ice_vec_get(&vec, pos, &out[i]);
-    }
-}
-
 ice_code ice__view_peek(ice_view *v, const ice_row *row, const ice_column *cols, size_t ncols, ice_value *out,
                         ice_error *err)
 {
     ice_published *s = v->state->published;
-    ice_chunkfile *c;
+    ice__values values = {0};
     ice_code rc;
     if (row->where != ICE_IN_BASE) {
         peek_memory(v, row, cols, ncols, out);
         return ICE_OK;
     }
-    ICE_TRY(ice__file_chunk(s, &s->files[row->file], cols, ncols, &c, err));
-    peek_chunk(&s->files[row->file], c, row->pos, cols, ncols, out);
+    ICE_TRY(ice__file_chunk(s, &s->files[row->file], cols, ncols, &values.chunk, err));
+    rc = ice__values_at(&s->files[row->file], &values, row->pos, cols, ncols, out, err);
 out:
     return rc;
 }
@@ -380,7 +374,7 @@ static void put_file_rows(ice_published *s, uint32_t file, const ice_row *rows, 
     ice_parquet_scan_sql(&f->path, 1, stored, nstored, ice__file_evolved(s, f, stored, nstored), true, sql);
     ice_buf_puts(sql, " AS f WHERE \"file_row_number\" IN (");
     for (size_t i = 0; i < nrows; i++)
-        if (rows[i].where == ICE_IN_BASE && rows[i].file == file) {
+        if (rows[i].file == file) {
             ice_buf_printf(sql, "%s%u", comma, rows[i].pos);
             comma = ", ";
         }
@@ -397,7 +391,7 @@ static ice_code put_rows(ice_published *s, const ice_row *rows, size_t nrows, co
     for (size_t i = 0; i < nrows; i++) {
         size_t nstored = 0;
         uint32_t file = rows[i].file;
-        if (rows[i].where != ICE_IN_BASE || seen[file])
+        if (seen[file])
             continue;
         seen[file] = true;
         const ice__file *f = &s->files[file];
@@ -419,8 +413,7 @@ static ice_code take_row(ice_result *r, size_t at, const ice_row *rows, size_t n
     ice_result_value(r, 0, at, &file);
     ice_result_value(r, 1, at, &pos);
     for (size_t i = 0; i < nrows && rc == ICE_OK; i++) {
-        if (rows[i].where != ICE_IN_BASE || rows[i].file != (uint64_t)file.i ||
-            rows[i].pos != (uint64_t)pos.i)
+        if (rows[i].file != (uint64_t)file.i || rows[i].pos != (uint64_t)pos.i)
             continue;
         for (size_t k = 0; k < ncols; k++)
             ice_result_value(r, k + 2, at, &out[i * ncols + k]);
@@ -430,8 +423,8 @@ static ice_code take_row(ice_result *r, size_t at, const ice_row *rows, size_t n
     return rc;
 }
 
-static ice_code read_cold(ice_view *v, const ice_row *rows, size_t nrows, size_t nbase,
-                          const ice_column *cols, size_t ncols, ice_arena *a, ice_value *out, ice_error *err)
+static ice_code read_cold(ice_view *v, const ice_row *rows, size_t nrows, const ice_column *cols, size_t ncols,
+                          ice_arena *a, ice_value *out, ice_error *err)
 {
     ice_env *env = v->env;
     ice_engine_conn *c = NULL;
@@ -447,9 +440,9 @@ static ice_code read_cold(ice_view *v, const ice_row *rows, size_t nrows, size_t
         for (size_t i = 0; i < n; i++)
             ICE_TRY(take_row(r, i, rows, nrows, cols, ncols, a, out, &taken, err));
     } while (n);
-    if (taken != nbase)
+    if (taken != nrows)
         rc = ice_fail(err, ICE_CORRUPT, "table %.*s: %zu of %zu rows are not in their data files",
-                      ICE_PRI(v->state->def->name), nbase - taken, nbase);
+                      ICE_PRI(v->state->def->name), nrows - taken, nrows);
 out:
     if (rc != ICE_OK)
         ice__read_failed(err, v->state->def->name);
@@ -460,28 +453,94 @@ out:
     return rc;
 }
 
+static bool in_files(const ice_published *s, const ice_row *row)
+{
+    return s && row->file < s->nfiles && row->pos < s->files[row->file].entry.file.record_count;
+}
+
+/* The file whose rows were read last, and where from. */
+typedef struct cached_file {
+    bool known;
+    uint32_t file;
+    ice__values values;
+} cached_file;
+
+/* A row of a file, from the cache; *found false: only its Parquet file has it. */
+static ice_code read_cached(ice_published *s, cached_file *from, const ice_row *row, const ice_column *cols,
+                            size_t ncols, ice_arena *a, ice_value *out, bool *found, ice_error *err)
+{
+    ice__file *f = &s->files[row->file];
+    ice_code rc = ICE_OK;
+    if (!from->known || from->file != row->file) {
+        ice__values_shed(&from->values);
+        ICE_TRY(ice__file_values(s, f, cols, ncols, &from->values, err));
+        from->known = true;
+        from->file = row->file;
+    }
+    *found = from->values.chunk || from->values.rows;
+    if (!*found)
+        return ICE_OK;
+    rc = ice__values_at(f, &from->values, row->pos, cols, ncols, out, err);
+    *found = rc != ICE_CORRUPT; /* what is damaged in the cache the Parquet file still has */
+    if (rc == ICE_OK)
+        rc = keep_values(a, cols, ncols, out, err);
+    rc = *found ? rc : ICE_OK;
+out:
+    return rc;
+}
+
+/* Rows that are left for the engine, and their places in `out`. */
+typedef struct cold_rows {
+    size_t n;
+    ice_row *rows;
+    size_t *at;
+} cold_rows;
+
+static ice_code read_left(ice_view *v, const cold_rows *l, const ice_column *cols, size_t ncols, ice_arena *a,
+                          ice_value *out, ice_error *err)
+{
+    ice_value *values = ICE_NEW_N(a, ice_value, l->n * ncols + 1);
+    ice_code rc = values ? ICE_OK : ice_fail_nomem(err);
+    if (rc == ICE_OK)
+        rc = read_cold(v, l->rows, l->n, cols, ncols, a, values, err);
+    for (size_t i = 0; i < l->n && rc == ICE_OK; i++)
+        memcpy(&out[l->at[i] * ncols], &values[i * ncols], ncols * sizeof *values);
+    return rc;
+}
+
 ice_code ice_view_rows(ice_view *v, const ice_row *rows, size_t nrows, const ice_column *cols, size_t ncols,
                        ice_arena *a, ice_value *out, ice_error *err)
 {
     ice_published *s = v->state->published;
-    bool resident = s && ice__published_resident(s);
-    size_t nbase = 0;
+    cached_file from = {0};
+    cold_rows left = {0};
     ice_code rc = ICE_OK;
     for (size_t i = 0; i < nrows; i++) {
-        bool base = rows[i].where == ICE_IN_BASE;
-        if (base && (!s || rows[i].file >= s->nfiles ||
-                     rows[i].pos >= s->files[rows[i].file].entry.file.record_count))
+        bool found = true;
+        if (rows[i].where != ICE_IN_BASE) {
+            peek_memory(v, &rows[i], cols, ncols, &out[i * ncols]);
+            ICE_TRY(keep_values(a, cols, ncols, &out[i * ncols], err));
+            continue;
+        }
+        if (!in_files(s, &rows[i]))
             return ice_fail(err, ICE_MISUSE, "table %.*s: a row that is in none of its files",
                             ICE_PRI(v->state->def->name));
-        nbase += base;
-        if (base && !resident)
+        ICE_TRY(read_cached(s, &from, &rows[i], cols, ncols, a, &out[i * ncols], &found, err));
+        if (found)
             continue;
-        ICE_TRY(ice__view_peek(v, &rows[i], cols, ncols, &out[i * ncols], err));
-        ICE_TRY(keep_values(a, cols, ncols, &out[i * ncols], err));
+        if (!left.n) {
+            left.rows = ICE_NEW_N(a, ice_row, nrows);
+            left.at = ICE_NEW_N(a, size_t, nrows);
+        }
+        if (!left.rows || !left.at)
+            return ice_fail_nomem(err);
+        left.at[left.n] = i;
+        left.rows[left.n++] = rows[i];
     }
-    if (nbase && !resident)
-        ICE_TRY(read_cold(v, rows, nrows, nbase, cols, ncols, a, out, err));
+    if (left.n)
+        rc = read_left(v, &left, cols, ncols, a, out, err);
 out:
+    ice__values_shed(&from.values);
     return rc;
 }
 

@@ -86,9 +86,20 @@ static bool worth_rewriting(const job *j)
     return many || small || (j->nfresh + j->nended) * 8 >= (s ? s->rows : 0);
 }
 
+/* Whether a new table will be kept decoded its first readers decide; its rows are at hand decoded now. */
+static ice__warm warm_of(const job *j)
+{
+    ice_published *s = j->state->published;
+    ice_tail_counts counts;
+    ice_tail_counts_get(j->state->tail, &counts);
+    return (ice__warm){j->state->def, &j->state->keys,
+                       s ? ice__published_resident(s) : counts.bytes <= j->env->memory_budget};
+}
+
 static ice_code rewrite(job *j, ice_error *err)
 {
     ice_published *s = j->state->published;
+    ice__warm warm = warm_of(j);
     ice__reading r = {0};
     ice_column *cols;
     ice_str order;
@@ -102,7 +113,7 @@ static ice_code rewrite(job *j, ice_error *err)
     }
     ICE_TRY(ice__read_tail(&r, &j->view, ICE_TAIL_VISIBLE, err));
     ICE_TRY(ice__cluster_order(j->state->def, false, j->a, &order, err));
-    ICE_TRY(ice__write_reading(&j->e, &r, ICE_STR_NONE, order, j->state, err));
+    ICE_TRY(ice__write_reading(&j->e, &r, ICE_STR_NONE, order, &warm, err));
 out:
     ice__reading_free(&r);
     return rc;
@@ -110,19 +121,17 @@ out:
 
 static ice_code append(job *j, ice_error *err)
 {
-    ice_published *s = j->state->published;
+    ice__warm warm = warm_of(j);
     ice__reading r = {0};
     ice_column *cols;
     ice_str order;
     size_t n;
-    /* A table that is read cold is not decoded for the cache. */
-    bool warm = !s || ice__published_resident(s);
     ice_code rc;
     ICE_TRY(ice__table_columns(j->state->def, false, j->a, &cols, &n, err));
     ice__reading_init(&r, j->env, cols, n, j->a);
     ICE_TRY(ice__read_tail(&r, &j->view, ICE_TAIL_VISIBLE, err));
     ICE_TRY(ice__cluster_order(j->state->def, true, j->a, &order, err));
-    ICE_TRY(ice__write_reading(&j->e, &r, ICE_STR_NONE, order, warm ? j->state : NULL, err));
+    ICE_TRY(ice__write_reading(&j->e, &r, ICE_STR_NONE, order, &warm, err));
 out:
     ice__reading_free(&r);
     return rc;

@@ -54,7 +54,7 @@ typedef struct ice__output {
     size_t npartition;
     const ice_value *partition; /* in the edit's arena */
     int32_t sort_order_id;      /* -1: none */
-    const ice_tabstate *warm;   /* keys that the cache is warmed for; NULL: not at all */
+    const ice__warm *warm; /* NULL: nobody looks up in it */
 } ice__output;
 
 /* Reads the metadata file of `from` again, to change it. */
@@ -118,10 +118,10 @@ ice_code ice__write_query(ice__edit *e, ice__name *names, size_t nnames, ice_str
                           ice_error *err) ICE_MUST;
 /* Writes what `r` yields, filtered by `where` (absent: all) and in the order of `order` (absent: as it
  * comes), as one data file that `e` adds; no file where there are no rows. A different number of rows than
- * the arms promise is an error, unless filtered. Warms the cache for the keys of `warm` (NULL: no). Both
+ * the arms promise is an error, unless filtered. Warms the cache for `warm` (NULL: no). Both
  * texts name columns by their quoted names. */
 ice_code ice__write_reading(ice__edit *e, ice__reading *r, ice_str where, ice_str order,
-                            const ice_tabstate *warm, ice_error *err) ICE_MUST;
+                            const ice__warm *warm, ice_error *err) ICE_MUST;
 /* The data file of what a Parquet write told: metrics with bounds cut to 16. */
 ice_code ice__data_file_of(const ice_env *env, ice_str key, const ice_column *cols,
                            const ice_parquet_info *info, ice_arena *a, ice_data_file *out,
@@ -169,7 +169,7 @@ ice_code ice__edit_loose_order(ice__edit *e, const ice__part *parts, size_t n, i
 /* Compaction of a partitioned table: files chosen, written and taken out; *did false: nothing to do.
  * Thorough: files that are not in the spec yet are placed however few they are, and all small files of a value
  * are merged. */
-ice_code ice__place(ice__edit *e, const ice_tabstate *warm, const ice_tabledef *def, const ice_compact_options *o,
+ice_code ice__place(ice__edit *e, const ice__warm *warm, const ice_tabledef *def, const ice_compact_options *o,
                     bool *did, ice_error *err) ICE_MUST;
 
 /* ---- compaction ---- */

@@ -32,7 +32,7 @@ typedef struct placing {
     ice_published *s;
     ice_arena *a;
     const ice_tabledef *def;
-    const ice_tabstate *warm;
+    const ice__warm *warm;
     const ice_compact_options *o;
     ice__part *parts;
     size_t nparts;
@@ -536,7 +536,7 @@ out:
     return rc;
 }
 
-ice_code ice__place(ice__edit *e, const ice_tabstate *warm, const ice_tabledef *def, const ice_compact_options *o,
+ice_code ice__place(ice__edit *e, const ice__warm *warm, const ice_tabledef *def, const ice_compact_options *o,
                     bool *did, ice_error *err)
 {
     placing p = {.e = e, .s = e->from, .a = e->a, .def = def, .warm = warm, .o = o};

@@ -370,7 +370,7 @@ static ice_code look_up_keys(ice_view *v, ice_probe *p, ice_error *err)
     ice_published *s = v->state->published;
     const ice_keys *keys = &v->state->keys;
     key_lookup l = {.v = v};
-    ice_chunkfile *unused;
+    ice__values unused;
     size_t left = 0;
     ice_code rc = ICE_OK;
     for (size_t i = 0; i < s->nfiles; i++)

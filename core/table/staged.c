@@ -255,20 +255,6 @@ out:
     return rc;
 }
 
-/* The cache is a help, not a duty: what cannot be written now is built on first need. */
-ice_code ice__file_warm(ice_published *s, ice__file *f, const ice_tabledef *def, const ice_keys *keys,
-                        ice_error *err)
-{
-    ice_chunkfile *chunk;
-    ice_keyindex *index;
-    ice_code rc = ICE_OK;
-    if (ice__published_resident(s))
-        rc = ice__file_chunk(s, f, def->cols, def->ncols, &chunk, err);
-    for (size_t k = 0; k < keys->n && rc == ICE_OK; k++)
-        rc = ice__file_key(s, f, def, keys, k, &index, &chunk, err);
-    return rc == ICE_DISK_FULL || rc == ICE_IO ? ICE_OK : rc;
-}
-
 /* ---- before they are published ---- */
 
 static ice_code guard(ice_env *env, ice_str location, ice_published *p, ice_arena *a, ice_error *err)

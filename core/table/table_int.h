@@ -147,12 +147,30 @@ void ice__engine_forbid(bool on);
 /* Decoded forms of one data file, shared by the snapshots of the process. */
 typedef struct ice__cached ice__cached;
 
-/* Decodes a Parquet file into the cache's chunk file and, for each key of `def`, its key index, unless they
- * are there. For a flush, which has just written the file: `cols` are the file's columns with their field
- * ids. */
+/* Where values of a file's rows are read. Neither: they are only in the Parquet file. */
+typedef struct ice__values {
+    ice_chunkfile *chunk; /* columns, or */
+    struct ice_rowfile *rows;
+    bool cold; /* nothing of it stays in the process's memory: ice__values_shed */
+} ice__values;
+/* Of a table that is kept decoded its chunk file, built on first need; of others what somebody has left. */
+ice_code ice__file_values(ice_published *s, ice__file *f, const ice_column *cols, size_t ncols, ice__values *out,
+                          ice_error *err) ICE_MUST;
+/* Values of one row: views, of the stored types; of columns that the file has not, what they were at first. */
+ice_code ice__values_at(const ice__file *f, const ice__values *v, uint32_t pos, const ice_column *cols, size_t ncols,
+                        ice_value *out, ice_error *err) ICE_MUST;
+void ice__values_shed(const ice__values *v);
+
+/* Whose look-ups a new file is prepared for. */
+typedef struct ice__warm {
+    const ice_tabledef *def;
+    const ice_keys *keys;
+    bool resident; /* its columns, else its rows */
+} ice__warm;
+/* Writes a Parquet file's form for the cache and the index of each key, so that no reader has to. For who has
+ * just written the file: `cols` are its columns with their field ids. */
 ice_code ice__cache_warm(ice_env *env, ice_engine_conn *c, ice_str path, ice_str base, uint64_t rows,
-                         const ice_tabledef *def, const ice_keys *keys, const ice_column *cols, size_t ncols,
-                         ice_error *err) ICE_MUST;
+                         const ice__warm *w, const ice_column *cols, size_t ncols, ice_error *err) ICE_MUST;
 void ice__cached_unref(ice__cached *c);
 /* Does the table's decoded form fit what the budget has left? Decided once for a snapshot. */
 bool ice__published_resident(ice_published *s);
@@ -160,9 +178,9 @@ bool ice__published_resident(ice_published *s);
  * goes. */
 ice_code ice__file_chunk(ice_published *s, ice__file *f, const ice_column *cols, size_t ncols,
                          ice_chunkfile **out, ice_error *err) ICE_MUST;
-/* Key index and values of the key's columns, the primary key's and _row_start. */
+/* Key index and where the values of the key's columns, the primary key's and _row_start are; built on first need. */
 ice_code ice__file_key(ice_published *s, ice__file *f, const ice_tabledef *def, const ice_keys *keys,
-                       size_t key, ice_keyindex **index, ice_chunkfile **values, ice_error *err) ICE_MUST;
+                       size_t key, ice_keyindex **index, ice__values *values, ice_error *err) ICE_MUST;
 
 /* Positions of a file's rows in the order of a column (NULLs after everything, equal values as they come),
  * for the column's values in `v`: rows many; *out NULL: the rows are in that order. Kept in the cache,
@@ -229,7 +247,7 @@ bool ice__bulk_ended(const ice_view *v, uint32_t file, uint32_t pos);
 void ice__staging_unref(ice_staging *s); /* NULL is fine */
 /* The one set of rows that makes up all of a file's ended ones at `at`; NULL: it is not so simple. */
 const ice_ended *ice__dead_whole(ice__dead *d, uint32_t file, int64_t at);
-/* Writes the decoded form of a file, where the table is resident, and its key indexes. */
+/* The same for a file of a published state, as far as it is not there. */
 ice_code ice__file_warm(ice_published *s, ice__file *f, const ice_tabledef *def, const ice_keys *keys,
                         ice_error *err) ICE_MUST;
 

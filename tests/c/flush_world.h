@@ -90,6 +90,34 @@ static inline void f_flush(world *w, uint64_t rewrite_bytes)
     f_flush_at(w, w->now, rewrite_bytes);
 }
 
+/* What a record that names staged files does to a table's state. */
+static inline void f_see_staged(world *w, const ice_staged_file *staged, size_t n)
+{
+    ice_published *p;
+    ice_tabstate *next;
+    OK(ice_published_stage(&w->env, w->state->published, w->state->def, staged, n, &p, &w->err));
+    OK(ice_tabstate_create(ice_tabledef_clone(w->state->def, false), p, ice_tail_ref(w->state->tail), w->state,
+                           &next, &w->err));
+    ice_tabstate_unref(w->state);
+    w->state = next;
+}
+
+/* Rows of a query by the bulk path, published. */
+static inline void f_stage(world *w, ice_str sql)
+{
+    ice_flush_options o = {.position = 42, .snapshots_kept = 5};
+    ice_flush_table t = f_table(w);
+    ice_staged_file *files;
+    size_t n;
+    OK(ice_staged_write(&w->env, w->own, sql, w->state->def, w->arena, &files, &n, &w->err));
+    assert_int_equal(n, 1);
+    files->commit_time = o.upto = w->now += 1000;
+    f_see_staged(w, files, n);
+    t.state = w->state;
+    OK(ice_flush(&w->env, &t, 1, &o, w->arena, &w->err));
+    f_reload(w, t.new_location);
+}
+
 static inline bool f_compact_as(world *w, bool thorough, double delete_ratio)
 {
     ice_compact_options o = {.thorough = thorough, .delete_ratio = delete_ratio};

@@ -641,22 +641,28 @@ static inline void w_bulk(world *w, int64_t first, int rows)
     ice_buf_free(&sql);
 }
 
-/* Renames name, promotes grp, adds extra: in the tail's definition only; the files stay as they are. */
-static inline void w_evolve(world *w)
+/* Another definition, of the same rows. */
+static inline void w_set_def(world *w, ice_tabledef *d)
 {
-    ice_tabledef *d = ice_tabledef_clone(w->state->def, true);
-    ice_column extra = w_column(5, "extra", ICE_T_LONG);
     ice_tabstate *next;
-    extra.has_initial = true;
-    extra.initial = (ice_value){.kind = ICE_T_LONG, .i = 7};
-    OK(ice_tabledef_rename_column(d, ICE_STR("name"), ICE_STR("label"), &w->err));
-    d->cols[2].type = (ice_type){.kind = ICE_T_LONG};
-    OK(ice_tabledef_add_column(d, &extra, &w->err));
     OK(ice_tabstate_create(d, ice_published_ref(w->state->published), ice_tail_ref(w->state->tail), w->state,
                            &next, &w->err));
     OK(ice_tail_set_def(next->tail, next->def, &w->err));
     ice_tabstate_unref(w->state);
     w->state = next;
+}
+
+/* Renames name, promotes grp, adds extra: in the tail's definition only; the files stay as they are. */
+static inline void w_evolve(world *w)
+{
+    ice_tabledef *d = ice_tabledef_clone(w->state->def, true);
+    ice_column extra = w_column(5, "extra", ICE_T_LONG);
+    extra.has_initial = true;
+    extra.initial = (ice_value){.kind = ICE_T_LONG, .i = 7};
+    OK(ice_tabledef_rename_column(d, ICE_STR("name"), ICE_STR("label"), &w->err));
+    d->cols[2].type = (ice_type){.kind = ICE_T_LONG};
+    OK(ice_tabledef_add_column(d, &extra, &w->err));
+    w_set_def(w, d);
 }
 
 /* ---- asking ---- */

@@ -212,16 +212,6 @@ static void every_type(void **unused)
 
 /* ---- dropped columns in the history ---- */
 
-static void evolve_to(world *w, ice_tabledef *d)
-{
-    ice_tabstate *next;
-    OK(ice_tabstate_create(d, ice_published_ref(w->state->published), ice_tail_ref(w->state->tail), w->state,
-                           &next, &w->err));
-    OK(ice_tail_set_def(next->tail, next->def, &w->err));
-    ice_tabstate_unref(w->state);
-    w->state = next;
-}
-
 static char *ask_history(world *w, const char *select)
 {
     ice_published *h;
@@ -267,7 +257,7 @@ static void dropped_column(void **unused)
     w_end(w, 3, ICE_OP_DELETE);
     ice_tabledef *d = ice_tabledef_clone(w->state->def, true);
     OK(ice_tabledef_drop_column(d, ICE_STR("price"), &w->err));
-    evolve_to(w, d);
+    w_set_def(w, d);
     w->now += 1000;
     w_end(w, 4, ICE_OP_DELETE);
     f_flush(w, 0);
@@ -279,7 +269,7 @@ static void dropped_column(void **unused)
     ice_column price = {.name = ICE_STR("price")};
     OK(ice_column_set_sql_type(&price, w->arena, ICE_STR("text"), &w->err));
     OK(ice_tabledef_add_column(d, &price, &w->err));
-    evolve_to(w, d);
+    w_set_def(w, d);
     w->now += 1000;
     w_end(w, 5, ICE_OP_DELETE);
     f_flush(w, 0);
@@ -293,18 +283,6 @@ static void dropped_column(void **unused)
 /* ---- staged files ---- */
 
 /* Readers see a staged file before it is published. */
-/* What a record that names staged files does to a table's state. */
-static void f_stage(world *w, const ice_staged_file *staged, size_t n)
-{
-    ice_published *p;
-    ice_tabstate *next;
-    OK(ice_published_stage(&w->env, w->state->published, w->state->def, staged, n, &p, &w->err));
-    OK(ice_tabstate_create(ice_tabledef_clone(w->state->def, false), p, ice_tail_ref(w->state->tail), w->state,
-                           &next, &w->err));
-    ice_tabstate_unref(w->state);
-    w->state = next;
-}
-
 static void staged_files(void **unused)
 {
     world *w = f_open(0);
@@ -335,7 +313,7 @@ static void staged_files(void **unused)
         w->v[w->n++] = r;
     }
     ice_flush_table t = f_table(w);
-    f_stage(w, staged, n);
+    f_see_staged(w, staged, n);
     check_world(w);
     /* Rows of the staged file change before it is published. */
     for (int i = 0; i < 3; i++)
@@ -379,7 +357,7 @@ static void tiers(void **unused)
                         w->state->def, w->arena, &staged, &n, &w->err));
     staged->commit_time = o.upto = w->now;
     ice_flush_table t = f_table(w); /* what the catalog has */
-    f_stage(w, staged, n);
+    f_see_staged(w, staged, n);
     t.state = w->state;
     OK(ice_flush(&w->env, &t, 1, &o, w->arena, &w->err));
     f_reload(w, t.new_location);

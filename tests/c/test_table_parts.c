@@ -4,7 +4,6 @@
 static void declare(world *w, const char *name, int32_t field_id, const char *transform)
 {
     ice_tabledef *d = ice_tabledef_clone(w->state->def, true);
-    ice_tabstate *next;
     uint8_t down = 0;
     ice_index index = {.name = ice_str_c(name),
                        .ncols = 1,
@@ -14,23 +13,14 @@ static void declare(world *w, const char *name, int32_t field_id, const char *tr
                        .params = transform ? ice_str_c(transform) : ICE_STR_NONE};
     OK(ice_tabledef_add_index(d, &index, &w->err));
     OK(ice_partition_check(d, &w->err));
-    OK(ice_tabstate_create(d, ice_published_ref(w->state->published), ice_tail_ref(w->state->tail), w->state,
-                           &next, &w->err));
-    OK(ice_tail_set_def(next->tail, next->def, &w->err));
-    ice_tabstate_unref(w->state);
-    w->state = next;
+    w_set_def(w, d);
 }
 
 static void undeclare(world *w, const char *name)
 {
     ice_tabledef *d = ice_tabledef_clone(w->state->def, true);
-    ice_tabstate *next;
     OK(ice_tabledef_drop_index(d, ice_str_c(name), &w->err));
-    OK(ice_tabstate_create(d, ice_published_ref(w->state->published), ice_tail_ref(w->state->tail), w->state,
-                           &next, &w->err));
-    OK(ice_tail_set_def(next->tail, next->def, &w->err));
-    ice_tabstate_unref(w->state);
-    w->state = next;
+    w_set_def(w, d);
 }
 
 static size_t placed_files(const world *w)
@@ -119,27 +109,6 @@ static void ranges(void **unused)
 
 /* ---- how many files ---- */
 
-/* Rows of a query by the bulk path, published. */
-static void stage(world *w, const char *sql)
-{
-    ice_flush_options o = {.position = 42, .snapshots_kept = 5};
-    ice_flush_table t = f_table(w);
-    ice_staged_file *files;
-    ice_published *p;
-    ice_tabstate *next;
-    size_t n;
-    OK(ice_staged_write(&w->env, w->own, ice_str_c(sql), w->state->def, w->arena, &files, &n, &w->err));
-    assert_int_equal(n, 1);
-    files->commit_time = o.upto = w->now += 1000;
-    OK(ice_published_stage(&w->env, w->state->published, w->state->def, files, n, &p, &w->err));
-    OK(ice_tabstate_create(ice_tabledef_clone(w->state->def, false), p, ice_tail_ref(w->state->tail),
-                           w->state, &next, &w->err));
-    ice_tabstate_unref(w->state);
-    t.state = w->state = next;
-    OK(ice_flush(&w->env, &t, 1, &o, w->arena, &w->err));
-    f_reload(w, t.new_location);
-}
-
 /* Large values get files of their own, small ones stay together, and a few more rows change none of that. */
 static void small_values_share(void **unused)
 {
@@ -149,9 +118,8 @@ static void small_values_share(void **unused)
     declare(w, "parts", 3, NULL);
     f_flush(w, 0);
     /* grp 0 and 1 have 20,000 rows each, 2 to 201 have 50, one is NULL. */
-    stage(w,
-          "SELECT i, 'n' || i, CAST(CASE WHEN i < 40000 THEN i % 2 ELSE 2 + i % 200 END AS INTEGER), i / 4.0 "
-          "FROM range(50000) AS r(i) UNION ALL SELECT 50000, NULL, NULL, NULL");
+    f_stage(w, ICE_STR("SELECT i, 'n' || i, CAST(CASE WHEN i < 40000 THEN i % 2 ELSE 2 + i % 200 END AS INTEGER), i / 4.0 "
+          "FROM range(50000) AS r(i) UNION ALL SELECT 50000, NULL, NULL, NULL"));
     assert_true(f_compact(w));
     assert_int_equal(w->state->published->nfiles, 3);
     assert_int_equal(placed_files(w), 2);
@@ -161,14 +129,14 @@ static void small_values_share(void **unused)
     assert_int_equal(rows_of(w, "grp IS NULL"), 1);
     no_problems(w);
 
-    stage(w, "SELECT 60000 + i, 'n' || i, CAST(i % 300 AS INTEGER), i / 4.0 FROM range(600) AS r(i)");
+    f_stage(w, ICE_STR("SELECT 60000 + i, 'n' || i, CAST(i % 300 AS INTEGER), i / 4.0 FROM range(600) AS r(i)"));
     assert_true(f_compact(w));
     assert_int_equal(w->state->published->nfiles, 3);
     assert_int_equal(rows_of(w, "grp = 1"), 20002);
     assert_false(f_compact(w));
 
     /* One of the small ones grows up. */
-    stage(w, "SELECT 70000 + i, 'n' || i, CAST(7 AS INTEGER), i / 4.0 FROM range(9000) AS r(i)");
+    f_stage(w, ICE_STR("SELECT 70000 + i, 'n' || i, CAST(7 AS INTEGER), i / 4.0 FROM range(9000) AS r(i)"));
     assert_true(f_compact(w));
     assert_int_equal(placed_files(w), 3);
     assert_int_equal(rows_of(w, "grp = 7"), 9052);
@@ -202,7 +170,6 @@ static void few_rows_wait(void **unused)
 static void column_goes(void **unused)
 {
     world *w = f_open((uint64_t)1 << 30);
-    ice_tabstate *next;
     if (!w)
         skip();
     declare(w, "parts", 3, NULL);
@@ -218,11 +185,7 @@ static void column_goes(void **unused)
     OK(ice_tabledef_drop_column(d, ICE_STR("grp"), &w->err));
     ice_column other = w_column(0, "grp", ICE_T_STRING); /* takes the name */
     OK(ice_tabledef_add_column(d, &other, &w->err));
-    OK(ice_tabstate_create(d, ice_published_ref(w->state->published), ice_tail_ref(w->state->tail), w->state,
-                           &next, &w->err));
-    OK(ice_tail_set_def(next->tail, next->def, &w->err));
-    ice_tabstate_unref(w->state);
-    w->state = next;
+    w_set_def(w, d);
     w->now += 1000;
     f_flush(w, 0);
     const ice_partition_spec *spec = ice_metadata_spec(w->state->published->meta, 1);

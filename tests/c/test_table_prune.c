@@ -57,26 +57,10 @@ static ice_tabledef *wide_def(world *w)
     return d;
 }
 
-static void set_def(world *w, ice_tabledef *d)
-{
-    ice_tabstate *next;
-    OK(ice_tabstate_create(d, ice_published_ref(w->state->published), ice_tail_ref(w->state->tail), w->state,
-                           &next, &w->err));
-    OK(ice_tail_set_def(next->tail, next->def, &w->err));
-    ice_tabstate_unref(w->state);
-    w->state = next;
-}
-
 /* File k: values near k, some NULL, and in some files nothing but NULL in a column. */
 static void stage(world *w, int k, bool evolved)
 {
-    ice_flush_options o = {.position = 42, .snapshots_kept = 5};
-    ice_flush_table t = f_table(w);
-    ice_staged_file *files;
-    ice_published *p;
-    ice_tabstate *next;
     ice_buf sql = {0};
-    size_t n;
     ice_buf_printf(
         &sql,
         "SELECT id, CASE WHEN k %% 5 <> 4 AND r %% 7 THEN k * 100 + r END, (k - 5) * 1000003 + r * (k %% 2), "
@@ -98,15 +82,7 @@ static void stage(world *w, int k, bool evolved)
         evolved ? "CASE WHEN r % 5 THEN 'new ' || k END" : "k % 2 = 0", evolved ? ", k * 100 + r" : "", ROWS,
         k, k * ROWS, (k + 1) * ROWS);
     OK(ice_buf_check(&sql, &w->err));
-    OK(ice_staged_write(&w->env, w->own, ice_buf_str(&sql), w->state->def, w->arena, &files, &n, &w->err));
-    files->commit_time = o.upto = w->now += 1000;
-    OK(ice_published_stage(&w->env, w->state->published, w->state->def, files, n, &p, &w->err));
-    OK(ice_tabstate_create(ice_tabledef_clone(w->state->def, false), p, ice_tail_ref(w->state->tail),
-                           w->state, &next, &w->err));
-    ice_tabstate_unref(w->state);
-    t.state = w->state = next;
-    OK(ice_flush(&w->env, &t, 1, &o, w->arena, &w->err));
-    f_reload(w, t.new_location);
+    f_stage(w, ice_buf_str(&sql));
     ice_buf_free(&sql);
 }
 
@@ -131,7 +107,7 @@ static void declare(world *w, int32_t field_id, const char *transform)
                        .params = ice_str_c(transform)};
     OK(ice_tabledef_add_index(d, &index, &w->err));
     OK(ice_partition_check(d, &w->err));
-    set_def(w, d);
+    w_set_def(w, d);
 }
 
 /* i becomes long, s another name and back, b another column of another type, extra comes. */
@@ -154,7 +130,7 @@ static void evolve(world *w)
     d->cols[7] = moved;
     OK(ice_column_set_sql_type(&extra, w->arena, ICE_STR("bigint"), &w->err));
     OK(ice_tabledef_add_column(d, &extra, &w->err));
-    set_def(w, d);
+    w_set_def(w, d);
 }
 
 /* ---- predicates ---- */
