@@ -19,7 +19,20 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-SECTIONS = ["orm", "dbapi", "everyday", "groups", "add_field", "bulk", "durable", "fresh", "growth", "cold", "memory"]
+SECTIONS = [
+    "orm",
+    "dbapi",
+    "everyday",
+    "groups",
+    "add_field",
+    "bulk",
+    "durable",
+    "fresh",
+    "growth",
+    "cold",
+    "memory",
+    "prune",
+]
 # Sections that need the 200,000 rows on both databases.
 LOADED = {"orm", "dbapi", "groups", "durable", "fresh"}
 
@@ -46,9 +59,10 @@ def main():
     options = parse()
     if options.child:
         import bulk
+        import prune
         import single
 
-        single.CHILDREN["bulk_changes"] = bulk.ours
+        single.CHILDREN |= {"bulk_changes": bulk.ours, "pruned": prune.measure}
         return single.run_child(options.child)
     directory = pathlib.Path(tempfile.mkdtemp(prefix="iceberg-bench-", dir=options.directory))
     directory.chmod(0o755)
@@ -63,6 +77,7 @@ def run(options, directory):
     import bulk
     import everyday
     import peers
+    import prune
     import side_by_side
     import single
     from measure import Report
@@ -94,6 +109,7 @@ def run(options, directory):
             "growth": lambda: single.growth(report, options, directory),
             "cold": lambda: single.ten_million(report, options, directory),
             "memory": lambda: single.shared_memory(report, options, directory),
+            "prune": lambda: prune.pruned_reads(report, options, directory),
         }
         for name in SECTIONS:
             if name in wanted:

@@ -133,12 +133,20 @@ bool ice__fast_enough(const ice__fast *f)
     return !f->ties || need == 0 || !same_place(f, need - 1, f->n - 1);
 }
 
+/* As many as the LIMIT still asks for, were all of them taken. */
+static size_t slice(const ice__fast *f, size_t left)
+{
+    uint64_t need = ice__fast_needed(f), more = need > f->n && !f->norder ? need - f->n : ICE__FAST_SLICE;
+    left = left < ICE__FAST_SLICE ? left : ICE__FAST_SLICE;
+    return more < left ? (size_t)more : left;
+}
+
 ice_code ice__fast_take(ice__fast *f, const ice_row *rows, size_t n, bool *done, ice_error *err)
 {
     ice_value *first[ICE__FAST_SLICE];
     *done = true;
-    for (size_t at = 0; at < n && *done && !ice__fast_enough(f); at += ICE__FAST_SLICE) {
-        size_t part = n - at < ICE__FAST_SLICE ? n - at : ICE__FAST_SLICE;
+    for (size_t at = 0, part; at < n && *done && !ice__fast_enough(f); at += part) {
+        part = slice(f, n - at);
         ice_code rc = read_rows(f, &f->rels[ice__fast_start(f)], rows + at, part, first, err);
         for (size_t i = 0; rc == ICE_OK && i < part && !ice__fast_enough(f); i++)
             rc = go_on(f, NULL, 0, first[i], err);
