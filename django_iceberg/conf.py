@@ -95,6 +95,7 @@ CORE_OPTIONS = {
         "age in ms below which garbage collection leaves files that nothing names",
     ),
     "memory.budget": (Size, None, "memory of this host for cache and engine: bytes, or '4GB', or '50%'"),
+    "cache.max-size": (Size, 10_737_418_240, "size of the local cache's directory: bytes, or '20 GB'"),
     "threads": (int, None, "worker threads of the query engine on this host"),
     "durability": (str, "full", "'full': acknowledged once on stable storage; 'os': once written"),
     "isolation-level": (str, "read committed", "'read committed' or 'snapshot'"),

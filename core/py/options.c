@@ -25,6 +25,7 @@ static const option options_known[] = {
     {"orphans.grace-ms", INTEGER, AT(orphans_grace_ms), NULL, NULL, ICE_GIVEN_ORPHANS},
     {"flush.background", FLAG, AT(background_flush), NULL, NULL, ICE_GIVEN_FLUSH_BACKGROUND},
     {"memory.budget", BYTES, AT(memory_budget), NULL, NULL, ICE_GIVEN_MEMORY},
+    {"cache.max-size", BYTES, AT(cache_max), NULL, NULL, ICE_GIVEN_CACHE},
     {"log.max-bytes", BYTES, AT(log_max_bytes), NULL, NULL, ICE_GIVEN_LOG_BYTES},
     {"threads", INTEGER, AT(threads), NULL, NULL, ICE_GIVEN_THREADS},
     {"lock.timeout-ms", INTEGER, AT(lock_timeout_ms), NULL, NULL, 0},

@@ -18,6 +18,7 @@ enum { PROCESSES = 256, WORDS = PROCESSES / 64, FILES = 8192 };
 #define NAME "host-1" /* the number is the layout's version */
 #define BYTE_LOCK ((int64_t)1 << 40)
 #define BYTE_SLOT (BYTE_LOCK + 1)
+#define BYTE_USE (BYTE_LOCK * 2)
 
 typedef struct claim {
     uint64_t name; /* 0: never used */
@@ -315,6 +316,31 @@ uint64_t ice_host_claimed(ice_host *h)
     sum = claimed(h->shared);
     leave(h);
     return sum;
+}
+
+/* ---- files in use ---- */
+
+static int64_t use_byte(uint64_t name)
+{
+    return BYTE_USE + (int64_t)(name >> 3);
+}
+
+void ice_host_use(ice_host *h, uint64_t name)
+{
+    if (h->fd >= 0)
+        (void)byte_op(h->fd, F_OFD_SETLK, F_RDLCK, use_byte(name));
+}
+
+void ice_host_unuse(ice_host *h, uint64_t name)
+{
+    if (h->fd >= 0)
+        (void)byte_op(h->fd, F_OFD_SETLK, F_UNLCK, use_byte(name));
+}
+
+bool ice_host_uses(const ice_host *h, uint64_t name)
+{
+    struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = use_byte(name), .l_len = 1};
+    return h->fd < 0 || fcntl(h->fd, F_OFD_GETLK, &fl) != 0 || fl.l_type != F_UNLCK;
 }
 
 /* ---- engines ---- */

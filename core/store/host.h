@@ -31,6 +31,13 @@ bool ice_host_claim(ice_host *h, const ice_host_file *files, size_t n, uint64_t 
 void ice_host_release(ice_host *h, uint64_t name);
 uint64_t ice_host_claimed(ice_host *h); /* bytes, by all */
 
+/* This process has a file open that a limit on disk may drop: locks that end with it. Not counted: the first end
+ * of use is the last. */
+void ice_host_use(ice_host *h, uint64_t name);
+void ice_host_unuse(ice_host *h, uint64_t name);
+/* Does another process? True also where that cannot be known. */
+bool ice_host_uses(const ice_host *h, uint64_t name);
+
 /* This process runs an engine, until the host is let go. */
 void ice_host_add_engine(ice_host *h);
 unsigned ice_host_engines(const ice_host *h); /* at least 1; no system call */

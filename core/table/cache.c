@@ -23,8 +23,10 @@ ice_chunkfile *ice__open_chunk(const char *path, uint64_t rows)
     ice_chunkfile *c = NULL;
     if (ice_chunkfile_open(path, &c, NULL) != ICE_OK)
         return NULL;
-    if (ice_chunkfile_rows(c) == rows)
+    if (ice_chunkfile_rows(c) == rows) {
+        ice__cache_used(path);
         return c;
+    }
     ice_chunkfile_close(c);
     return NULL;
 }
@@ -85,6 +87,7 @@ ice_code ice__file_chunk(ice_published *s, ice__file *f, const ice_column *cols,
         path = NULL;
         return ice_fail_nomem(err);
     }
+    ice__cached_use(s->env, c);
     *out = find_chunk(s, f, c, path, cols, ncols);
     if (!*out) {
         ICE_TRY(ice__decode_whole(s, f, cols, ncols, false, path, err));
@@ -104,8 +107,10 @@ ice_rowfile *ice__open_rows(const char *path, uint64_t rows)
     ice_rowfile *f = NULL;
     if (ice_rowfile_open(path, &f, NULL) != ICE_OK)
         return NULL;
-    if (ice_rowfile_rows(f) == rows)
+    if (ice_rowfile_rows(f) == rows) {
+        ice__cache_used(path);
         return f;
+    }
     ice_rowfile_close(f);
     return NULL;
 }
@@ -121,6 +126,8 @@ static void find_values(ice__file *f, ice__cached *c, ice__values *out)
             ice_chunkfile_close(c->loose);
             c->loose = NULL;
         }
+        if (c->loose)
+            ice__cache_used(path);
         memcpy(path + strlen(c->path), ".rows", sizeof ".rows");
         c->rows = c->loose ? NULL : ice__open_rows(path, rows);
         free(path);
@@ -143,6 +150,7 @@ ice_code ice__file_values(ice_published *s, ice__file *f, const ice_column *cols
     if (ice__published_resident(s))
         return ice__file_chunk(s, f, cols, ncols, &out->chunk, err);
     ICE_TRY(ice__file_cached(s, f, &c, err));
+    ice__cached_use(s->env, c);
     find_values(f, c, out);
     for (size_t i = 0; i < ncols; i++)
         if (!has_value(out, cols[i].field_id) && ice__file_has(s, f, cols[i].field_id))

@@ -26,6 +26,7 @@ struct ice__cached {
     int refs;       /* under the registry's lock */
     char *path;     /* "<cache_dir>/<base>" */
     ice_host *host; /* that counts it as kept decoded; NULL: it is not */
+    ice_host *user; /* that knows it is in use; NULL: nothing of it has been opened */
     pthread_mutex_t lock;
     ice_chunkfile *chunk;
     ice_chunkfile *retired[ICE__MAX_RETIRED]; /* had too few columns; somebody may still read them */
@@ -37,7 +38,18 @@ struct ice__cached {
 };
 
 /* What the process has open of a file, borrowed until the snapshot goes. */
+/* By its name: a reference, for ice__cached_unref. NULL: no memory. */
+ice__cached *ice__cached_get(const ice_env *env, ice_str base);
 ice_code ice__file_cached(ice_published *s, ice__file *f, ice__cached **out, ice_error *err) ICE_MUST;
+/* Before a form of it is opened: nobody drops it until it is closed. */
+void ice__cached_use(const ice_env *env, ice__cached *c);
+/* Has this process anything of a data file open? */
+bool ice__cached_open(const ice_env *env, ice_str base);
+uint64_t ice__cached_name(ice_str base); /* in the host's tables */
+/* A file of the cache was opened: it is among those used last. */
+void ice__cache_used(const char *path);
+/* A file of the cache was written: others may have to make room. */
+void ice__cache_wrote(ice_env *env, const char *path);
 void ice__cached_keys_free(ice__cached_key *k);
 void ice__cached_orders_free(ice__cached_order *o);
 ice_code ice__cache_dir_make(const ice_env *env, ice_error *err) ICE_MUST;
@@ -60,6 +72,6 @@ ice_chunkfile *ice__open_chunk(const char *path, uint64_t rows);
 ice_rowfile *ice__open_rows(const char *path, uint64_t rows);
 /* Name of a key's index, in 32 bits. */
 uint32_t ice__key_name(const ice_tabledef *def, const ice_keys *keys, size_t key);
-ice_code ice__write_index(const ice__file *f, const ice_tabledef *def, const ice_key *k, const ice__values *values,
+ice_code ice__write_index(ice_env *env, const ice__file *f, const ice_tabledef *def, const ice_key *k, const ice__values *values,
                           const char *path, ice_error *err) ICE_MUST;
 #endif

@@ -32,15 +32,54 @@ static ice__cached **bucket_of(const char *path)
 }
 
 /* By its name in the cache directory, whatever the processes call that. */
+uint64_t ice__cached_name(ice_str base)
+{
+    return ice_hash64(base.ptr, base.len, 0) | 1;
+}
+
 static uint64_t name_of(const ice__cached *c)
 {
-    const char *base = strrchr(c->path, '/') + 1;
-    return ice_hash64(base, strlen(base), 0) | 1;
+    return ice__cached_name(ice_str_c(strrchr(c->path, '/') + 1));
+}
+
+void ice__cached_use(const ice_env *env, ice__cached *c)
+{
+    if (__atomic_load_n(&c->user, __ATOMIC_ACQUIRE))
+        return;
+    pthread_mutex_lock(&registry.lock);
+    if (!c->user) {
+        ice_host_use(env->host, name_of(c));
+        __atomic_store_n(&c->user, ice_host_ref(env->host), __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&registry.lock);
+}
+
+bool ice__cached_open(const ice_env *env, ice_str base)
+{
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/%.*s", env->cache_dir, ICE_PRI(base));
+    bool open = n < 0 || (size_t)n >= sizeof path;
+    pthread_mutex_lock(&registry.lock);
+    for (const ice__cached *c = open ? NULL : *bucket_of(path); c && !open; c = c->next)
+        open = c->user && strcmp(c->path, path) == 0;
+    pthread_mutex_unlock(&registry.lock);
+    return open;
+}
+
+/* What was in use until now was used now. */
+static void touch(const ice__cached *c)
+{
+    static const char *const forms[] = {".chunk", ".rows"};
+    char path[4096];
+    for (size_t i = 0; i < 2; i++)
+        if (snprintf(path, sizeof path, "%s%s", c->path, forms[i]) < (int)sizeof path)
+            ice__cache_used(path);
 }
 
 static void cached_free(ice__cached *c)
 {
     ice_host_unref(c->host);
+    ice_host_unref(c->user);
     ice_chunkfile_close(c->chunk);
     ice_chunkfile_close(c->loose);
     for (size_t i = 0; i < c->nretired; i++)
@@ -66,6 +105,10 @@ void ice__cached_unref(ice__cached *c)
         *p = c->next;
     if (last && c->host) /* before another of this name can claim it */
         ice_host_release(c->host, name_of(c));
+    if (last && c->user) {
+        touch(c);
+        ice_host_unuse(c->user, name_of(c));
+    }
     pthread_mutex_unlock(&registry.lock);
     if (last)
         cached_free(c);
@@ -81,7 +124,7 @@ static ice__cached *cached_make(char *path)
     return c;
 }
 
-static ice__cached *cached_get(const ice_env *env, ice_str base)
+ice__cached *ice__cached_get(const ice_env *env, ice_str base)
 {
     char *path = NULL;
     if (asprintf(&path, "%s/%.*s", env->cache_dir, ICE_PRI(base)) < 0)
@@ -107,7 +150,7 @@ ice_code ice__file_cached(ice_published *s, ice__file *f, ice__cached **out, ice
 {
     pthread_mutex_lock(&s->lock);
     if (!f->cached)
-        f->cached = cached_get(s->env, f->base);
+        f->cached = ice__cached_get(s->env, f->base);
     *out = f->cached;
     pthread_mutex_unlock(&s->lock);
     return *out ? ICE_OK : ice_fail_nomem(err);

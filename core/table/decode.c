@@ -77,6 +77,8 @@ ice_code ice__decode_file(ice_env *env, ice_engine_conn *c, ice_str path, uint64
     ICE_TRY(ice_buf_check(&sql, err));
     ICE_TRY(ice_engine_run(c, ice_buf_str(&sql), NULL, 0, &d.result, err));
     rc = (as_rows ? ice_rowfile_write : ice_chunkfile_write)(to, cols, ncols, decode_next, &d, err);
+    if (rc == ICE_OK)
+        ice__cache_wrote(env, to);
 out:
     if (rc != ICE_OK)
         ice__read_failed(err, path);

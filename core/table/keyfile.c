@@ -99,7 +99,7 @@ static ice_code hash_rows(key_reader *r, bool nulls, ice_keypair *pairs, size_t 
     return rc;
 }
 
-ice_code ice__write_index(const ice__file *f, const ice_tabledef *def, const ice_key *k, const ice__values *values,
+ice_code ice__write_index(ice_env *env, const ice__file *f, const ice_tabledef *def, const ice_key *k, const ice__values *values,
                           const char *path, ice_error *err)
 {
     size_t rows = (size_t)f->entry.file.record_count, n = 0;
@@ -111,6 +111,8 @@ ice_code ice__write_index(const ice__file *f, const ice_tabledef *def, const ice
         rc = hash_rows(&r, k->nulls_not_distinct, pairs, &n, err);
     if (rc == ICE_OK)
         rc = ice_keyindex_write(path, pairs, n, err);
+    if (rc == ICE_OK)
+        ice__cache_wrote(env, path);
     free(pairs);
     ice_arena_free(a);
     return rc;
@@ -188,8 +190,10 @@ static ice_keyindex *open_index(const char *path, uint64_t rows)
     ice_keyindex *k = NULL;
     if (ice_keyindex_open(path, &k, NULL) != ICE_OK)
         return NULL;
-    if (ice_keyindex_count(k) <= rows)
+    if (ice_keyindex_count(k) <= rows) {
+        ice__cache_used(path);
         return k;
+    }
     ice_keyindex_close(k);
     return NULL;
 }
@@ -199,6 +203,7 @@ static ice_code open_key(ice_published *s, ice__file *f, ice__cached *c, const i
 {
     char *path = NULL;
     ice_code rc;
+    ice__cached_use(s->env, c);
     ICE_TRY(key_values(s, f, c, def, keys, key, k, values, err));
     if (asprintf(&path, "%s.%08x.idx", c->path, k->hash) < 0) {
         path = NULL;
@@ -207,7 +212,7 @@ static ice_code open_key(ice_published *s, ice__file *f, ice__cached *c, const i
     k->index = open_index(path, (uint64_t)f->entry.file.record_count);
     if (!k->index) {
         ICE_TRY(ice__cache_dir_make(s->env, err));
-        ICE_TRY(ice__write_index(f, def, &keys->keys[key], values, path, err));
+        ICE_TRY(ice__write_index(s->env, f, def, &keys->keys[key], values, path, err));
         ICE_TRY(ice_keyindex_open(path, &k->index, err));
     }
 out:

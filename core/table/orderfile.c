@@ -61,7 +61,7 @@ static bool open_positions(const char *path, uint32_t rows, ice__cached_order *o
     return good;
 }
 
-static ice_code make_order(const ice_env *env, const ice__cached *c, const ice_vec *v, uint32_t rows, ice__cached_order *o,
+static ice_code make_order(ice_env *env, const ice__cached *c, const ice_vec *v, uint32_t rows, ice__cached_order *o,
                            ice_error *err)
 {
     char *path = NULL;
@@ -73,6 +73,7 @@ static ice_code make_order(const ice_env *env, const ice__cached *c, const ice_v
     if (!open_positions(path, rows, o)) {
         ICE_TRY(ice__cache_dir_make(env, err));
         ICE_TRY(ice__order_write(v, rows, o->field_id, path, err));
+        ice__cache_wrote(env, path);
         if (!open_positions(path, rows, o))
             rc = ice_fail(err, ICE_IO, "cache file %s: not readable right after it was written", path);
     }

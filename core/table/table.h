@@ -25,6 +25,9 @@ typedef struct ice_env {
     ice_host *host;         /* where kept bytes are counted */
     uint64_t memory_budget; /* bytes of decoded columns kept for the whole host; tables that do not fit are
                                read cold */
+    uint64_t cache_max; /* bytes that the cache directory is kept to; what is in use stays all the same */
+    uint64_t cache_written; /* table/'s own: bytes since it looked, and whether it has */
+    bool cache_looked;
     ice_uuid warehouse;
     const char *ns; /* namespace: the first part of a new table's directory; NULL: "default" */
     /* A connection of the engine for work inside table/ (cache building, flush): made on first use, one user

@@ -11,7 +11,7 @@ static ice_code forgive(ice_code rc)
     return rc == ICE_DISK_FULL || rc == ICE_IO ? ICE_OK : rc;
 }
 
-static ice_code warm_keys(const ice__file *f, const char *stem, const ice__warm *w, const ice__values *values,
+static ice_code warm_keys(ice_env *env, const ice__file *f, const char *stem, const ice__warm *w, const ice__values *values,
                           ice_error *err)
 {
     ice_code rc = ICE_OK;
@@ -19,7 +19,7 @@ static ice_code warm_keys(const ice__file *f, const char *stem, const ice__warm 
         char *path = NULL;
         if (asprintf(&path, "%s.%08x.idx", stem, ice__key_name(w->def, w->keys, i)) < 0)
             return ice_fail_nomem(err);
-        rc = ice__write_index(f, w->def, &w->keys->keys[i], values, path, err);
+        rc = ice__write_index(env, f, w->def, &w->keys->keys[i], values, path, err);
         free(path);
     }
     return rc;
@@ -39,7 +39,7 @@ static ice_code warm_file(ice_env *env, ice_engine_conn *c, ice_str path, const 
         ICE_TRY(ice_chunkfile_open(form, &values.chunk, err));
     else
         ICE_TRY(ice_rowfile_open(form, &values.rows, err));
-    ICE_TRY(warm_keys(&f, stem, w, &values, err));
+    ICE_TRY(warm_keys(env, &f, stem, w, &values, err));
 out:
     ice_chunkfile_close(values.chunk);
     ice_rowfile_close(values.rows);
@@ -50,11 +50,12 @@ out:
 ice_code ice__cache_warm(ice_env *env, ice_engine_conn *c, ice_str path, ice_str base, uint64_t rows,
                          const ice__warm *w, const ice_column *cols, size_t ncols, ice_error *err)
 {
-    char *stem = NULL;
-    if (asprintf(&stem, "%s/%.*s", env->cache_dir, ICE_PRI(base)) < 0)
+    ice__cached *cached = ice__cached_get(env, base);
+    if (!cached)
         return ice_fail_nomem(err);
-    ice_code rc = warm_file(env, c, path, stem, rows, w, cols, ncols, err);
-    free(stem);
+    ice__cached_use(env, cached); /* until all of it is there */
+    ice_code rc = warm_file(env, c, path, cached->path, rows, w, cols, ncols, err);
+    ice__cached_unref(cached);
     return forgive(rc);
 }
 

@@ -31,6 +31,7 @@ enum {
     ICE_GIVEN_ORPHANS = 1 << 8,
     ICE_GIVEN_REWRITE_BYTES = 1 << 9,
     ICE_GIVEN_FLUSH_BACKLOG = 1 << 10,
+    ICE_GIVEN_CACHE = 1 << 11,
 };
 
 typedef struct ice_config {
@@ -44,6 +45,7 @@ typedef struct ice_config {
     bool snapshot_isolation;   /* isolation-level "snapshot"; false: read committed */
     int threads;               /* of the engine; 0: as many as cores */
     uint64_t memory_budget;    /* bytes; at first a quarter of the machine's memory, at most 4 GiB */
+    uint64_t cache_max; /* bytes of the cache directory; at first 10 GiB */
     int64_t flush_interval_ms; /* age at which the tail is flushed in the background; 0: by each commit itself */
     uint64_t flush_bytes;      /* size at which it is; 0: 64 MiB */
     uint64_t rewrite_bytes;    /* a flush may rewrite a table under this size whole; 0: none */

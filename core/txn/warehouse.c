@@ -66,6 +66,7 @@ void ice_config_defaults(ice_config *c)
                       .sync = true,
                       .lock_timeout_ms = -1,
                       .memory_budget = default_budget(),
+                      .cache_max = (uint64_t)10 << 30,
                       .flush_interval_ms = 60 * 1000,
                       .flush_bytes = 64 << 20,
                       .rewrite_bytes = 16 << 20,
@@ -167,6 +168,7 @@ static const struct {
     SHARED(ICE_GIVEN_DURABILITY, "durability", sync),
     SHARED(ICE_GIVEN_THREADS, "threads", threads),
     SHARED(ICE_GIVEN_MEMORY, "memory.budget", memory_budget),
+    SHARED(ICE_GIVEN_CACHE, "cache.max-size", cache_max),
     SHARED(ICE_GIVEN_FLUSH_INTERVAL, "flush.interval-ms", flush_interval_ms),
     SHARED(ICE_GIVEN_FLUSH_BYTES, "flush.bytes", flush_bytes),
     SHARED(ICE_GIVEN_FLUSH_BACKGROUND, "flush.background", background_flush),
@@ -433,6 +435,7 @@ static ice_code open_parts(ice_warehouse *wh, bool create, ice_error *err)
     wh->env.cache_dir = wh->cache_dir;
     wh->env.ns = c->ns;
     wh->env.host = wh->host;
+    wh->env.cache_max = c->cache_max;
     wh->env.memory_budget = c->memory_budget - engines_memory(wh);
     wh->env.engine_acquire = engine_acquire;
     wh->env.engine_release = engine_release;

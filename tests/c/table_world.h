@@ -154,6 +154,7 @@ static inline world *w_open(uint64_t budget)
                        .cache_dir = w->cache,
                        .host = w->host,
                        .memory_budget = budget,
+                       .cache_max = UINT64_MAX,
                        .ns = "shop",
                        .engine_acquire = w_acquire,
                        .engine_release = w_release,

@@ -146,12 +146,32 @@ static void the_dead_hold_nothing(void **state)
 }
 
 /* Where there is no such file a process counts for itself. */
+/* Files in use: known to others, until the user says otherwise or is gone. */
+static void in_use(void **state)
+{
+    (void)state;
+    ice_host *a = open_host(), *b = open_host(), *c = open_host();
+    uint64_t name = UINT64_MAX;
+    assert_false(ice_host_uses(b, name));
+    ice_host_use(a, name);
+    ice_host_use(c, name);
+    assert_true(ice_host_uses(b, name));
+    assert_false(ice_host_uses(b, name >> 8));
+    ice_host_unuse(a, name);
+    assert_true(ice_host_uses(b, name));
+    ice_host_unref(c);
+    assert_false(ice_host_uses(b, name));
+    ice_host_unref(a);
+    ice_host_unref(b);
+}
+
 static void alone(void **state)
 {
     (void)state;
     ice_host *a = NULL, *b = NULL;
     assert_int_equal(ice_host_open("/nowhere/at/all", &a, NULL), ICE_OK);
     assert_int_equal(ice_host_open("/nowhere/at/all", &b, NULL), ICE_OK);
+    assert_true(ice_host_uses(a, 1)); /* nobody knows */
     assert_true(claim(a, 1, 60, 100));
     assert_false(claim(a, 2, 60, 100));
     assert_true(claim(b, 2, 60, 100));
@@ -163,7 +183,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counted_once),          cmocka_unit_test(all_or_none), cmocka_unit_test(many_files),
-        cmocka_unit_test(the_dead_hold_nothing), cmocka_unit_test(alone),
+        cmocka_unit_test(the_dead_hold_nothing), cmocka_unit_test(alone), cmocka_unit_test(in_use),
     };
     return cmocka_run_group_tests_name("store_host", tests, make_dir, remove_dir);
 }
