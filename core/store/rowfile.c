@@ -209,8 +209,9 @@ static ice_code check(const char *path, ice_rowfile *f, ice_error *err)
     f->dir = (const entry *)(f->map.ptr + sizeof *h);
     if (memcmp(h->magic, MAGIC, 8) || h->version != VERSION)
         return ice_fail(err, ICE_CORRUPT, "%s: not a row file of version %u", path, VERSION);
-    if (h->ncols > MOST_COLUMNS || h->ncols > (f->map.len - sizeof *h) / sizeof(entry) || h->rows > UINT32_MAX ||
-        h->size != f->map.len || h->table > h->size || (h->size - h->table) / 8 < blocks_of(h))
+    if (h->ncols > MOST_COLUMNS || h->ncols > (f->map.len - sizeof *h) / sizeof(entry) ||
+        h->rows > UINT32_MAX || h->size != f->map.len || h->table > h->size ||
+        (h->size - h->table) / 8 < blocks_of(h))
         return ice_fail(err, ICE_CORRUPT, "%s: header does not fit a file of %zu bytes", path, f->map.len);
     if (h->crc != crc_of(*h, f->dir) || !types_ok(f))
         return ice_fail(err, ICE_CORRUPT, "%s: header checksum", path);
@@ -327,6 +328,8 @@ ice_code ice_rowfile_read(const ice_rowfile *f, uint64_t row, const ice_column *
         left -= to != NULL;
     }
     return good ? ICE_OK
-                : ice_fail(err, ICE_CORRUPT, "row %llu of a row file of the cache is damaged: without the cache directory it is made again",
+                : ice_fail(err, ICE_CORRUPT,
+                           "row %llu of a row file of the cache is damaged: without the cache directory it "
+                           "is made again",
                            (unsigned long long)row);
 }

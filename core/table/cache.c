@@ -1,16 +1,15 @@
-/* The cache's forms of a data file: its columns where they are kept decoded, else its rows, and for each key an
- * index. All of it can be made again from the Parquet file, so whatever is missing or broken is.
+/* The cache's forms of a data file: its columns where they are kept decoded, else its rows, and for each key
+ * an index. All of it can be made again from the Parquet file, so whatever is missing or broken is.
  *
  *   <cache_dir>/<base>.chunk            columns
  *   <cache_dir>/<base>.<8 hex>.idx      key hash -> position
  *   <cache_dir>/<base>.rows             rows, of tables that are not kept decoded
- *   <cache_dir>/<base>.<8 hex>.keys     rows of the key's columns, the primary key's, _row_start: for look-ups, where
- *                                       there are no rows
+ *   <cache_dir>/<base>.<8 hex>.keys     rows of the columns that a look-up needs, where there are no rows
  *   <cache_dir>/<base>.<field>.order    positions in the order of a column, where the rows are not in it
  *
- * Whoever makes a data file makes them too (warm.c); a reader that finds no index, or no columns, builds them.
- * Nothing here waits for the engine with a lock held: a file is looked for under its lock, built without, and looked for
- * again. */
+ * Whoever makes a data file makes them too (warm.c); a reader that finds no index, or no columns, builds
+ * them. Nothing here waits for the engine with a lock held: a file is looked for under its lock, built
+ * without, and looked for again. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -49,8 +48,8 @@ static ice_chunkfile *find_chunk(ice_published *s, ice__file *f, ice__cached *c,
     pthread_mutex_lock(&c->lock);
     if (!c->chunk || !chunk_suffices(s, f, c->chunk, cols, ncols)) {
         ice_chunkfile *fresh = ice__open_chunk(path, (uint64_t)f->entry.file.record_count);
-        bool useful =
-            fresh && chunk_suffices(s, f, fresh, cols, ncols) && (!c->chunk || c->nretired < ICE__MAX_RETIRED);
+        bool useful = fresh && chunk_suffices(s, f, fresh, cols, ncols) &&
+                      (!c->chunk || c->nretired < ICE__MAX_RETIRED);
         if (useful && c->chunk)
             c->retired[c->nretired++] = c->chunk;
         if (useful)
@@ -122,7 +121,8 @@ static void find_values(ice__file *f, ice__cached *c, ice__values *out)
     char *path = NULL;
     pthread_mutex_lock(&c->lock);
     if (!c->rows && !c->loose && asprintf(&path, "%s.chunk", c->path) >= 0) {
-        if (ice_chunkfile_open_loose(path, &c->loose, NULL) == ICE_OK && ice_chunkfile_rows(c->loose) != rows) {
+        if (ice_chunkfile_open_loose(path, &c->loose, NULL) == ICE_OK &&
+            ice_chunkfile_rows(c->loose) != rows) {
             ice_chunkfile_close(c->loose);
             c->loose = NULL;
         }
@@ -141,8 +141,8 @@ static bool has_value(const ice__values *v, int32_t field_id)
     return v->chunk ? ice_chunkfile_has(v->chunk, field_id) : v->rows && ice_rowfile_has(v->rows, field_id);
 }
 
-ice_code ice__file_values(ice_published *s, ice__file *f, const ice_column *cols, size_t ncols, ice__values *out,
-                          ice_error *err)
+ice_code ice__file_values(ice_published *s, ice__file *f, const ice_column *cols, size_t ncols,
+                          ice__values *out, ice_error *err)
 {
     ice__cached *c;
     ice_code rc;
@@ -175,8 +175,8 @@ static void absent_value(const ice__file *f, const ice_column *col, ice_value *o
         *out = (ice_value){.kind = ICE_T_TIMESTAMPTZ, .i = f->min_start};
 }
 
-ice_code ice__values_at(const ice__file *f, const ice__values *v, uint32_t pos, const ice_column *cols, size_t ncols,
-                        ice_value *out, ice_error *err)
+ice_code ice__values_at(const ice__file *f, const ice__values *v, uint32_t pos, const ice_column *cols,
+                        size_t ncols, ice_value *out, ice_error *err)
 {
     ice_code rc = ICE_OK;
     for (size_t i = 0; i < ncols && rc == ICE_OK; i++) {

@@ -57,9 +57,11 @@ ice_code ice__cache_dir_make(const ice_env *env, ice_error *err) ICE_MUST;
 /* ---- making forms out of a Parquet file ---- */
 
 /* Decodes columns into a chunk file or, `as_rows`, a row file. */
-ice_code ice__decode_file(ice_env *env, ice_engine_conn *c, ice_str path, uint64_t rows, const ice_column *cols,
-                          size_t ncols, bool evolved, bool as_rows, const char *to, ice_error *err) ICE_MUST;
-/* The same of all columns that a file's schema has or, where it is not known, of those of `cols` that it has. */
+ice_code ice__decode_file(ice_env *env, ice_engine_conn *c, ice_str path, uint64_t rows,
+                          const ice_column *cols, size_t ncols, bool evolved, bool as_rows, const char *to,
+                          ice_error *err) ICE_MUST;
+/* The same of all columns that a file's schema has or, where it is not known, of those of `cols` that it has.
+ */
 ice_code ice__decode_whole(ice_published *s, const ice__file *f, const ice_column *cols, size_t ncols,
                            bool as_rows, const char *to, ice_error *err) ICE_MUST;
 /* Does the Parquet file itself hold the column? */
@@ -72,6 +74,6 @@ ice_chunkfile *ice__open_chunk(const char *path, uint64_t rows);
 ice_rowfile *ice__open_rows(const char *path, uint64_t rows);
 /* Name of a key's index, in 32 bits. */
 uint32_t ice__key_name(const ice_tabledef *def, const ice_keys *keys, size_t key);
-ice_code ice__write_index(ice_env *env, const ice__file *f, const ice_tabledef *def, const ice_key *k, const ice__values *values,
-                          const char *path, ice_error *err) ICE_MUST;
+ice_code ice__write_index(ice_env *env, const ice__file *f, const ice_tabledef *def, const ice_key *k,
+                          const ice__values *values, const char *path, ice_error *err) ICE_MUST;
 #endif

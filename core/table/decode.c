@@ -56,8 +56,9 @@ static void put_decode_sql(ice_str path, const ice_column *cols, size_t ncols, b
     ice_buf_puts(sql, " AS f");
 }
 
-ice_code ice__decode_file(ice_env *env, ice_engine_conn *c, ice_str path, uint64_t rows, const ice_column *cols,
-                          size_t ncols, bool evolved, bool as_rows, const char *to, ice_error *err)
+ice_code ice__decode_file(ice_env *env, ice_engine_conn *c, ice_str path, uint64_t rows,
+                          const ice_column *cols, size_t ncols, bool evolved, bool as_rows, const char *to,
+                          ice_error *err)
 {
     ice_arena *a = ice_arena_create();
     decode d = {.ncols = ncols, .expected = rows, .what = path};
@@ -140,8 +141,8 @@ ice_code ice__decode_whole(ice_published *s, const ice__file *f, const ice_colum
         return rc;
     ICE_TRY(decode_columns(s, f, cols, ncols, a, &want, &n, &evolved, err));
     ICE_TRY(ice__engine_acquire(s->env, NULL, 0, &c, err));
-    rc = ice__decode_file(s->env, c, f->path, (uint64_t)f->entry.file.record_count, want, n, evolved, as_rows, to,
-                          err);
+    rc = ice__decode_file(s->env, c, f->path, (uint64_t)f->entry.file.record_count, want, n, evolved, as_rows,
+                          to, err);
 out:
     if (c)
         ice__engine_release(s->env, c);

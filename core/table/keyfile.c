@@ -1,5 +1,5 @@
-/* Key indexes: for each key of a data file the positions of its rows by the key's hash, and where the values of
- * the key are, for whoever looks up compares them. */
+/* Key indexes: for each key of a data file the positions of its rows by the key's hash, and where the values
+ * of the key are, for whoever looks up compares them. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -55,7 +55,8 @@ typedef struct key_reader {
     ice_value *row;
 } key_reader;
 
-static ice_code reader_init(key_reader *r, const ice_tabledef *def, const ice_key *k, ice_arena *a, ice_error *err)
+static ice_code reader_init(key_reader *r, const ice_tabledef *def, const ice_key *k, ice_arena *a,
+                            ice_error *err)
 {
     r->n = k->ncols;
     r->cols = ICE_NEW_N(a, ice_column, r->n + 1);
@@ -99,8 +100,8 @@ static ice_code hash_rows(key_reader *r, bool nulls, ice_keypair *pairs, size_t 
     return rc;
 }
 
-ice_code ice__write_index(ice_env *env, const ice__file *f, const ice_tabledef *def, const ice_key *k, const ice__values *values,
-                          const char *path, ice_error *err)
+ice_code ice__write_index(ice_env *env, const ice__file *f, const ice_tabledef *def, const ice_key *k,
+                          const ice__values *values, const char *path, ice_error *err)
 {
     size_t rows = (size_t)f->entry.file.record_count, n = 0;
     ice_arena *a = ice_arena_create();
@@ -121,8 +122,8 @@ ice_code ice__write_index(ice_env *env, const ice__file *f, const ice_tabledef *
 /* ---- opening ---- */
 
 /* Rows of the key's columns alone, made where there are none. */
-static ice_code own_rows(ice_published *s, ice__file *f, const ice_column *cols, size_t ncols, const char *path,
-                         ice_rowfile **out, ice_error *err)
+static ice_code own_rows(ice_published *s, ice__file *f, const ice_column *cols, size_t ncols,
+                         const char *path, ice_rowfile **out, ice_error *err)
 {
     uint64_t rows = (uint64_t)f->entry.file.record_count;
     ice_engine_conn *c = NULL;
@@ -140,7 +141,8 @@ static ice_code own_rows(ice_published *s, ice__file *f, const ice_column *cols,
         if (ice__file_has(s, f, cols[i].field_id))
             stored[n++] = cols[i];
     ICE_TRY(ice__engine_acquire(s->env, NULL, 0, &c, err));
-    ICE_TRY(ice__decode_file(s->env, c, f->path, rows, stored, n, ice__file_evolved(s, f, stored, n), true, path, err));
+    ICE_TRY(ice__decode_file(s->env, c, f->path, rows, stored, n, ice__file_evolved(s, f, stored, n), true,
+                             path, err));
     if (!(*out = ice__open_rows(path, rows)))
         rc = ice_fail(err, ICE_IO, "cache file %s: not readable right after it was written", path);
 out:
@@ -152,7 +154,8 @@ out:
 
 /* Where the key's values are: columns, rows, or rows of the key's own. */
 static ice_code key_values(ice_published *s, ice__file *f, ice__cached *c, const ice_tabledef *def,
-                           const ice_keys *keys, size_t key, ice__cached_key *k, ice__values *out, ice_error *err)
+                           const ice_keys *keys, size_t key, ice__cached_key *k, ice__values *out,
+                           ice_error *err)
 {
     ice_arena *a = NULL;
     ice_rowfile *own = NULL;
@@ -199,7 +202,8 @@ static ice_keyindex *open_index(const char *path, uint64_t rows)
 }
 
 static ice_code open_key(ice_published *s, ice__file *f, ice__cached *c, const ice_tabledef *def,
-                         const ice_keys *keys, size_t key, ice__cached_key *k, ice__values *values, ice_error *err)
+                         const ice_keys *keys, size_t key, ice__cached_key *k, ice__values *values,
+                         ice_error *err)
 {
     char *path = NULL;
     ice_code rc;

@@ -49,7 +49,8 @@ static bool open_positions(const char *path, uint32_t rows, ice__cached_order *o
     o->positions = ice__open_chunk(path, rows);
     if (!o->positions)
         return false;
-    bool good = ice_chunkfile_column(o->positions, o->field_id, &v) && v.type.kind == ICE_T_INT && v.data && !v.validity;
+    bool good = ice_chunkfile_column(o->positions, o->field_id, &v) && v.type.kind == ICE_T_INT && v.data &&
+                !v.validity;
     o->order = v.data;
     for (uint32_t i = 0; good && i < rows; i++)
         good = o->order[i] < rows;
@@ -61,8 +62,8 @@ static bool open_positions(const char *path, uint32_t rows, ice__cached_order *o
     return good;
 }
 
-static ice_code make_order(ice_env *env, const ice__cached *c, const ice_vec *v, uint32_t rows, ice__cached_order *o,
-                           ice_error *err)
+static ice_code make_order(ice_env *env, const ice__cached *c, const ice_vec *v, uint32_t rows,
+                           ice__cached_order *o, ice_error *err)
 {
     char *path = NULL;
     ice_code rc = ICE_OK;
@@ -82,8 +83,8 @@ out:
     return rc;
 }
 
-ice_code ice__file_order(ice_published *s, ice__file *f, int32_t field_id, const ice_vec *v, const uint32_t **out,
-                         ice_error *err)
+ice_code ice__file_order(ice_published *s, ice__file *f, int32_t field_id, const ice_vec *v,
+                         const uint32_t **out, ice_error *err)
 {
     ice__cached *c;
     ice_code rc;

@@ -1,8 +1,9 @@
-/* The cache directory's limit: the forms of the data files that were used longest ago go first, none of what a
- * process has open.
+/* The cache directory's limit: the forms of the data files that were used longest ago go first, none of what
+ * a process has open.
  *
- * Everything in it can be made again, so a limit is kept as well as it can be: what is in use counts and stays. A file's time of
- * modification says when it was opened last. A process says what it has open by locks on bytes of the host's file, which end with it. */
+ * Everything in it can be made again, so a limit is kept as well as it can be: what is in use counts and
+ * stays. A file's time of modification says when it was opened last. A process says what it has open by locks
+ * on bytes of the host's file, which end with it. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -120,7 +121,8 @@ static bool may_go(const ice_env *env, const kept *k, int64_t now)
     bool temporary = n > 4 && strcmp(k->name + n - 4, ".tmp") == 0;
     if (temporary)
         return now - k->used > BEING_WRITTEN;
-    return !ice__cached_open(env, (ice_str){k->name, k->stem}) && !ice_host_uses(env->host, ice__cached_name((ice_str){k->name, k->stem}));
+    return !ice__cached_open(env, (ice_str){k->name, k->stem}) &&
+           !ice_host_uses(env->host, ice__cached_name((ice_str){k->name, k->stem}));
 }
 
 /* Who opens a file that goes now reads on in it, or makes it again. */

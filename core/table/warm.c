@@ -1,6 +1,7 @@
 /* Filling the cache while the data is at hand: whoever writes a data file writes what its readers look up in.
  *
- * The cache is a help, not a duty: what cannot be written now is built on first need, or read from the Parquet file. */
+ * The cache is a help, not a duty: what cannot be written now is built on first need, or read from the
+ * Parquet file. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,8 +12,8 @@ static ice_code forgive(ice_code rc)
     return rc == ICE_DISK_FULL || rc == ICE_IO ? ICE_OK : rc;
 }
 
-static ice_code warm_keys(ice_env *env, const ice__file *f, const char *stem, const ice__warm *w, const ice__values *values,
-                          ice_error *err)
+static ice_code warm_keys(ice_env *env, const ice__file *f, const char *stem, const ice__warm *w,
+                          const ice__values *values, ice_error *err)
 {
     ice_code rc = ICE_OK;
     for (size_t i = 0; rc == ICE_OK && i < w->keys->n; i++) {

@@ -122,7 +122,8 @@ static ice_str numbers(void)
 static void know(world *w)
 {
     for (int64_t i = 0; i < 3000; i++) {
-        version r = {.id = i, .grp = i % 10, .price = (double)i / 4, .extra = 7, .end = ICE_TIME_MAX, .file = -1};
+        version r = {
+            .id = i, .grp = i % 10, .price = (double)i / 4, .extra = 7, .end = ICE_TIME_MAX, .file = -1};
         snprintf(r.name, sizeof r.name, "n%lld", (long long)i);
         w->v[w->n++] = r;
     }
@@ -134,7 +135,8 @@ static void reopen(world *w)
     f_reload(w, ice_arena_str(w->arena, ice_published_location(w->state->published)));
 }
 
-/* Another host, or somebody who cleared the directory: everything is found, and what finds it is made again. */
+/* Another host, or somebody who cleared the directory: everything is found, and what finds it is made again.
+ */
 static void made_again(void **unused)
 {
     world *w = f_open(0);
@@ -181,7 +183,8 @@ static void damaged(void **unused)
         skip();
     w_commit(w, 100, 300);
     f_flush(w, 0);
-    snprintf(command, sizeof command, "for f in %s/*.rows %s/*.idx; do truncate -s 100 $f; done", w->cache, w->cache);
+    snprintf(command, sizeof command, "for f in %s/*.rows %s/*.idx; do truncate -s 100 $f; done", w->cache,
+             w->cache);
     assert_int_equal(system(command), 0);
     reopen(w);
     check_look_ups(w);
@@ -227,9 +230,12 @@ static void damaged_rows(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(flushed_and_compacted), cmocka_unit_test(the_same_decoded),
-        cmocka_unit_test(made_again),            cmocka_unit_test(columns_left_behind),
-        cmocka_unit_test(damaged),               cmocka_unit_test(damaged_rows),
+        cmocka_unit_test(flushed_and_compacted),
+        cmocka_unit_test(the_same_decoded),
+        cmocka_unit_test(made_again),
+        cmocka_unit_test(columns_left_behind),
+        cmocka_unit_test(damaged),
+        cmocka_unit_test(damaged_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
