@@ -202,26 +202,12 @@ out:
 
 /* ---- text ---- */
 
-static void put_time(ice_buf *b, int64_t t)
-{
-    ice_value v = {.kind = ICE_T_TIMESTAMPTZ, .i = t};
-    ice_value_literal(&v, (ice_type){.kind = ICE_T_TIMESTAMPTZ}, b);
-}
-
-/* "CAST(NULL AS type)" */
-static void put_null(ice_buf *b, const ice_column *c)
-{
-    ice_buf_puts(b, "CAST(NULL AS ");
-    ice_duck_type(c, b);
-    ice_buf_puts(b, ")");
-}
-
 /* History knows ends that the view's time has not reached yet. */
 static void put_end(const planner *p, const ice__branch *br, const ice_column *c, ice_buf *b)
 {
     if (br->history) {
         ice_buf_puts(b, "CASE WHEN f.\"_row_end\" <= ");
-        put_time(b, p->v->at);
+        ice__put_time(p->v->at, b);
         ice_buf_puts(b, " THEN f.");
         ice_buf_put_ident(b, c->name);
         ice_buf_puts(b, " END");
@@ -229,7 +215,7 @@ static void put_end(const planner *p, const ice__branch *br, const ice_column *c
         ice_buf_puts(b, "e.");
         ice_buf_put_ident(b, c->name);
     } else {
-        put_null(b, c);
+        ice__put_null(c, b);
     }
 }
 
@@ -249,9 +235,9 @@ static void put_column(const planner *p, const ice__branch *br, const ice_column
     } else if (c->field_id == ICE_FIELD_ROW_END || c->field_id == ICE_FIELD_OPERATION) {
         put_end(p, br, c, b);
     } else if (c->field_id == ICE_FIELD_ROW_START && br->fixed_start) {
-        put_time(b, br->start);
+        ice__put_time(br->start, b);
     } else if (c->field_id == ICE_FIELD_ROW_START && !br->has_start) {
-        put_null(b, c);
+        ice__put_null(c, b);
     } else {
         ice_buf_puts(b, "f.");
         ice_buf_put_ident(b, c->name);
@@ -275,16 +261,16 @@ static void put_where(const planner *p, const ice__branch *br, ice_buf *b)
     if (br->check_start) {
         ice_buf_puts(b, word);
         if (br->fixed_start)
-            put_time(b, br->start);
+            ice__put_time(br->start, b);
         else
             ice_buf_puts(b, "f.\"_row_start\"");
         ice_buf_puts(b, " <= ");
-        put_time(b, p->v->at);
+        ice__put_time(p->v->at, b);
         word = " AND ";
     }
     if (br->history && p->past) {
         ice_buf_printf(b, "%sf.\"_row_end\" > ", word);
-        put_time(b, p->v->at);
+        ice__put_time(p->v->at, b);
     }
 }
 
@@ -369,65 +355,7 @@ out:
 
 /* ---- deleted rows ---- */
 
-typedef struct row_list {
-    uint64_t n, cap;
-    uint32_t file; /* index in the branch */
-    int64_t *files, *positions, *ends;
-    ice_strval *operations;
-} row_list;
-
-static void row_list_free(row_list *l)
-{
-    free(l->files), free(l->positions), free(l->ends), free(l->operations);
-}
-
-static ice_code row_list_grow(row_list *l, ice_error *err)
-{
-    uint64_t cap = l->cap ? l->cap * 2 : 1024;
-    int64_t *files = realloc(l->files, cap * sizeof *files);
-    l->files = files ? files : l->files;
-    int64_t *positions = realloc(l->positions, cap * sizeof *positions);
-    l->positions = positions ? positions : l->positions;
-    int64_t *ends = realloc(l->ends, cap * sizeof *ends);
-    l->ends = ends ? ends : l->ends;
-    ice_strval *operations = realloc(l->operations, cap * sizeof *operations);
-    l->operations = operations ? operations : l->operations;
-    if (!files || !positions || !ends || !operations)
-        return ice_fail_nomem(err);
-    l->cap = cap;
-    return ICE_OK;
-}
-
-static ice_code row_list_add(row_list *l, int64_t pos, int64_t end, uint8_t op, ice_error *err)
-{
-    if (l->n == l->cap && row_list_grow(l, err) != ICE_OK)
-        return ICE_NOMEM;
-    l->files[l->n] = l->file;
-    l->positions[l->n] = pos;
-    l->ends[l->n] = end;
-    l->operations[l->n++] = op == ICE_OP_DELETE ? (ice_strval){"delete", 6} : (ice_strval){"update", 6};
-    return ICE_OK;
-}
-
-static ice_code list_dead(void *arg, const ice__dead_row *r, ice_error *err)
-{
-    return row_list_add(arg, r->pos, r->end, r->op, err);
-}
-
-static ice_code list_vector(row_list *l, const ice_dv *dv, ice_error *err)
-{
-    uint64_t positions[256], from = 0;
-    size_t got;
-    ice_code rc = ICE_OK;
-    while (dv && rc == ICE_OK && (got = ice_dv_positions(dv, from, positions, 256)) > 0) {
-        for (size_t i = 0; i < got && rc == ICE_OK; i++)
-            rc = row_list_add(l, (int64_t)positions[i], 0, 0, err);
-        from = positions[got - 1] + 1;
-    }
-    return rc;
-}
-
-static ice_code list_rows(ice_view *v, const ice__branch *b, bool ended, row_list *l, ice_error *err)
+static ice_code list_rows(ice_view *v, const ice__branch *b, bool ended, ice__places *l, ice_error *err)
 {
     ice__dead *by_tail = NULL, *by_overlay = NULL;
     const ice_dv *dv;
@@ -436,15 +364,15 @@ static ice_code list_rows(ice_view *v, const ice__branch *b, bool ended, row_lis
         ICE_TRY(ice__dead_of_view(v, &by_tail, &by_overlay, err));
     for (size_t i = 0; i < b->nfiles; i++) {
         uint32_t file = b->files[i];
-        l->file = (uint32_t)i;
+        l->file = (int64_t)i;
         if (!b->history && (ended || v->mode != ICE_VIEW_VERSIONS))
-            ICE_TRY(ice__dead_each(by_tail, file, v->at, list_dead, l, err));
+            ICE_TRY(ice__dead_each(by_tail, file, v->at, ice__places_add_dead, l, err));
         if (ended)
             continue;
         if (!b->history)
-            ICE_TRY(ice__dead_each(by_overlay, file, INT64_MAX, list_dead, l, err));
+            ICE_TRY(ice__dead_each(by_overlay, file, INT64_MAX, ice__places_add_dead, l, err));
         ICE_TRY(ice__file_dv(b->published, &b->published->files[file], &dv, err));
-        ICE_TRY(list_vector(l, dv, err));
+        ICE_TRY(ice__places_add_vector(l, dv, err));
     }
 out:
     ice__dead_unref(by_tail);
@@ -452,46 +380,13 @@ out:
     return rc;
 }
 
-static ice_code list_source(ice_arena *a, const row_list *l, bool ended, ice_source **out, ice_error *err)
-{
-    static const ice_column cols[] = {
-        {.name = {"file", 4}, .type = {.kind = ICE_T_LONG}},
-        {.name = {"pos", 3}, .type = {.kind = ICE_T_LONG}},
-        {.name = {"_row_end", 8}, .type = {.kind = ICE_T_TIMESTAMPTZ}},
-        {.name = {"_operation", 10}, .type = {.kind = ICE_T_STRING}},
-    };
-    size_t bytes = (l->n ? l->n : 1) * sizeof(int64_t);
-    int64_t *files = ice_arena_alloc(a, bytes), *positions = ice_arena_alloc(a, bytes),
-            *ends = ice_arena_alloc(a, bytes);
-    ice_strval *operations = ICE_NEW_N(a, ice_strval, l->n + 1);
-    ice_vec *vecs = ICE_NEW_N(a, ice_vec, 4);
-    if (!files || !positions || !ends || !operations || !vecs)
-        return ice_fail_nomem(err);
-    if (l->n) {
-        memcpy(files, l->files, bytes);
-        memcpy(positions, l->positions, bytes);
-        memcpy(ends, l->ends, bytes);
-        memcpy(operations, l->operations, l->n * sizeof *operations);
-    }
-    vecs[0] = (ice_vec){.type = cols[0].type, .data = files};
-    vecs[1] = (ice_vec){.type = cols[1].type, .data = positions};
-    vecs[2] = (ice_vec){.type = cols[2].type, .data = ends};
-    vecs[3] = (ice_vec){.type = cols[3].type, .strs = operations};
-    return ice__list_source_create(a, cols, vecs, ended ? 4 : 2, l->n, out, err);
-}
-
 ice_code ice__branch_source(ice_view *v, const ice__branch *b, bool ended, ice_source **out, ice_error *err)
 {
-    row_list l = {0};
-    ice_arena *a = ice_arena_create();
-    ice_code rc = a ? ICE_OK : ice_fail_nomem(err);
-    if (!a)
-        return rc;
+    ice__places l = {0};
+    ice_code rc;
     ICE_TRY(list_rows(v, b, ended, &l, err));
-    ICE_TRY(list_source(a, &l, ended, out, err));
-    a = NULL;
+    ICE_TRY(ice__places_source(&l, ended, out, err));
 out:
-    row_list_free(&l);
-    ice_arena_free(a);
+    ice__places_free(&l);
     return rc;
 }

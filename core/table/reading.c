@@ -53,87 +53,6 @@ ice_code ice__reading_add(ice__reading *r, ice_source *source, char **name, ice_
     return ICE_OK;
 }
 
-/* ---- rows of a file that are dead ---- */
-
-typedef struct positions {
-    uint64_t n, cap;
-    int64_t *pos, *end;
-    ice_strval *op;
-} positions;
-
-static void positions_free(positions *p)
-{
-    free(p->pos), free(p->end), free(p->op);
-}
-
-static ice_code positions_add(positions *p, uint64_t pos, int64_t end, uint8_t op, ice_error *err)
-{
-    if (p->n == p->cap) {
-        uint64_t cap = p->cap ? p->cap * 2 : 256;
-        int64_t *pos_grown = realloc(p->pos, cap * sizeof *pos_grown);
-        p->pos = pos_grown ? pos_grown : p->pos;
-        int64_t *end_grown = realloc(p->end, cap * sizeof *end_grown);
-        p->end = end_grown ? end_grown : p->end;
-        ice_strval *op_grown = realloc(p->op, cap * sizeof *op_grown);
-        p->op = op_grown ? op_grown : p->op;
-        if (!pos_grown || !end_grown || !op_grown)
-            return ice_fail_nomem(err);
-        p->cap = cap;
-    }
-    p->pos[p->n] = (int64_t)pos;
-    p->end[p->n] = end;
-    p->op[p->n++] = op == ICE_OP_DELETE ? (ice_strval){"delete", 6} : (ice_strval){"update", 6};
-    return ICE_OK;
-}
-
-static ice_code add_dead(void *arg, const ice__dead_row *row, ice_error *err)
-{
-    return positions_add(arg, row->pos, row->end, row->op, err);
-}
-
-static ice_code add_vector(positions *p, const ice_dv *dv, ice_error *err)
-{
-    uint64_t at[256], from = 0;
-    size_t n;
-    ice_code rc = ICE_OK;
-    while (dv && rc == ICE_OK && (n = ice_dv_positions(dv, from, at, 256)) > 0) {
-        for (size_t i = 0; i < n && rc == ICE_OK; i++)
-            rc = positions_add(p, at[i], 0, 0, err);
-        from = at[n - 1] + 1;
-    }
-    return rc;
-}
-
-static const ice_column list_columns[] = {
-    {.name = {"pos", 3}, .type = {.kind = ICE_T_LONG}},
-    {.name = {"_row_end", 8}, .type = {.kind = ICE_T_TIMESTAMPTZ}},
-    {.name = {"_operation", 10}, .type = {.kind = ICE_T_STRING}},
-};
-
-static ice_code positions_source(const positions *p, bool ended, ice_source **out, ice_error *err)
-{
-    ice_arena *a = ice_arena_create();
-    ice_vec *vecs = a ? ICE_NEW_N(a, ice_vec, 3) : NULL;
-    int64_t *pos = a ? ICE_NEW_N(a, int64_t, p->n + 1) : NULL,
-            *end = a ? ICE_NEW_N(a, int64_t, p->n + 1) : NULL;
-    ice_strval *op = a ? ICE_NEW_N(a, ice_strval, p->n + 1) : NULL;
-    ice_code rc = vecs && pos && end && op ? ICE_OK : ice_fail_nomem(err);
-    if (rc == ICE_OK && p->n) {
-        memcpy(pos, p->pos, p->n * sizeof *pos);
-        memcpy(end, p->end, p->n * sizeof *end);
-        memcpy(op, p->op, p->n * sizeof *op);
-    }
-    if (rc == ICE_OK) {
-        vecs[0] = (ice_vec){.type = list_columns[0].type, .data = pos};
-        vecs[1] = (ice_vec){.type = list_columns[1].type, .data = end};
-        vecs[2] = (ice_vec){.type = list_columns[2].type, .strs = op};
-        rc = ice__list_source_create(a, list_columns, vecs, ended ? 3 : 1, p->n, out, err);
-    }
-    if (rc != ICE_OK)
-        ice_arena_free(a);
-    return rc;
-}
-
 /* ---- one arm ---- */
 
 typedef struct arm {
@@ -174,13 +93,6 @@ static size_t stored_columns(const arm *m, ice_column *out, size_t *nplain)
     return n;
 }
 
-static void put_null(const ice_column *c, ice_buf *b)
-{
-    ice_buf_puts(b, "CAST(NULL AS ");
-    ice_duck_type(c, b);
-    ice_buf_puts(b, ")");
-}
-
 /* What lineage a row has that its file does not spell out (spec, "Row lineage assignment"). */
 static void put_lineage(const arm *m, const ice_column *c, ice_buf *b)
 {
@@ -196,7 +108,7 @@ static void put_lineage(const arm *m, const ice_column *c, ice_buf *b)
     else if (!id && e->sequence_number >= 0)
         ice_buf_printf(b, "CAST(%lld AS BIGINT)", (long long)e->sequence_number);
     else
-        put_null(c, b);
+        ice__put_null(c, b);
     ice_buf_puts(b, own ? ")" : "");
 }
 
@@ -206,35 +118,34 @@ static void put_column(const arm *m, const ice_column *c, ice_buf *b)
     if (ice__is_lineage(c->field_id)) {
         put_lineage(m, c, b);
     } else if (m->all && end) {
-        ice_value v = {.kind = ICE_T_STRING, .s = m->all->op == ICE_OP_DELETE ? ICE_STR("delete") : ICE_STR("update")};
         if (c->field_id == ICE_FIELD_ROW_END)
-            v = (ice_value){.kind = ICE_T_TIMESTAMPTZ, .i = m->all->end};
-        ice_value_literal(&v, c->type, b);
+            ice__put_time(m->all->end, b);
+        else
+            ice__put_operation(m->all->op, b);
     } else if (m->ended && (c->field_id == ICE_FIELD_ROW_END || c->field_id == ICE_FIELD_OPERATION)) {
         ice_buf_puts(b, "d.");
         ice_buf_put_ident(b, c->name);
     } else if (c->field_id == ICE_FIELD_ROW_START && m->f->fixed_start) {
-        ice_value v = {.kind = ICE_T_TIMESTAMPTZ, .i = m->f->min_start};
-        ice_value_literal(&v, c->type, b);
+        ice__put_time(m->f->min_start, b);
     } else if (stored(m, c->field_id)) {
         ice_buf_puts(b, "f.");
         ice_buf_put_ident(b, c->name);
     } else {
-        put_null(c, b);
+        ice__put_null(c, b);
     }
 }
 
 /* Few ended rows: named in the text, so that the reader skips row groups. */
-static void put_few(const positions *p, ice_buf *b)
+static void put_few(const ice__places *p, ice_buf *b)
 {
     ice_buf_puts(b, " WHERE f.file_row_number IN (");
     for (uint64_t i = 0; i < p->n; i++)
-        ice_buf_printf(b, "%s%lld", i ? ", " : "", (long long)p->pos[i]);
+        ice_buf_printf(b, "%s%lld", i ? ", " : "", (long long)p->positions[i]);
     ice_buf_puts(b, ")");
 }
 
 static ice_code put_arm(ice__reading *r, const arm *m, const char *join, const char *name,
-                        const positions *few, ice_error *err)
+                        const ice__places *few, ice_error *err)
 {
     ice_column *cols = ICE_NEW_N(r->a, ice_column, r->ncols + 1);
     size_t nplain;
@@ -261,7 +172,7 @@ ice_code ice__read_live(ice__reading *r, ice_published *s, uint32_t file, ice__d
 {
     arm m = {.r = r, .s = s, .f = &s->files[file]};
     uint64_t rows = (uint64_t)m.f->entry.file.record_count;
-    positions p = {0};
+    ice__places p = {0};
     ice_source *source;
     char *name = NULL;
     const ice_dv *dv;
@@ -269,35 +180,18 @@ ice_code ice__read_live(ice__reading *r, ice_published *s, uint32_t file, ice__d
     ICE_TRY(ice__file_dv(s, &s->files[file], &dv, err));
     if ((dv ? ice_dv_count(dv) : 0) + ice__dead_in_file(dead, file, at) >= rows)
         goto out;
-    ICE_TRY(add_vector(&p, dv, err));
-    ICE_TRY(ice__dead_each(dead, file, at, add_dead, &p, err));
+    ICE_TRY(ice__places_add_vector(&p, dv, err));
+    ICE_TRY(ice__dead_each(dead, file, at, ice__places_add_dead, &p, err));
     if (p.n >= rows)
         goto out;
     if (p.n) {
-        ICE_TRY(positions_source(&p, false, &source, err));
+        ICE_TRY(ice__places_source(&p, false, &source, err));
         ICE_TRY(ice__reading_add(r, source, &name, err));
     }
     ICE_TRY(put_arm(r, &m, "ANTI", name, NULL, err));
     r->rows += rows - p.n;
 out:
-    positions_free(&p);
-    return rc;
-}
-
-/* Positions of a file that are not in the set. */
-static ice_code add_others(positions *p, const ice_dv *set, uint64_t rows, ice_error *err)
-{
-    uint64_t at[256], next = 0;
-    size_t n;
-    ice_code rc = ICE_OK;
-    while (rc == ICE_OK && (n = ice_dv_positions(set, next, at, 256)) > 0)
-        for (size_t i = 0; i < n && rc == ICE_OK; i++) {
-            for (; next < at[i] && rc == ICE_OK; next++)
-                rc = positions_add(p, next, 0, 0, err);
-            next = at[i] + 1;
-        }
-    for (; rc == ICE_OK && next < rows; next++)
-        rc = positions_add(p, next, 0, 0, err);
+    ice__places_free(&p);
     return rc;
 }
 
@@ -305,20 +199,20 @@ static ice_code add_others(positions *p, const ice_dv *set, uint64_t rows, ice_e
 static ice_code read_most(ice__reading *r, arm *m, const ice_ended *e, ice_error *err)
 {
     uint64_t rows = (uint64_t)m->f->entry.file.record_count;
-    positions others = {0};
+    ice__places others = {0};
     ice_source *source;
     char *name = NULL;
     ice_code rc;
     m->all = e;
-    ICE_TRY(add_others(&others, e->rows, rows, err));
+    ICE_TRY(ice__places_add_others(&others, e->rows, rows, err));
     if (others.n) {
-        ICE_TRY(positions_source(&others, false, &source, err));
+        ICE_TRY(ice__places_source(&others, false, &source, err));
         ICE_TRY(ice__reading_add(r, source, &name, err));
     }
     ICE_TRY(put_arm(r, m, "ANTI", name, NULL, err));
     r->rows += rows - others.n;
 out:
-    positions_free(&others);
+    ice__places_free(&others);
     return rc;
 }
 
@@ -327,22 +221,22 @@ ice_code ice__read_ended(ice__reading *r, ice_published *s, uint32_t file, ice__
 {
     arm m = {.r = r, .s = s, .f = &s->files[file]};
     const ice_ended *most = ice__dead_whole(dead, file, at);
-    positions p = {0};
+    ice__places p = {0};
     ice_source *source;
     char *name;
     ice_code rc;
     if (most && ice_dv_count(most->rows) * 2 >= (uint64_t)m.f->entry.file.record_count)
         return read_most(r, &m, most, err);
-    ICE_TRY(ice__dead_each(dead, file, at, add_dead, &p, err));
+    ICE_TRY(ice__dead_each(dead, file, at, ice__places_add_dead, &p, err));
     if (p.n == 0)
         goto out;
-    ICE_TRY(positions_source(&p, true, &source, err));
+    ICE_TRY(ice__places_source(&p, true, &source, err));
     ICE_TRY(ice__reading_add(r, source, &name, err));
     m.ended = name;
     ICE_TRY(put_arm(r, &m, "INNER", name, &p, err));
     r->rows += p.n;
 out:
-    positions_free(&p);
+    ice__places_free(&p);
     return rc;
 }
 
@@ -388,7 +282,7 @@ ice_code ice__read_tail(ice__reading *r, ice_view *v, ice_tail_which which, ice_
     for (size_t i = 0; i < r->ncols; i++) {
         ice_buf_puts(&r->sql, i ? ", " : "");
         if (ice__is_lineage(r->cols[i].field_id))
-            put_null(&r->cols[i], &r->sql);
+            ice__put_null(&r->cols[i], &r->sql);
         else
             ice_buf_put_ident(&r->sql, r->cols[i].name);
     }

@@ -297,6 +297,25 @@ void ice__source_claim_rows(ice_source *s, uint64_t rows);
 ice_code ice__list_source_create(ice_arena *a, const ice_column *cols, const ice_vec *vecs, size_t ncols,
                                  uint64_t rows, ice_source **out, ice_error *err) ICE_MUST;
 
+/* Rows that a scan of files leaves out, or gives another end: a growing list, for a source of the columns file, pos
+ * and, where `ended`, _row_end and _operation. `file` is what the rows that are added are of. */
+typedef struct ice__places {
+    uint64_t n, cap;
+    int64_t file;
+    int64_t *files, *positions, *ends;
+    ice_strval *operations;
+} ice__places;
+ice_code ice__places_add_dead(void *places, const ice__dead_row *r, ice_error *err) ICE_MUST; /* for ice__dead_each */
+ice_code ice__places_add_vector(ice__places *l, const ice_dv *dv, ice_error *err) ICE_MUST; /* NULL: none */
+/* Positions of a file of so many rows that are not in the set. */
+ice_code ice__places_add_others(ice__places *l, const ice_dv *set, uint64_t rows, ice_error *err) ICE_MUST;
+ice_code ice__places_source(const ice__places *l, bool ended, ice_source **out, ice_error *err) ICE_MUST;
+void ice__places_free(ice__places *l);
+/* Literals in the text of a scan. */
+void ice__put_null(const ice_column *c, ice_buf *b);
+void ice__put_time(int64_t t, ice_buf *b);
+void ice__put_operation(uint8_t op, ice_buf *b);
+
 /* ---- cold plans ---- */
 
 /* One arm of the UNION ALL: files that one call reads. */
