@@ -152,6 +152,15 @@ static inline void check_at(world *w, int64_t at)
     w_same(w_query(w, v, false, "SELECT * FROM t"), w_expect_versions(w, at), "versions");
 }
 
+/* Staged files that no flush has published: what ice_published_check is for has none. */
+static inline bool f_has_staged(const ice_published *p)
+{
+    for (size_t i = 0; i < p->nfiles; i++)
+        if (p->files[i].fixed_start && p->files[i].min_start > p->flushed)
+            return true;
+    return false;
+}
+
 static inline void check_world(world *w)
 {
     ice_view v = w_view(w, ICE_VIEW_CURRENT, w->now);
@@ -166,7 +175,7 @@ static inline void check_world(world *w)
     check_at(w, w->now - 1500);
     check_at(w, w->now - 7000);
     check_at(w, w->now - 23000);
-    if (w->state->published)
+    if (w->state->published && !f_has_staged(w->state->published))
         OK(ice_published_check(&w->env, w->state->published, tell, &problems, &w->err));
     assert_int_equal(problems, 0);
 }
