@@ -470,6 +470,7 @@ ice_code ice_session_check(ice_session *s, void (*report)(void *, const char *),
             rc = ice_published_check(&s->wh->env, p, report, arg, err);
         ice_published_unref(p);
         if (is_of_table(rc)) {
+            ice_error_prefix(err, "table %s", v->reg->entries[i]->name);
             report(arg, err->message);
             rc = ICE_OK;
         }
