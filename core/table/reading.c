@@ -37,15 +37,7 @@ void ice__reading_free(ice__reading *r)
 ice_code ice__reading_add(ice__reading *r, ice_source *source, char **name, ice_error *err)
 {
     *name = ice_arena_printf(r->a, "__ice_write_%zu", r->nnames);
-    if (*name && r->nnames == r->cap) {
-        size_t cap = r->cap ? r->cap * 2 : 8;
-        ice__name *grown = ICE_NEW_N(r->a, ice__name, cap);
-        if (grown && r->nnames)
-            memcpy(grown, r->names, r->nnames * sizeof *grown);
-        r->names = grown ? grown : r->names;
-        r->cap = grown ? cap : r->cap;
-    }
-    if (!*name || r->nnames == r->cap) {
+    if (!*name || !ICE_ROOM(r->a, r->names, r->nnames, r->cap)) {
         source->m->release(source);
         return ice_fail_nomem(err);
     }

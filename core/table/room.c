@@ -33,14 +33,8 @@ typedef struct listing {
 
 static ice_code list_add(listing *l, const char *name, size_t stem, const struct stat *st, ice_error *err)
 {
-    if (l->n == l->cap) {
-        size_t cap = l->cap ? l->cap * 2 : 256;
-        kept *grown = realloc(l->files, cap * sizeof *grown);
-        if (!grown)
-            return ice_fail_nomem(err);
-        l->files = grown;
-        l->cap = cap;
-    }
+    if (!ICE_HEAP_ROOM(l->files, l->n, l->cap))
+        return ice_fail_nomem(err);
     char *copy = strdup(name);
     if (!copy)
         return ice_fail_nomem(err);

@@ -60,16 +60,8 @@ static bool checks_hold(const ice__fstep *s, const ice_value *row, ice_value *co
 
 static ice_code add_tuple(ice__fast *f, ice_value **tuple, ice_error *err)
 {
-    if (f->n == f->cap) {
-        size_t cap = f->cap ? f->cap * 2 : 32;
-        ice_value ***grown = ice_arena_array(f->s->scratch, cap, sizeof *grown);
-        if (!grown)
-            return ice_fail_nomem(err);
-        if (f->n)
-            memcpy(grown, f->tuples, f->n * sizeof *grown);
-        f->tuples = grown;
-        f->cap = cap;
-    }
+    if (!ICE_ROOM(f->s->scratch, f->tuples, f->n, f->cap))
+        return ice_fail_nomem(err);
     f->tuples[f->n++] = tuple;
     return ICE_OK;
 }
