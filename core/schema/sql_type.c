@@ -213,6 +213,41 @@ ice_code ice_column_set_sql_type(ice_column *c, ice_arena *a, ice_str text, ice_
     return ICE_OK;
 }
 
+void ice_column_take_type(ice_column *to, const ice_column *from)
+{
+    to->type = from->type;
+    to->sql_type = from->sql_type;
+    to->max_length = from->max_length;
+    to->min_int = from->min_int;
+    to->max_int = from->max_int;
+    to->collation = from->collation;
+}
+
+void ice_sql_type_name(ice_type t, char out[48])
+{
+    static const char *const names[] = {
+        [ICE_T_NONE] = "text",
+        [ICE_T_BOOL] = "boolean",
+        [ICE_T_INT] = "integer",
+        [ICE_T_LONG] = "bigint",
+        [ICE_T_FLOAT] = "real",
+        [ICE_T_DOUBLE] = "double precision",
+        [ICE_T_DATE] = "date",
+        [ICE_T_TIME] = "time",
+        [ICE_T_TIMESTAMP] = "timestamp",
+        [ICE_T_TIMESTAMPTZ] = "timestamp with time zone",
+        [ICE_T_STRING] = "text",
+        [ICE_T_UUID] = "uuid",
+        [ICE_T_FIXED] = "bytea",
+        [ICE_T_BINARY] = "bytea",
+    };
+
+    if (t.kind == ICE_T_DECIMAL)
+        snprintf(out, 48, "numeric(%u, %u)", t.precision, t.scale);
+    else
+        snprintf(out, 48, "%s", names[t.kind]);
+}
+
 /* ---- one value ---- */
 
 /* Past the limit only blanks may follow, and are cut, as the SQL standard has it. */

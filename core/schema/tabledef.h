@@ -157,6 +157,10 @@ ice_code ice_tabledef_from_json(ice_str json, ice_tabledef **out, ice_error *err
  * smallint INT with its range, "numeric" alone decimal(38, 10), bytea BINARY, inet STRING, "bigserial"-style
  * names are refused. */
 ice_code ice_column_set_sql_type(ice_column *c, ice_arena *a, ice_str sql_type, ice_error *err) ICE_MUST;
+/* What that sets, and the collation, of another column; its texts are shared, not copied. */
+void ice_column_take_type(ice_column *to, const ice_column *from);
+/* PostgreSQL's name of an Iceberg type that no column of ours declared; "text" for ICE_T_NONE. */
+void ice_sql_type_name(ice_type t, char out[48]);
 
 /* Checks and converts one value for a column: cast to its type, length (ICE_TOO_LONG), integer range
  * (ICE_RANGE), UTF-8 (ICE_BAD_VALUE). NULL passes; NOT NULL is the caller's. The message names the column. */

@@ -348,12 +348,7 @@ ice_code ice_tabledef_retype(ice_tabledef *d, int at, bool remembered, ice_error
         return ice_fail_nomem(err);
     was = *col;
     col->field_id = now->field_id;
-    col->type = now->type;
-    col->sql_type = now->sql_type;
-    col->max_length = now->max_length;
-    col->min_int = now->min_int;
-    col->max_int = now->max_int;
-    col->collation = now->collation;
+    ice_column_take_type(col, now);
     col->has_initial = false;
     if (former) {
         *former = was;

@@ -53,35 +53,12 @@ ice_code ice__columns(const ice_tabledef *def, const int32_t *system, ice_arena 
     return ICE_OK;
 }
 
-static void foreign_sql_type(ice_type t, char out[48])
-{
-    static const char *const names[] = {
-        [ICE_T_BOOL] = "boolean",
-        [ICE_T_INT] = "integer",
-        [ICE_T_LONG] = "bigint",
-        [ICE_T_FLOAT] = "real",
-        [ICE_T_DOUBLE] = "double precision",
-        [ICE_T_DATE] = "date",
-        [ICE_T_TIME] = "time",
-        [ICE_T_TIMESTAMP] = "timestamp",
-        [ICE_T_TIMESTAMPTZ] = "timestamp with time zone",
-        [ICE_T_STRING] = "text",
-        [ICE_T_UUID] = "uuid",
-        [ICE_T_FIXED] = "bytea",
-        [ICE_T_BINARY] = "bytea",
-    };
-    if (t.kind == ICE_T_DECIMAL)
-        snprintf(out, 48, "numeric(%u, %u)", t.precision, t.scale);
-    else
-        snprintf(out, 48, "%s", names[t.kind]);
-}
-
 static ice_code add_foreign_column(ice_tabledef *d, const ice_field *f, ice_error *err)
 {
     char sql_type[48];
     if (f->type.kind == ICE_T_NONE || ice__is_system(f->id))
         return ICE_OK;
-    foreign_sql_type(f->type, sql_type);
+    ice_sql_type_name(f->type, sql_type);
     ice_column c = {.field_id = f->id,
                     .name = f->name,
                     .type = f->type,

@@ -31,16 +31,6 @@ static bool widens(const ice_column *from, const ice_column *to)
     return !to_range || (from_range && from->min_int >= to->min_int && from->max_int <= to->max_int);
 }
 
-static void copy_type(ice_column *to, const ice_column *from)
-{
-    to->type = from->type;
-    to->sql_type = from->sql_type;
-    to->max_length = from->max_length;
-    to->min_int = from->min_int;
-    to->max_int = from->max_int;
-    to->collation = from->collation;
-}
-
 /* Keys of a column whose values, or how they compare, are others now: do the rows still meet them? */
 static ice_code check_keys(ice__ddl *d, int32_t field_id, ice_error *err)
 {
@@ -232,7 +222,7 @@ static ice_code other_field(ice__ddl *d, const ice_alter *al, int at, ice_error 
     int32_t field = d->def->cols[at].field_id;
     bool rows, past, in_key = false;
     ice_code rc;
-    copy_type(&fresh, want);
+    ice_column_take_type(&fresh, want);
     ICE_TRY(references(d, al, field, 0, err));
     ICE_TRY(into_files(d, &rows, &past, err));
     ICE_TRY(ice_tabledef_add_column(d->def, &fresh, err));
@@ -270,7 +260,7 @@ ice_code ice__ddl_retype(ice__ddl *d, const ice_alter *al, ice_error *err)
         col->initial = v;
     }
     bool same = ice_str_eq(col->collation, want->collation);
-    copy_type(col, want);
+    ice_column_take_type(col, want);
     col->sql_type = ice_arena_str(d->def->arena, want->sql_type);
     col->collation = ice_arena_str(d->def->arena, want->collation);
     return same ? ICE_OK : check_keys(d, col->field_id, err);

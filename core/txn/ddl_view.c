@@ -17,31 +17,6 @@ typedef struct bound {
     ice_uuid *uses;
 } bound;
 
-/* PostgreSQL's name of a type that the engine gave. */
-static ice_code name_type(ice_arena *a, const ice_result_column *from, ice_column *to, ice_error *err)
-{
-    static const char *const names[] = {
-        [ICE_T_NONE] = "text",
-        [ICE_T_BOOL] = "boolean",
-        [ICE_T_INT] = "integer",
-        [ICE_T_LONG] = "bigint",
-        [ICE_T_FLOAT] = "real",
-        [ICE_T_DOUBLE] = "double precision",
-        [ICE_T_DATE] = "date",
-        [ICE_T_TIME] = "time",
-        [ICE_T_TIMESTAMP] = "timestamp",
-        [ICE_T_STRING] = "text",
-        [ICE_T_TIMESTAMPTZ] = "timestamp with time zone",
-        [ICE_T_UUID] = "uuid",
-        [ICE_T_FIXED] = "bytea",
-        [ICE_T_BINARY] = "bytea",
-    };
-    const char *name = from->type.kind == ICE_T_DECIMAL
-                           ? ice_arena_printf(a, "numeric(%d,%d)", from->type.precision, from->type.scale)
-                           : names[from->type.kind];
-    return name ? ice_column_set_sql_type(to, a, ice_str_c(name), err) : ice_fail_nomem(err);
-}
-
 static ice_code take_columns(bound *b, const ice_result *r, ice_error *err)
 {
     const ice_result_column *cols;
@@ -50,8 +25,11 @@ static ice_code take_columns(bound *b, const ice_result *r, ice_error *err)
     if (!(b->cols = ice_arena_array(b->a, b->ncols + 1, sizeof *b->cols)))
         return ice_fail_nomem(err);
     for (size_t i = 0; i < b->ncols && rc == ICE_OK; i++) {
+        char type[48];
         b->cols[i] = (ice_column){.name = ice_arena_str(b->a, cols[i].name)};
-        rc = b->cols[i].name.ptr ? name_type(b->a, &cols[i], &b->cols[i], err) : ice_fail_nomem(err);
+        ice_sql_type_name(cols[i].type, type);
+        rc = b->cols[i].name.ptr ? ice_column_set_sql_type(&b->cols[i], b->a, ice_str_c(type), err)
+                                 : ice_fail_nomem(err);
     }
     return rc;
 }
