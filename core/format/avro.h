@@ -4,8 +4,8 @@
  *   "Obj\1" | metadata: map<bytes> | sync (16 bytes) | block...
  *   block: count (zigzag) | byte length (zigzag) | data, packed by the codec | sync
  *
- * A file of ours has a seal (base/misc.h) as metadata ICE_AVRO_SEAL, because blocks have no checksum; it is
- * checked before anything of the file is believed. Files of other writers have none.
+ * A file of ours has a seal (base/misc.h) as the first metadata, ICE_AVRO_SEAL, because blocks have no
+ * checksum; it is checked before anything of the file is believed. Files of other writers have none.
  *
  * The reader gives the parsed writer's schema and, for each record, a bounded ice_reader at its first byte;
  * the caller walks record and schema together with the ice_avro_* calls, picking fields by field id and

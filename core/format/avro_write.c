@@ -36,6 +36,10 @@ ice_code ice_avro_create(ice_str schema_json, const ice_kv *meta, size_t nmeta, 
     memcpy(w->sync, u.b, 16);
     ice_buf_put(&w->file, "Obj\1", 4);
     ice_avro_put_long(&w->file, (int64_t)nmeta + 3);
+    /* The seal first: no damaged length before it can hide it. */
+    ice_avro_put_bytes(&w->file, ICE_STR(ICE_AVRO_SEAL));
+    ice_avro_put_bytes(&w->file, ICE_STR(ICE_SEAL_BLANK));
+    w->seal = w->file.len - strlen(ICE_SEAL_BLANK);
     ice_avro_put_bytes(&w->file, ICE_STR("avro.schema"));
     ice_avro_put_bytes(&w->file, schema_json);
     ice_avro_put_bytes(&w->file, ICE_STR("avro.codec"));
@@ -44,9 +48,6 @@ ice_code ice_avro_create(ice_str schema_json, const ice_kv *meta, size_t nmeta, 
         ice_avro_put_bytes(&w->file, meta[i].key);
         ice_avro_put_bytes(&w->file, meta[i].value);
     }
-    ice_avro_put_bytes(&w->file, ICE_STR(ICE_AVRO_SEAL));
-    ice_avro_put_bytes(&w->file, ICE_STR(ICE_SEAL_BLANK));
-    w->seal = w->file.len - strlen(ICE_SEAL_BLANK);
     ice_avro_put_long(&w->file, 0);
     ice_buf_put(&w->file, w->sync, 16);
     ice_code rc = ice_buf_check(&w->file, err);
