@@ -6,33 +6,61 @@ import time
 from peers import OURS, PEER, configure, iceberg_settings, upkeep
 from single import MILLION, child, megabytes, peak_memory
 
+UPSERTED = 100_000
 MEMORY_WANTED = 500  # MB resident, at most
+
+
+def _series(alias, first, last):
+    call = f"range({first}, {last} + 1)" if alias == OURS else f"generate_series({first}, {last})"
+    return f"{call} AS s(i)"
 
 
 def fill(alias, rows):
     from django.db import connections
 
-    series = f"range(1, {rows} + 1) AS s(i)" if alias == OURS else f"generate_series(1, {rows}) AS s(i)"
     with connections[alias].cursor() as cursor:
         cursor.execute(
             'INSERT INTO "shop_changed" ("id", "name", "amount") '
-            f"SELECT i, CONCAT('name ', i), CAST(i % 1000 AS integer) FROM {series}"
+            f"SELECT i, CONCAT('name ', i), CAST(i % 1000 AS integer) FROM {_series(alias, 1, rows)}"
         )
 
 
 def changes(alias):
     """Seconds of each change of all rows, and the largest resident size meanwhile."""
-    from django.db.models import F, Sum
+    from django.db import connections
+    from django.db.models import F, Max, Sum
     from shop.models import Changed
 
     rows = Changed.objects.using(alias)
+
+    def upserted():
+        """Half of them are there."""
+        series = _series(alias, last - UPSERTED // 2, last + UPSERTED // 2)
+        with connections[alias].cursor() as cursor:
+            cursor.execute(
+                'INSERT INTO "shop_changed" ("id", "name", "amount") '
+                f"SELECT i, 'upserted', 1 FROM {series} "
+                'ON CONFLICT ("id") DO UPDATE SET "name" = EXCLUDED."name", "amount" = "shop_changed"."amount" + 1'
+            )
+
+    def created_again():
+        rows.bulk_create(
+            [Changed(id=i, name="again", amount=1) for i in range(last, last + UPSERTED)],
+            batch_size=5_000,
+            update_conflicts=True,
+            unique_fields=["id"],
+            update_fields=["name", "amount"],
+        )
+
     works = {
+        f"INSERT … ON CONFLICT of {UPSERTED:,} rows": upserted,
+        f"bulk_create(update_conflicts) of {UPSERTED:,}": created_again,
         "update(F) of all rows": lambda: rows.update(amount=F("amount") + 1),
         "update of half the rows": lambda: rows.filter(amount__lte=500).update(name="half"),
         "delete() of all rows": lambda: rows.all().delete(),
     }
     found = {}
-    rows.aggregate(Sum("amount"))
+    last = rows.aggregate(Sum("amount"), last=Max("id"))["last"]
     for name, work in works.items():
         pathlib.Path("/proc/self/clear_refs").write_text("5")
         start = time.perf_counter()

@@ -31,8 +31,8 @@ class Postgres:
         self.data = directory / "postgres"
         self.socket = directory / "socket"
         root = os.geteuid() == 0
-        self.prefix = ["runuser", "-u", "postgres", "--"] if root else []
         self.user = "postgres" if root else getpass.getuser()
+        self.account = {"user": "postgres", "group": "postgres", "extra_groups": []} if root else {}
         for folder in (self.data, self.socket):
             folder.mkdir()
             if root:
@@ -40,8 +40,8 @@ class Postgres:
                 os.chown(folder, entry.pw_uid, entry.pw_gid)
 
     def _run(self, program, *args):
-        command = [*self.prefix, str(self.bin / program), *map(str, args)]
-        done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+        command = [str(self.bin / program), *map(str, args)]
+        done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, **self.account)
         if done.returncode:
             raise RuntimeError(f"{program} failed: {done.stdout}{done.stderr}")
         return done.stdout
@@ -64,7 +64,7 @@ class Postgres:
     def version(self):
         return (
             self._run("postgres", "--version").split()[-1]
-            if not self.prefix
+            if not self.account
             else self._run("postgres", "--version").strip().removeprefix("postgres (PostgreSQL) ")
         )
 
