@@ -46,38 +46,6 @@ bool ice__skip_with(ice__parser *p)
     return true;
 }
 
-/* ---- FOR UPDATE ---- */
-
-static bool lock_strength(ice__parser *p, ice_select *s)
-{
-    ice__advance(p);
-    s->lock_shared = ice__is(p, "SHARE") || ice__is(p, "KEY");
-    if (ice__take(p, "UPDATE") || ice__take(p, "SHARE") || ice__take2(p, "KEY", "SHARE"))
-        return true;
-    if (ice__take2(p, "NO", "KEY"))
-        return ice__expect(p, "UPDATE");
-    return ice__syntax(p, "UPDATE or SHARE");
-}
-
-static bool lock_clause(ice__parser *p, ice_select *s)
-{
-    ice__names of = {0};
-
-    if (s->lock)
-        return ice__unsupported(p, "more than one locking clause");
-    s->lock = true;
-    if (!lock_strength(p, s))
-        return false;
-    if (ice__take(p, "OF") && !ice__name_list(p, "a table name or alias", &of))
-        return false;
-    s->of = of.data;
-    s->nof = of.n;
-    s->nowait = ice__take(p, "NOWAIT");
-    if (!s->nowait)
-        s->skip_locked = ice__take2(p, "SKIP", "LOCKED");
-    return true;
-}
-
 /* ---- clauses ---- */
 
 static void close_span(span *s, size_t end)
@@ -104,7 +72,7 @@ static bool note_lock(ice__parser *p, clauses *c, ice_select *s)
 {
     close_all(p, c);
     c->lock.start = (int64_t)p->tok.at;
-    if (!lock_clause(p, s))
+    if (!ice__lock_clause(p, s))
         return false;
     c->lock.end = (int64_t)ice__prev_end(p);
     return true;
@@ -534,6 +502,7 @@ bool ice__select(ice__parser *p, ice_stmt *out)
     ice_select *s = &out->select;
     size_t start = p->tok.at, with = 0;
     clauses c = {0};
+    size_t list;
     bool plain;
 
     out->explain = ice__is(p, "EXPLAIN");
@@ -546,9 +515,12 @@ bool ice__select(ice__parser *p, ice_stmt *out)
         s->with_sql = ice__since(p, with);
     }
     plain = ice__is(p, "SELECT");
+    list = p->tok.at;
     if (!scan(p, &c, s) || !text_without_lock(p, start, &c, &s->text))
         return false;
     s->from_sql = piece(p, c.from);
+    if (c.from.start != NONE)
+        s->list_sql = (ice_str){p->sql + list, (size_t)c.from.start - list};
     s->order_sql = piece(p, c.order);
     s->limit_sql = piece(p, c.limit);
     read_limit(p->arena, s);

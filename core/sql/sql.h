@@ -31,7 +31,7 @@ ice_code ice_sql_pick_params(ice_arena *a, ice_str sql, size_t nparams, ice_str 
 typedef enum ice_stmt_kind {
     ICE_S_SELECT,      /* SELECT, VALUES, WITH..SELECT, EXPLAIN, SHOW, DESCRIBE, PRAGMA-free reads: run by the
                           engine as is */
-    ICE_S_SELECT_LOCK, /* SELECT ... FOR UPDATE */
+    ICE_S_SELECT_LOCK, /* SELECT ... FOR UPDATE, or with that in a subquery */
     ICE_S_INSERT,
     ICE_S_UPDATE,
     ICE_S_DELETE,
@@ -143,6 +143,7 @@ typedef struct ice_update {
     size_t nset;
     ice_str *set_cols;
     ice_expr *set_exprs;
+    ice_str with_sql;  /* WITH ... before it */
     ice_str from_sql;  /* FROM clause of UPDATE or USING of DELETE without its keyword, else absent */
     ice_str where_sql; /* absent: all rows */
     bool simple_where;
@@ -213,12 +214,20 @@ typedef struct ice_select {
      * statement (its alias, or the table's own): what a locking clause may lock, and what `of` names. */
     size_t nrels;
     ice_str *rel_tables, *rel_aliases;
+    size_t *rel_starts, *rel_ends; /* where table and alias are written in `text` */
     /* locking */
     bool lock, lock_shared, nowait, skip_locked;
     size_t nof;
     ice_str *of;
-    ice_str from_sql; /* lock: text of the FROM clause .. end of WHERE, so that keys can be asked for */
+    ice_str list_sql, from_sql; /* lock: texts of SELECT and its list, and of the FROM clause .. end of WHERE, so that keys can
+                                   be asked for */
+    size_t first_kept;          /* lock: relation i is number first_kept + i in `kept_text` */
+    ice_str kept_text;          /* lock: `text` with ICE_SQL_KEPT names in place of the relations' */
 } ice_select;
+
+/* A table in a query that locks rows, of which only those are to be seen that were locked: "__ice_kept <number> <table>".
+ * Each place has a number of its own, below `nkept` of the statement. */
+#define ICE_SQL_KEPT "__ice_kept "
 
 typedef struct ice_colspec { /* a column of CREATE TABLE or ADD COLUMN; constraints written at the column are
                                 in the statement's list */
@@ -271,6 +280,11 @@ typedef struct ice_stmt {
     bool tables_known;
     size_t ntables;
     ice_str *tables; /* names in FROM/JOIN positions, best effort, for SELECT */
+    /* Queries in brackets that lock rows, in the order in which that is to be done: one within another comes first. The
+     * statement's texts have their relations as ICE_SQL_KEPT names, and no locking clauses. */
+    size_t nlocks;
+    ice_select *locks;
+    size_t nkept; /* numbers of such names, those of the statement's own `kept_text` included */
     union {
         ice_select select;
         ice_insert insert;

@@ -166,6 +166,14 @@ bool ice__type_text(ice__parser *p, ice_str *out);
  * word ---- */
 
 bool ice__skip_with(ice__parser *p);
+/* locking.c: at FOR and what follows it in a locking clause? The clause. */
+bool ice__at_lock(const ice__parser *p);
+bool ice__lock_clause(ice__parser *p, ice_select *s);
+/* The statement with the queries in brackets that lock rows put as ice_stmt has it, and these. *sql comes back as it is where there
+ * is none. */
+ice_code ice__nested_locks(ice_arena *a, ice_str *sql, ice_stmt *out, ice_error *err) ICE_MUST;
+/* Numbers the relations of a query that locks rows, and makes its kept_text. */
+ice_code ice__name_kept(ice_arena *a, ice_select *s, size_t *nkept, ice_error *err) ICE_MUST;
 bool ice__select(ice__parser *p, ice_stmt *out);
 /* An output: a column, or arithmetic that is named. */
 typedef struct ice__item {

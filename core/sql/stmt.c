@@ -170,7 +170,17 @@ static bool with(ice__parser *p, ice_stmt *out)
         *p = after;
         return ice__insert(p, ice__since(p, start), out);
     }
-    if (ice__is(&after, "UPDATE") || ice__is(&after, "DELETE") || ice__is(&after, "MERGE")) {
+    if (ice__is(&after, "UPDATE") || ice__is(&after, "DELETE")) {
+        ice_str text = ice__since(&after, start);
+        bool update = ice__is(&after, "UPDATE");
+
+        *p = after;
+        if (!(update ? ice__update(p, out) : ice__delete(p, out)))
+            return false;
+        out->update.with_sql = text;
+        return true;
+    }
+    if (ice__is(&after, "MERGE")) {
         *p = after;
         return ice__unsupported(p, "WITH before %.*s", ICE_PRI(ice__tok_text(p, p->tok)));
     }
@@ -299,18 +309,36 @@ static bool whole_statement(ice__parser *p, ice_stmt *out)
     return p->rc == ICE_OK;
 }
 
+/* Queries in brackets that lock rows are taken by the statements that read. */
+static bool check_nested(ice__parser *p, ice_stmt *st)
+{
+    ice_stmt_kind k = st->kind;
+
+    if (st->nlocks && k != ICE_S_SELECT && k != ICE_S_SELECT_LOCK && k != ICE_S_INSERT && k != ICE_S_UPDATE &&
+        k != ICE_S_DELETE)
+        return ice__unsupported(p, "FOR UPDATE in anything but SELECT, INSERT, UPDATE and DELETE");
+    if (st->nlocks && k == ICE_S_SELECT && !st->explain)
+        st->kind = ICE_S_SELECT_LOCK;
+    if (p->rc == ICE_OK && st->kind == ICE_S_SELECT_LOCK && st->select.lock)
+        p->rc = ice__name_kept(p->arena, &st->select, &st->nkept, p->err);
+    return p->rc == ICE_OK;
+}
+
 ice_code ice_sql_parse(ice_arena *a, ice_str sql, ice_stmt *out, ice_error *err)
 {
     ice_str copy = ice_arena_str(a, sql.ptr ? sql : ICE_STR(""));
     ice__parser p;
+    ice_code rc;
 
     *out = (ice_stmt){0};
     if (!copy.ptr)
         return ice_fail_nomem(err);
     if (memchr(copy.ptr, '\0', copy.len) || !ice_utf8_valid(copy))
         return ice_fail(err, ICE_SYNTAX, "the statement is not UTF-8 text without NUL bytes");
+    if ((rc = ice__nested_locks(a, &copy, out, err)) != ICE_OK)
+        return rc;
     p = ice__parser_of(a, copy, err);
-    if (p.rc == ICE_OK && whole_statement(&p, out))
+    if (p.rc == ICE_OK && whole_statement(&p, out) && check_nested(&p, out))
         return ICE_OK;
     *out = (ice_stmt){0};
     return p.rc;

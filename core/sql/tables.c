@@ -25,7 +25,7 @@ typedef struct finder {
     } cte[MAX_CTES];
     size_t ncte;
     ice__vec tables;
-    ice__vec rel_tables, rel_aliases;
+    ice__vec rel_tables, rel_aliases, rel_starts, rel_ends;
     bool failed;
 } finder;
 
@@ -77,8 +77,17 @@ static void define_cte(finder *f)
         f->failed = true;
 }
 
-/* A table of the top-level FROM and its alias, which is consumed. */
-static void add_relation(finder *f, ice_str table)
+static bool push_offset(finder *f, ice__vec *v, size_t at)
+{
+    size_t *end = ice__push(&f->p, v, sizeof *end);
+
+    if (end)
+        *end = at;
+    return end;
+}
+
+/* A table of the top-level FROM, written from `start` on, and its alias, which is consumed. */
+static void add_relation(finder *f, ice_str table, size_t start)
 {
     static const char *const not_alias[] = {"INNER",   "LEFT",        "RIGHT", "FULL",       "CROSS",
                                             "NATURAL", "JOIN",        "ASOF",  "POSITIONAL", "SEMI",
@@ -94,7 +103,8 @@ static void add_relation(finder *f, ice_str table)
         else
             f->failed = true;
     }
-    if (!ice__push_str(&f->p, &f->rel_tables, table) || !ice__push_str(&f->p, &f->rel_aliases, alias))
+    if (!ice__push_str(&f->p, &f->rel_tables, table) || !ice__push_str(&f->p, &f->rel_aliases, alias) ||
+        !push_offset(f, &f->rel_starts, start) || !push_offset(f, &f->rel_ends, ice__prev_end(&f->p)))
         f->failed = true;
 }
 
@@ -102,6 +112,7 @@ static void add_relation(finder *f, ice_str table)
 static void read_table(finder *f)
 {
     bool qualified = false;
+    size_t start = f->p.tok.at;
     ice_str name;
 
     top(f)->expect = false;
@@ -118,7 +129,7 @@ static void read_table(finder *f)
         return;
     add_table(f, name);
     if (top(f)->outer)
-        add_relation(f, name);
+        add_relation(f, name, start);
 }
 
 static void open_bracket(finder *f)
@@ -222,7 +233,7 @@ void ice__tables(ice_arena *a, ice_str sql, ice_stmt *out)
     f.p = ice__parser_of(a, sql, NULL);
     f.stack[0] = (level){.outer = true};
     f.depth = f.ncte = 0;
-    f.tables = f.rel_tables = f.rel_aliases = (ice__vec){0};
+    f.tables = f.rel_tables = f.rel_aliases = f.rel_starts = f.rel_ends = (ice__vec){0};
     f.failed = false;
     while (f.p.tok.kind != ICE__END && !f.failed)
         step(&f);
@@ -233,6 +244,8 @@ void ice__tables(ice_arena *a, ice_str sql, ice_stmt *out)
     out->ntables = f.tables.n;
     out->select.rel_tables = f.rel_tables.data;
     out->select.rel_aliases = f.rel_aliases.data;
+    out->select.rel_starts = f.rel_starts.data;
+    out->select.rel_ends = f.rel_ends.data;
     out->select.nrels = f.rel_tables.n;
 }
 

@@ -293,6 +293,9 @@ static ice_code dispatch(ice_session *s, ice_prepared *p, const ice_value *param
     const ice_stmt *st = &p->stmt;
     bool done = false;
     ice_code rc;
+    if (st->nlocks && !st->explain && st->kind != ICE_S_SELECT_LOCK &&
+        (rc = ice__lock_queries(s, st, params, n, v, err)) != ICE_OK)
+        return rc;
     switch (st->kind) {
     case ICE_S_SELECT:
         if (st->explain)
@@ -415,6 +418,7 @@ static ice_code start(ice_session *s, const ice_prepared *p, size_t nparams, ice
         return ice_fail(err, ICE_SYNTAX, "the statement has %zu placeholders but %zu parameters are supplied",
                         p->text.nparams, nparams);
     atomic_store(&s->interrupted, false);
+    s->nkept = 0;
     ice_arena_reset(s->scratch);
     return ICE_OK;
 }

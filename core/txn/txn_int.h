@@ -318,8 +318,6 @@ typedef struct ice__stview {
     unsigned next_tag;
     size_t n, cap;
     ice__sttable **tables;
-    ice_str only_table; /* SKIP LOCKED: this table shows only rows with ... */
-    ice_str only_where; /* ... this condition */
     ice_source *stream; /* what the name "__stream" means, once */
 } ice__stview;
 
@@ -377,6 +375,8 @@ struct ice_session {
     ice_prepared *current; /* handed out by the last prepare */
     atomic_bool interrupted;
     _Atomic(ice_engine_conn *) running;
+    size_t nkept;  /* of the statement: conditions on what ICE_SQL_KEPT names show, by their numbers; absent: all rows */
+    ice_str *kept; /* in scratch */
     size_t cascades; /* ON DELETE actions that are running */
     size_t nfloors; /* sequences whose lowest unused value this session has looked up */
     ice__seqmark *floors;
@@ -520,6 +520,10 @@ ice_code ice__run_ddl(ice_session *s, ice_prepared *p, ice__stview *v, ice_curso
 ice_code ice__restart_identity(ice_session *s, ice__stview *v, ice_str table, ice_error *err) ICE_MUST;
 /* The log's name of an identity column's sequence. */
 uint64_t ice__sequence_name(const ice_tabledef *def, const ice_column *col);
+/* Locks the rows that the statement's locking clauses name, those in subqueries first; *v becomes a view that was taken with all of
+ * these locks held, and s->kept says what their queries may show of it. */
+ice_code ice__lock_queries(ice_session *s, const ice_stmt *st, const ice_value *params, size_t n, ice__stview **v,
+                           ice_error *err) ICE_MUST;
 ice_code ice__run_select_lock(ice_session *s, ice_prepared *p, const ice_value *params, size_t n,
                               ice__stview **v, ice_cursor *c, ice_error *err) ICE_MUST;
 ice_code ice__run_select(ice_session *s, ice_prepared *p, ice_str sql, const ice_value *params, size_t n,

@@ -111,6 +111,8 @@ static ice_code changes_sql(const ice_tabledef *def, const ice_update *st, const
                             ice_error *err)
 {
     ice_str name = st->alias.ptr ? st->alias : st->table;
+    if (st->with_sql.ptr)
+        ice_buf_printf(sql, "%.*s ", ICE_PRI(st->with_sql));
     ice_buf_puts(sql, "SELECT ");
     ice_buf_put_ident(sql, name);
     ice_buf_printf(sql, ".\"%s\"", system);

@@ -374,15 +374,31 @@ static bool shown_as_it_is(const ice_tabledef *def, bool hide_key)
     return plain;
 }
 
-/* A table of which only some rows are to be seen (SKIP LOCKED), by a condition on its key. */
-static ice_code restricted(ice__stview *v, const ice_tabledef *def, ice_arena *a, ice_str *subquery,
-                           ice_error *err)
+/* A table in a query that locked rows, of which only these are to be seen. */
+static ice_code kept(ice__stview *v, const ice_tabledef *def, ice_str table, ice_str where, ice_arena *a,
+                     ice_str *subquery, ice_error *err)
 {
     ice_buf b = {0};
-    put_star(&b, def, false);
-    put_whole(&b, v->only_table);
-    ice_buf_printf(&b, " WHERE %.*s", ICE_PRI(v->only_where));
+    put_star(&b, def, !v->with_start);
+    put_whole(&b, table);
+    if (where.ptr)
+        ice_buf_printf(&b, " WHERE %.*s", ICE_PRI(where));
     return take_text(&b, a, subquery, err);
+}
+
+/* "__ice_kept <number> <table>": the table's part, and the condition on its rows. */
+static bool kept_name(const ice_session *s, ice_str name, ice_str *table, ice_str *where)
+{
+    size_t at = strlen(ICE_SQL_KEPT), number = 0;
+    if (name.len < at || memcmp(name.ptr, ICE_SQL_KEPT, at) != 0)
+        return false;
+    for (; at < name.len && name.ptr[at] >= '0' && name.ptr[at] <= '9'; at++)
+        number = number * 10 + (size_t)(name.ptr[at] - '0');
+    if (at == name.len || name.ptr[at] != ' ')
+        return false;
+    *table = (ice_str){name.ptr + at + 1, name.len - at - 1};
+    *where = number < s->nkept ? s->kept[number] : ICE_STR_NONE;
+    return true;
 }
 
 /* A view is its query, whose names the engine asks for in turn. It would take the statement's own WITH names for
@@ -429,7 +445,11 @@ ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_s
         v->stream = NULL;
         return ICE_OK;
     }
-    ice_str table = name;
+    ice_str table = name, where;
+    if (kept_name(v->session, name, &table, &where)) {
+        ice_code found = ice__stview_relation(v, table, &view, err);
+        return found == ICE_OK ? kept(v, view->state->def, table, where, a, subquery, err) : found;
+    }
     bool whole = name.len > strlen(WHOLE) && memcmp(name.ptr, WHOLE, strlen(WHOLE)) == 0;
     if (whole)
         table = (ice_str){name.ptr + strlen(WHOLE), name.len - strlen(WHOLE)};
@@ -442,8 +462,6 @@ ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_s
         return rc;
     if (ice_tabledef_is_view(view->state->def))
         return expanded(v, view->state->def, a, subquery, err);
-    if (!whole && v->only_table.ptr && ice_str_eq(name, v->only_table))
-        return restricted(v, view->state->def, a, subquery, err);
     if (!whole && !shown_as_it_is(view->state->def, !v->with_start))
         return dressed(a, view->state->def, table, !v->with_start, subquery, err);
     ice__sttable *t = NULL;

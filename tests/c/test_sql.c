@@ -146,8 +146,7 @@ static void test_refused(void **state)
         "ALTER SEQUENCE s RESTART",
         "EXPLAIN UPDATE t SET a = 1",
         "INSERT OR REPLACE INTO t VALUES (1)",
-        "WITH a AS (SELECT 1) UPDATE t SET b = 1",
-        "WITH a AS (SELECT 1) DELETE FROM t",
+        "WITH a AS (SELECT 1) MERGE INTO t USING a ON b = c WHEN MATCHED THEN DELETE",
         "WITH a AS (SELECT 1) INSERT INTO t VALUES (1)",
         "SET VARIABLE a = 1",
         "COMMIT PREPARED 'x'",
@@ -346,8 +345,28 @@ static void test_lock(void **state)
     is(s.select.from_sql, "FROM t, c WHERE t.a = c.x");
     is(s.select.text, "WITH c AS (SELECT 1 AS x) SELECT t.a FROM t, c WHERE t.a = c.x");
 
-    /* Only at the top level. */
-    assert_int_equal(ok("SELECT * FROM (SELECT * FROM t FOR UPDATE) x").kind, ICE_S_SELECT);
+    s = ok("SELECT * FROM u WHERE a IN (SELECT y.a FROM t AS y, v LIMIT 2 FOR SHARE OF y) AND b > 1");
+    assert_int_equal(s.kind, ICE_S_SELECT_LOCK);
+    assert_true(!s.select.lock && s.nlocks == 1 && s.nkept == 2);
+    is(s.text, "SELECT * FROM u WHERE a IN (SELECT y.a FROM \"__ice_kept 0 t\" AS \"y\", \"__ice_kept 1 v\" AS \"v\" LIMIT 2) "
+               "AND b > 1");
+    is(s.locks[0].text, "SELECT y.a FROM t AS y, v LIMIT 2");
+    assert_true(s.locks[0].lock_shared && s.locks[0].limit == 2 && s.locks[0].first_kept == 0);
+
+    /* One within another comes first, and the statement's own last. */
+    s = ok("SELECT a FROM t WHERE a IN (SELECT b FROM u WHERE b = ANY(SELECT c FROM v FOR UPDATE) FOR UPDATE NOWAIT) FOR UPDATE");
+    assert_true(s.nlocks == 2 && s.nkept == 3 && s.select.first_kept == 2);
+    is(s.locks[0].from_sql, "FROM v");
+    is(s.locks[1].text, "SELECT b FROM u WHERE b = ANY(SELECT c FROM \"__ice_kept 0 v\" AS \"v\")");
+    is(s.select.kept_text, "SELECT a FROM \"__ice_kept 2 t\" AS \"t\" WHERE a IN (SELECT b FROM \"__ice_kept 1 u\" AS \"u\" WHERE b "
+                           "= ANY(SELECT c FROM \"__ice_kept 0 v\" AS \"v\"))");
+    s = ok("WITH q AS (SELECT a FROM t FOR UPDATE) DELETE FROM u USING q WHERE u.a = q.a");
+    assert_true(s.kind == ICE_S_DELETE && s.nlocks == 1);
+    is(s.update.with_sql, "WITH q AS (SELECT a FROM \"__ice_kept 0 t\" AS \"t\")");
+    bad("SELECT 1 FROM (SELECT * FROM t FOR UPDATE SKIP) x", ICE_SYNTAX, "SKIP");
+    bad("SELECT 1 FROM (SELECT a FROM t GROUP BY a FOR UPDATE) x", ICE_UNSUPPORTED, "GROUP BY");
+    bad("CREATE VIEW w AS SELECT * FROM (SELECT * FROM t FOR UPDATE) x", ICE_UNSUPPORTED, "FOR UPDATE in");
+
     assert_int_equal(ok("SELECT substring(a FROM 1 FOR 2) FROM t").kind, ICE_S_SELECT);
     assert_int_equal(ok("SELECT 'FOR UPDATE', \"for\" FROM t").kind, ICE_S_SELECT);
 }
@@ -550,6 +569,8 @@ static const char *const corpus[] = {
     "BY \"a\".\"id\" ASC LIMIT 21",
     "WITH c AS (SELECT * FROM a), d (x) AS (SELECT [1, {'k': 2}] FROM c) SELECT * FROM c JOIN d USING (k) "
     "FOR UPDATE OF c NOWAIT",
+    "WITH q AS (SELECT id FROM a AS b WHERE id = ANY(SELECT x FROM c FOR SHARE) FOR UPDATE OF b SKIP LOCKED LIMIT 2) UPDATE a "
+    "SET n = q.id FROM q WHERE a.id = (SELECT [id] FROM q FOR NO KEY UPDATE NOWAIT) RETURNING *",
     "INSERT INTO \"t\" (\"a\",\"b\") VALUES (%s, -1.5), ('x''y', $$z$$) ON CONFLICT (a, lower(b)) DO UPDATE "
     "SET a = EXCLUDED.a RETURNING t.id",
     "UPDATE \"t\" SET \"a\" = %(a)s, \"n\" = (\"t\".\"n\" + %(b)s) FROM u WHERE NOT (\"t\".\"id\" BETWEEN 1 "
