@@ -40,7 +40,7 @@ typedef struct ice__function {
 double ice__round_float(double x, long places);
 
 /* digest.c, match.c, json.c, number.c */
-extern const ice__function ice__digest_functions[3], ice__match_functions[5], ice__json_functions[4],
+extern const ice__function ice__digest_functions[3], ice__match_functions[5], ice__json_functions[6],
     ice__number_functions[1];
 
 #endif

@@ -1,5 +1,6 @@
 #include <stdio.h>
 
+#include "schema/jsonb.h"
 #include "schema/tabledef_int.h"
 
 /* What may stand in parentheses after a type's name. */
@@ -268,22 +269,34 @@ static ice_code fit_length(const ice_column *c, ice_value *v, ice_error *err)
     return ICE_OK;
 }
 
-static ice_code check_text(const ice_column *c, ice_value *v, ice_error *err)
+/* A document is stored as jsonb prints it; json keeps its text. */
+static ice_code check_json(ice_arena *a, bool keep, ice_value *v, ice_error *err)
 {
+    ice_str canonical;
+    ice_code rc = ice_json_canonical(a, v->s, &canonical, err);
+
+    if (rc == ICE_OK && !keep)
+        v->s = canonical;
+    return rc;
+}
+
+static ice_code check_text(const ice_column *c, ice_arena *a, ice_value *v, ice_error *err)
+{
+    bool json = ice_str_eqc(c->sql_type, "json");
+
     if (!ice_utf8_valid(v->s))
         return ice_fail(err, ICE_BAD_VALUE, "text is not valid UTF-8");
     if (v->s.len && memchr(v->s.ptr, 0, v->s.len))
         return ice_fail(err, ICE_BAD_VALUE, "text has a NUL character");
-    if ((ice_str_eqc(c->sql_type, "jsonb") || ice_str_eqc(c->sql_type, "json")) && !ice__json_valid(v->s))
-        return ice_fail(err, ICE_BAD_VALUE, "invalid input syntax for type %.*s: \"%.*s\"", ICE_PRI(c->sql_type),
-                        (int)(v->s.len < 200 ? v->s.len : 200), v->s.ptr ? v->s.ptr : "");
+    if (json || ice_column_jsonb(c))
+        return check_json(a, json, v, err);
     return c->max_length > 0 ? fit_length(c, v, err) : ICE_OK;
 }
 
-static ice_code check_declared(const ice_column *c, ice_value *v, ice_error *err)
+static ice_code check_declared(const ice_column *c, ice_arena *a, ice_value *v, ice_error *err)
 {
     if (c->type.kind == ICE_T_STRING)
-        return check_text(c, v, err);
+        return check_text(c, a, v, err);
     if ((c->type.kind == ICE_T_INT || c->type.kind == ICE_T_LONG) && (c->min_int || c->max_int) &&
         (v->i < c->min_int || v->i > c->max_int))
         return ice_fail(err, ICE_RANGE, "%lld is out of range for %.*s", (long long)v->i, ICE_PRI(c->sql_type));
@@ -296,7 +309,7 @@ ice_code ice_column_coerce(const ice_column *c, ice_arena *a, const ice_value *i
     ice_code rc = ice_value_cast(a, in, c->type, &v, err);
 
     if (rc == ICE_OK && !v.null)
-        rc = check_declared(c, &v, err);
+        rc = check_declared(c, a, &v, err);
     if (rc == ICE_OK)
         *out = v;
     else

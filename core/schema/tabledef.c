@@ -210,3 +210,18 @@ bool ice_column_collated(const ice_column *c)
             return false;
     return c->collation.ptr != NULL;
 }
+
+bool ice_column_jsonb(const ice_column *c)
+{
+    return ice_str_eqc(c->sql_type, "jsonb");
+}
+
+bool ice_column_formed(const ice_column *c)
+{
+    return ice_column_jsonb(c) || ice_str_eqc(c->sql_type, "json") || ice_str_eqc(c->sql_type, "inet");
+}
+
+bool ice_column_bytewise(const ice_column *c)
+{
+    return !ice_column_collated(c) && !ice_column_jsonb(c);
+}

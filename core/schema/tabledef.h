@@ -141,6 +141,12 @@ void ice_tabledef_set_name(ice_tabledef *d, ice_str name);
 
 /* Has the column a collation that makes other texts equal, or orders them, than their bytes do? */
 bool ice_column_collated(const ice_column *c);
+/* Is it a document, of which other texts may be equal: 1 and 1.0? ice_json_key() of the engine says which are. */
+bool ice_column_jsonb(const ice_column *c);
+/* Does its type take some texts only, or store them another way: json, jsonb, inet? */
+bool ice_column_formed(const ice_column *c);
+/* Are values that have other bytes other values? */
+bool ice_column_bytewise(const ice_column *c);
 /* Column position, or -1. Names compare exactly. */
 int ice_tabledef_find(const ice_tabledef *d, ice_str name);
 int ice_tabledef_find_id(const ice_tabledef *d, int32_t field_id);

@@ -25,7 +25,4 @@ bool ice__expr_mentions(ice_str sql, ice_str column);
 /* `out` is the expression with the column's name replaced, or `sql` itself; false on no memory. */
 bool ice__expr_rename(ice_arena *a, ice_str sql, ice_str from, ice_str to, ice_str *out);
 
-/* One JSON value with nothing behind it, at most 1,024 brackets deep, without the character NUL. */
-bool ice__json_valid(ice_str text);
-
 #endif

@@ -52,7 +52,7 @@ static bool keyed(const ice_tabledef *def, const ice_constraint *c)
         return c->ncols > 0;
     for (size_t i = 0; c->kind == ICE_CON_UNIQUE && i < c->ncols; i++) {
         int at = ice_tabledef_find_id(def, c->field_ids[i]);
-        if (at >= 0 && ice_column_collated(&def->cols[at]))
+        if (at >= 0 && !ice_column_bytewise(&def->cols[at]))
             return false;
     }
     return c->kind == ICE_CON_UNIQUE && c->ncols && !c->where_sql.len && !c->expr_sql.len;

@@ -84,7 +84,7 @@ static ice_code check_engine_unique(ice_session *s, const ice_tabledef *def, con
     ice_buf_puts(&sql, "SELECT * FROM (SELECT ");
     for (size_t i = 0; !con->expr_sql.ptr && i < con->ncols; i++) {
         ice_buf_puts(&sql, i ? ", " : "");
-        ice_buf_put_ident(&sql, def->cols[ice_tabledef_find_id(def, con->field_ids[i])].name);
+        ice__put_compared(&sql, &def->cols[ice_tabledef_find_id(def, con->field_ids[i])]);
     }
     if (con->expr_sql.ptr)
         ice_buf_put_str(&sql, con->expr_sql);

@@ -37,8 +37,10 @@ ice_code ice__check_unique(ice_session *s, const ice_tabledef *def, const ice_co
     ice_buf sql = {0}, cols = {0};
     if (con->expr_sql.ptr)
         ice_buf_put_str(&cols, con->expr_sql);
-    else
-        put_columns(&cols, def, con->field_ids, con->ncols, "");
+    for (size_t i = 0; !con->expr_sql.ptr && i < con->ncols; i++) {
+        ice_buf_puts(&cols, i ? ", " : "");
+        ice__put_compared(&cols, &def->cols[ice_tabledef_find_id(def, con->field_ids[i])]);
+    }
     ice_buf_puts(&sql, "SELECT 1 FROM ");
     ice_buf_put_ident(&sql, def->name);
     ice_buf_printf(&sql, " WHERE (%.*s)", ICE_PRI(con->where_sql.ptr ? con->where_sql : ICE_STR("TRUE")));

@@ -5,6 +5,8 @@
  * published first, so that what ends is known by its place in a file and not by its key, which may be what
  * changes; and so that whoever asks for an earlier instant finds all rows of then in files that have the old
  * field (ice__state_as_of). The definition remembers which that was, and until when. */
+#include <stdio.h>
+
 #include "txn/bulk.h"
 #include "txn/ddl.h"
 
@@ -24,6 +26,8 @@ static bool promotes(ice_type from, ice_type to)
 static bool widens(const ice_column *from, const ice_column *to)
 {
     if (!promotes(from->type, to->type))
+        return false;
+    if (ice_column_formed(to) && !ice_str_eq(from->sql_type, to->sql_type))
         return false;
     if (to->max_length && (!from->max_length || from->max_length > to->max_length))
         return false;
@@ -202,6 +206,19 @@ out:
     return rc;
 }
 
+/* An error is about the column that is altered, whose values are being written under another name. */
+static ice_code name_column(ice_str column, ice_str other, ice_code rc, ice_error *err)
+{
+    ice_error said;
+    char *at = rc != ICE_OK && err ? memmem(err->message, strlen(err->message), other.ptr, other.len) : NULL;
+    if (!at)
+        return rc;
+    said = *err;
+    snprintf(at, (size_t)(err->message + sizeof err->message - at), "%.*s%s", ICE_PRI(column),
+             said.message + (at - err->message) + other.len);
+    return rc;
+}
+
 static ice_code check_rows(ice__ddl *d, int at, ice_error *err)
 {
     ice_code rc = check_keys(d, d->def->cols[at].field_id, err);
@@ -227,7 +244,7 @@ static ice_code other_field(ice__ddl *d, const ice_alter *al, int at, ice_error 
     ICE_TRY(into_files(d, &rows, &past, err));
     ICE_TRY(ice_tabledef_add_column(d->def, &fresh, err));
     if (rows)
-        ICE_TRY(fill(d, al, fresh.name, err));
+        ICE_TRY(name_column(al->name, fresh.name, fill(d, al, fresh.name, err), err));
     ICE_TRY(ice_tabledef_retype(d->def, at, past, err));
     pk = (ice_constraint *)ice_tabledef_primary(d->def);
     for (size_t i = 0; pk && i < pk->ncols; i++)

@@ -10,9 +10,17 @@ bool ice__engine_unique(const ice_tabledef *def, const ice_constraint *c)
     if (c->kind != ICE_CON_UNIQUE && c->kind != ICE_CON_PRIMARY)
         return false;
     for (size_t i = 0; i < c->ncols; i++)
-        if (ice_column_collated(&def->cols[ice_tabledef_find_id(def, c->field_ids[i])]))
+        if (!ice_column_bytewise(&def->cols[ice_tabledef_find_id(def, c->field_ids[i])]))
             return true;
     return c->where_sql.ptr || c->expr_sql.ptr;
+}
+
+void ice__put_compared(ice_buf *b, const ice_column *c)
+{
+    bool json = ice_column_jsonb(c);
+    ice_buf_puts(b, json ? "ice_json_key(" : "");
+    ice_buf_put_ident(b, c->name);
+    ice_buf_puts(b, json ? ")" : "");
 }
 
 ice_code ice__batch_open(ice__batch *b, ice_session *s, ice__stview *v, ice_str table, ice_error *err)
@@ -212,14 +220,14 @@ static size_t put_key(ice__batch *b, const ice_constraint *con, ice_buf *sql, ic
         if (parts)
             ice_buf_put_str(sql, parts[i]);
         else
-            ice_buf_put_ident(sql, b->def->cols[ice_tabledef_find_id(b->def, con->field_ids[i])].name);
+            ice__put_compared(sql, &b->def->cols[ice_tabledef_find_id(b->def, con->field_ids[i])]);
         ice_buf_printf(sql, " AS __k%zu", i);
     }
     return n;
 }
 
 /* "SELECT <primary key> ..." of the row that agrees with this one in a conditional or functional key, or one
- * under a collation. */
+ * of columns that do not compare by their bytes. */
 static ice_code clash_sql(ice__batch *b, const ice_constraint *con, ice_buf *sql, ice_error *err)
 {
     const ice_key *pk = &b->keys->keys[0];

@@ -90,7 +90,9 @@ ice_code ice__unique_fail(const ice_tabledef *def, const ice_constraint *con, co
 const ice_constraint *ice__constraint_of(const ice_tabledef *def, const ice_key *k);
 /* Is a unique key looked at now, or when the transaction ends? */
 bool ice__key_holds_now(ice_session *s, const ice_key *k);
-/* Conditional and functional keys, and those of columns with a collation: only the engine can check them. */
+/* Appends what a unique key compares of a column, in SQL. */
+void ice__put_compared(ice_buf *b, const ice_column *c);
+/* Conditional and functional keys, and those of columns that do not compare by their bytes: only the engine can check them. */
 bool ice__engine_unique(const ice_tabledef *def, const ice_constraint *c);
 
 #endif

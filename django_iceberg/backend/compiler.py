@@ -1,12 +1,14 @@
 import re
 
 from django.db import NotSupportedError
-from django.db.models.expressions import RawSQL
+from django.db.models.expressions import Col, RawSQL
+from django.db.models.fields.json import JSONField
 from django.db.models.sql import compiler
 from django.db.models.sql.where import ExtraWhere
 from django.utils.regex_helper import _lazy_re_compile
 
 from ..instant import PRESENT, current_instant, instant_of, instant_text
+from .functions import is_json, json_key
 
 # A query within raw SQL, whose tables nobody but the database knows.
 _raw_query_re = _lazy_re_compile(r"\b(?:select|from|table)\b", re.IGNORECASE)
@@ -142,7 +144,75 @@ ExtraWhere.as_iceberg = _raw_as_iceberg
 _placeholder_re = _lazy_re_compile("%%|%s")
 
 
-class SQLCompiler(PastMixin, compiler.SQLCompiler):
+def _in_function(function, select, wanted):
+    """Columns of a SELECT list, those that are `wanted` as arguments of a function."""
+    return [
+        (e, (f"{function}({sql})", params), alias) if wanted(e) else (e, (sql, params), alias)
+        for e, (sql, params), alias in select
+    ]
+
+
+class JSONMixin:
+    """Rows are the same where their documents are, whatever the text of these.
+
+    DISTINCT and GROUP BY take ice_json_key(). The document itself is then one of those of the group. Set operations
+    take the text that equal ones have in common.
+    """
+
+    # Whether the query is part of a set operation that compares rows.
+    _compared = False
+
+    def get_group_by(self, select, order_by):
+        self._json_groups = ()
+        return super().get_group_by(select, order_by)
+
+    def collapse_group_by(self, expressions, having):
+        expressions = super().collapse_group_by(expressions, having)
+        # Beside its table's key a document makes no other groups.
+        keyed = {e.alias for e in expressions if isinstance(e, Col) and e.target.primary_key}
+        found = [e for e in expressions if is_json(e) and not (isinstance(e, Col) and e.alias in keyed)]
+        self._json_groups = found
+        return [json_key(e) if e in found else e for e in expressions] if found else expressions
+
+    def pre_sql_setup(self, *args, **kwargs):
+        extra_select, order_by, group_by = super().pre_sql_setup(*args, **kwargs)
+        if self._json_groups:
+            grouped = self._json_groups.__contains__
+            self.select = _in_function("ANY_VALUE", self.select, grouped)
+            extra_select = _in_function("ANY_VALUE", extra_select, grouped)
+        if self._compared:
+            self.select = _in_function("ice_json_normal", self.select, is_json)
+        self._extra_select = extra_select
+        return extra_select, order_by, group_by
+
+    def get_distinct(self):
+        fields, params = super().get_distinct()
+        names = self.query.distinct_fields
+        if len(names) == len(fields):
+            fields = [
+                f"ice_json_key({sql})" if self._names_json(name) else sql
+                for name, sql in zip(names, fields, strict=True)
+            ]
+        if not names and self.query.distinct and any(is_json(e) for e, _, _ in self.select):
+            # What is selected for the sake of ORDER BY is a key already.
+            select = [*_in_function("ice_json_key", self.select, is_json), *self._extra_select]
+            fields = [sql for _, (sql, _), _ in select]
+            params = [part for _, (_, part), _ in select]
+        return fields, params
+
+    def _names_json(self, name):
+        """Is a field of distinct() a document, or a part of one?"""
+        if name in self.query.annotation_select:
+            return is_json(self.query.annotation_select[name])
+        final_field = self.query.names_to_path(name.split("__"), self.query.get_meta(), fail_on_missing=False)[1]
+        return isinstance(final_field, JSONField)
+
+    def _get_combinator_part_sql(self, part):
+        part._compared = self._compared or self.query.combinator != "union" or not self.query.combinator_all
+        return super()._get_combinator_part_sql(part)
+
+
+class SQLCompiler(JSONMixin, PastMixin, compiler.SQLCompiler):
     _group_by_has_params = False
 
     def get_group_by(self, select, order_by):
@@ -206,7 +276,7 @@ class SQLCompiler(PastMixin, compiler.SQLCompiler):
         return None, (sql, params, False)
 
     def _distinct_order(self):
-        expressions, params = self.get_distinct()
+        expressions, params = compiler.SQLCompiler.get_distinct(self)
         # Names of annotations have no entry among the parameters.
         names = {self.connection.ops.quote_name(name) for name in self.query.annotation_select}
         params = iter(params)

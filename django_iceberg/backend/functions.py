@@ -4,7 +4,7 @@ import decimal
 
 from django.core.exceptions import FieldError
 from django.db import DatabaseError
-from django.db.models import Max, Min, fields
+from django.db.models import Count, Max, Min, fields
 from django.db.models.expressions import (
     Col,
     Combinable,
@@ -14,6 +14,7 @@ from django.db.models.expressions import (
     OrderBy,
     RawSQL,
     Value,
+    Window,
 )
 from django.db.models.fields.json import JSONField, KeyTransform
 from django.db.models.functions import (
@@ -249,6 +250,40 @@ def inet_key(expression):
 def json_key(expression):
     """What orders JSON as PostgreSQL does, and is equal where it is."""
     return Func(expression, function="ice_json_key", output_field=fields.BinaryField())
+
+
+def is_json(expression):
+    return kind_of(expression) == "JSONField"
+
+
+@iceberg(Count)
+def count(self, compiler, connection, **extra_context):
+    expression, *others = self.get_source_expressions()
+    if not self.distinct or not is_json(expression):
+        return self.as_sql(compiler, connection, **extra_context)
+    clone = self.copy()
+    clone.set_source_expressions([json_key(expression), *others])
+    return clone.as_sql(compiler, connection, **extra_context)
+
+
+def _by_value(expressions, keys):
+    clone = expressions.copy()
+    sources = clone.get_source_expressions()
+    clone.set_source_expressions(
+        [e if isinstance(e, OrderBy) or kind_of(e) not in keys else keys[kind_of(e)](e) for e in sources]
+    )
+    return clone
+
+
+@iceberg(Window)
+def window(self, compiler, connection, template=None):
+    clone = self.copy()
+    if self.partition_by is not None:
+        clone.partition_by = _by_value(self.partition_by, {"JSONField": json_key})
+    if self.order_by is not None:
+        # What stands in an OrderBy is its own concern.
+        clone.order_by = _by_value(self.order_by, {"JSONField": json_key, "GenericIPAddressField": inet_key})
+    return clone.as_sql(compiler, connection, template)
 
 
 @iceberg(Max, Min)

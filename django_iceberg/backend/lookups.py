@@ -1,7 +1,7 @@
 """Lookups as the query engine spells them: as_iceberg() of Django's classes.
 
 JSON is a string to the engine. What its functions answer otherwise than PostgreSQL's jsonb the core's own do: ice_json_key()
-compares and orders, ice_json_contains() is @>, ice_json_has() is ?.
+compares, groups and orders, ice_json_contains() is @>, ice_json_has() is ?.
 """
 
 import copy
@@ -45,6 +45,8 @@ def compare(self, compiler, connection):
     """By what orders the values, where the engine has them as text."""
     field = field_of(self.lhs)
     kind = None if field is None else field.get_internal_type()
+    if kind == "JSONField" and isinstance(self, In) and isinstance(self.rhs, Query):
+        return json_in_query(self, compiler, connection)
     if kind not in ("GenericIPAddressField", "JSONField") or isinstance(self.rhs, Query):
         return self.as_sql(compiler, connection)
     function = inet_key if kind == "GenericIPAddressField" else json_key
@@ -61,6 +63,13 @@ def compare(self, compiler, connection):
     else:
         rhs = key(self.rhs)
     return type(self)(key(self.lhs), rhs).as_sql(compiler, connection)
+
+
+def json_in_query(lookup, compiler, connection):
+    lhs, lhs_params = lookup.process_lhs(compiler, connection)
+    rhs, rhs_params = lookup.process_rhs(compiler, connection)
+    sql = f"ice_json_key({lhs}) IN (SELECT ice_json_key(ice_q.j) FROM {rhs} AS ice_q(j))"
+    return sql, (*lhs_params, *rhs_params)
 
 
 # What a JSON path cannot say, even in quotes. A JSON pointer (RFC 6901) can.
@@ -139,7 +148,8 @@ def key_transform(self, compiler, connection):
 @iceberg(KeyTextTransform)
 def key_text_transform(self, compiler, connection):
     lhs, params, keys = self.preprocess_lhs(compiler, connection)
-    return _extract(lhs, params, keys, "json_extract_string")
+    sql, params = _extract(lhs, params, keys, "json_extract")
+    return f"ice_json_unquoted(NULLIF({sql}, 'null'))", params
 
 
 @iceberg(HasKeyLookup)
@@ -200,6 +210,8 @@ class _KeyIn(KeyTransformIn):
 
 @iceberg(KeyTransformIn)
 def key_in(self, compiler, connection):
+    if isinstance(self.rhs, Query):
+        return json_in_query(self, compiler, connection)
     if not self.rhs_is_direct_value() and not isinstance(self.rhs, ExpressionList):
         return self.as_sql(compiler, connection)
     clone = copy.copy(self)

@@ -257,6 +257,9 @@ static void json_texts(void **s)
     (void)s;
     assert_string_equal(json("ice_json_text", "{\"bb\":1,\"c\":[true,null],\"bb\":-1.50e1}", NULL),
                         "{\"c\": [true, null], \"bb\": -15.0}");
+    assert_string_equal(json("ice_json_normal", "[1.0, 1.50, 1e2, -0.0, 100, 0.10, 10.0]", NULL), "[1, 1.5, 100, 0, 100, 0.1, 10]");
+    assert_string_equal(json("ice_json_unquoted", "\"a\\\"b\"", NULL), "a\"b");
+    assert_string_equal(json("ice_json_unquoted", "[1.0,{\"b\":\"c\"}]", NULL), "[1.0, {\"b\": \"c\"}]");
     assert_string_equal(json("ice_json_text", "[1e3, 1E-3, -0, 0.10, 100]", NULL), "[1000, 0.001, 0, 0.10, 100]");
     assert_string_equal(json("ice_json_text", "\"\\u00e9\\ud83d\\ude00\\n\\u0001\\/\\\"\\\\\"", NULL),
                         "\"é😀\\n\\u0001/\\\"\\\\\"");

@@ -469,6 +469,29 @@ static void test_json_is_checked(void **state)
     json(deep + 1, ICE_OK);
 }
 
+static void stored(const char *type, const char *text, const char *want)
+{
+    ice_column c = column("j", type);
+    ice_value v = {.kind = ICE_T_STRING, .s = ice_str_c(text)}, out;
+
+    assert_int_equal(ice_column_coerce(&c, arena, &v, &out, &err), ICE_OK);
+    if (!ice_str_eqc(out.s, want))
+        fail_msg("%s is stored as %.*s", text, ICE_PRI(out.s));
+}
+
+/* PostgreSQL 15's own answers. */
+static void test_jsonb_is_stored_canonically(void **state)
+{
+    stored("jsonb", "{\"bb\":1,\"a\":1.0,\"a\":1.50, \"c\":1e2,\"d\":-0.0,\"e\":\"\\u00e9\\u0001\\u2028/\"}",
+           "{\"a\": 1.50, \"c\": 100, \"d\": 0.0, \"e\": \"é\\u0001\u2028/\", \"bb\": 1}");
+    stored("jsonb", " [ ] ", "[]");
+    stored("jsonb", "[1, {\"a\": null}]", "[1, {\"a\": null}]");
+    stored("jsonb", "\"\\ud83d\\ude00\"", "\"😀\"");
+    stored("json", "{\"b\":1,\"a\":1}", "{\"b\":1,\"a\":1}");
+    json("\"\\ud800\"", ICE_BAD_VALUE);
+    json("\"\\udc00x\"", ICE_BAD_VALUE);
+}
+
 static int make_arena(void **state) { return (arena = ice_arena_create()) ? 0 : -1; }
 
 static int free_arena(void **state)
@@ -493,6 +516,7 @@ int main(void)
         cmocka_unit_test(test_sql_types),
         cmocka_unit_test(test_values_are_held_to_the_declaration),
         cmocka_unit_test(test_json_is_checked),
+        cmocka_unit_test(test_jsonb_is_stored_canonically),
     };
 
     return cmocka_run_group_tests(tests, make_arena, free_arena);

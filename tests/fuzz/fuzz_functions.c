@@ -3,13 +3,13 @@
  *
  * With clang (from the repository's root):
  *   clang -g -O1 -std=gnu11 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -Icore \
- *       tests/fuzz/fuzz_functions.c core/engine/pattern.c core/engine/regex.c core/engine/jsonb.c core/base/?*.c \
+ *       tests/fuzz/fuzz_functions.c core/engine/pattern.c core/engine/regex.c core/schema/jsonb.c core/base/?*.c \
  *       -lpcre2-8 -ljansson -lxxhash -lz -lm -o fuzz_functions && ./fuzz_functions -max_len=512
  * tests/c/test_engine_functions.c runs the same entry over mutations of a corpus that are the same every time. */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/jsonb.h"
+#include "schema/jsonb.h"
 #include "engine/regex.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -42,20 +42,20 @@ static void match_one(ice_str pattern, ice_str text, const char *letters)
 
 static void json_one(ice_str text)
 {
-    const ice__json *j = NULL, *again = NULL;
+    const ice_json *j = NULL, *again = NULL;
     ice_error err = {0};
     ice_buf printed = {0}, first = {0}, second = {0};
     ice_arena *a = ice_arena_create();
     must(a != NULL, "memory");
-    ice_code rc = ice__json_parse(a, text, &j, &err);
+    ice_code rc = ice_json_parse(a, text, &j, &err);
     must(rc == ICE_OK || rc == ICE_BAD_VALUE || rc == ICE_RANGE, "a value, or what is wrong with it");
     if (rc == ICE_OK) {
-        ice__json_text(j, &printed);
-        ice__json_key(j, &first);
-        must(ice__json_parse(a, ice_buf_str(&printed), &again, &err) == ICE_OK, "what is printed can be read");
-        ice__json_key(again, &second);
+        ice_json_text(j, &printed);
+        ice_json_key(j, &first);
+        must(ice_json_parse(a, ice_buf_str(&printed), &again, &err) == ICE_OK, "what is printed can be read");
+        ice_json_key(again, &second);
         must(ice_str_eq(ice_buf_str(&first), ice_buf_str(&second)), "and is the same value");
-        must(ice__json_contains(j, again) && ice__json_contains(again, j), "that contains itself");
+        must(ice_json_contains(j, again) && ice_json_contains(again, j), "that contains itself");
     }
     ice_buf_free(&printed);
     ice_buf_free(&first);

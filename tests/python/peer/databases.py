@@ -23,6 +23,7 @@ def databases(random):
         folder.chmod(0o755)
         with cluster(folder) as postgres:
             _configure(folder / "warehouse", postgres)
+            _read_conditions()
             for alias in (OURS, PEER):
                 _create_tables(alias)
             _fill(random)
@@ -56,6 +57,22 @@ def _configure(warehouse, postgres):
             },
         )
         django.setup()
+
+
+def _read_conditions():
+    """Django writes 0 for a condition that is never true, and PostgreSQL's backend leaves it an int: here it is False."""
+    from django.db import connections
+
+    operations = connections[PEER].ops
+    converters = operations.get_db_converters
+
+    def with_conditions(expression):
+        found = converters(expression)
+        if expression.output_field.get_internal_type() == "BooleanField":
+            found = [*found, lambda value, *_: bool(value) if value in (0, 1) else value]
+        return found
+
+    operations.get_db_converters = with_conditions
 
 
 def _create_tables(alias):

@@ -24,6 +24,7 @@ from django.db.models import (
 )
 from django.db.models import functions as f
 from django.db.models.expressions import RowRange, ValueRange, WindowFrameExclusion
+from django.db.models.fields.json import KT
 
 from .functions import Expressions
 from .models import Note, Place, Plain, Row, Tag
@@ -238,6 +239,77 @@ class Shapes:
             step("values_list", *self.random.sample([*GROUPS, "json__a"], self.random.choice([1, 2]))),
             step("distinct"),
         )
+
+    # Documents
+
+    def distinct_documents(self):
+        names = [self._document(), *self.random.sample(["boolean", "json", "small"], self.random.choice([0, 1]))]
+        order = [step("order_by", self.random.choice(["json", "boolean"]))] if self.random.random() < 0.3 else []
+        counted = [step("count")] if self.random.random() < 0.3 else []
+        return Question(self._model(), self._where(), step("values_list", *names), step("distinct"), *order, *counted)
+
+    def distinct_on_document(self):
+        name = self._document()
+        return Question(
+            self._model(),
+            self._where(),
+            step("order_by", name, "pk"),
+            step("distinct", name),
+            step("values_list", "pk"),
+            ordered=True,
+        )
+
+    def groups_of_documents(self):
+        groups = [
+            self._document(),
+            *self.random.sample(["boolean", "json__a", "place__name"], self.random.choice([0, 1])),
+        ]
+        order = [step("order_by", "json")] if self.random.random() < 0.3 else []
+        having = [step("filter", count__gt=1)] if self.random.random() < 0.3 else []
+        return Question(
+            self._model(),
+            self._where(),
+            step("values", *groups),
+            step("annotate", count=Count("*"), most=Max("small")),
+            *having,
+            *order,
+        )
+
+    def counted_documents(self):
+        counts = {f"a{i}": Count(self._document(), distinct=True, filter=self.expressions.q()) for i in range(2)}
+        if self.random.random() < 0.5:
+            return Question(self._model(), self._where(), step("aggregate", **counts))
+        return Question(self._model(), step("values", "boolean"), step("annotate", **counts))
+
+    def sets_of_documents(self):
+        names = [self._document(), *self.random.sample(["boolean", "json__b"], self.random.choice([0, 1]))]
+        parts = [Question(self._model(), self._where(), step("values_list", *names)) for _ in range(2)]
+        name = self.random.choice(["union", "union", "intersection", "difference"])
+        counted = [step("count")] if self.random.random() < 0.3 else []
+        return Question(parts[0].model, *parts[0].steps, step(name, parts[1]), *counted)
+
+    def documents_among_others(self):
+        name = self._document()
+        among = Question(self._model(), step("filter", pk__lt=self.random.randint(2, 60)), step("values", name))
+        return Question(
+            self._model(),
+            step("annotate", found=F(name)),
+            step(self.random.choice(["filter", "filter", "exclude"]), **{f"{name}__in": among}),
+            step("values_list", "pk"),
+        )
+
+    def windows_of_documents(self):
+        order = self.random.choice([None, "json", F("json").desc()])
+        ranks = Window(f.DenseRank() if order else Count("*"), partition_by=[self._document()], order_by=order)
+        ordered = Window(f.DenseRank(), order_by=self._document())
+        return Question(self._model(), step("annotate", n=ranks, m=ordered), step("values_list", "pk", "n", "m"))
+
+    def texts_of_documents(self):
+        texts = {"t": f.Cast(self._document(), models.TextField()), "k": KT("json__a"), "l": KT("json__a__b")}
+        return Question(self._model(), self._where(), step("annotate", **texts), step("values_list", "pk", *texts))
+
+    def _document(self):
+        return self.random.choice(["json", "json", "json__a", "json__a__b"])
 
     def distinct_on(self):
         name = self.random.choice(["char", "place", "boolean", "date", "small", "place__name"])

@@ -1,18 +1,18 @@
-#include "engine/jsonb.h"
+#include "schema/jsonb.h"
 
 #include <stdlib.h>
 
-enum { MAX_DEPTH = 1000, MAX_EXPONENT = 200000 };
+enum { MAX_DEPTH = 1024, MAX_EXPONENT = 200000 };
 
 /* In jsonb's order of types. */
 typedef enum kind { JSON_NULL = 1, JSON_STRING, JSON_NUMBER, JSON_BOOL, JSON_ARRAY, JSON_OBJECT } kind;
 
-struct ice__json {
+struct ice_json {
     kind kind;
     bool yes;         /* BOOL */
     ice_str text;     /* STRING: its characters, NUL as C0 80; NUMBER: as it is written */
     size_t n;         /* ARRAY, OBJECT */
-    ice__json *items; /* values */
+    ice_json *items; /* values */
     ice_str *names;   /* OBJECT: keys in jsonb's order, shorter ones first, each once */
 };
 
@@ -22,10 +22,11 @@ typedef struct parser {
     ice_arena *arena;
     const char *p, *end;
     unsigned depth;
+    bool lone; /* a character of a string was NUL, or half of one */
     ice_error *err;
 } parser;
 
-static ice_code value(parser *p, ice__json *out);
+static ice_code value(parser *p, ice_json *out);
 
 static ice_code bad(parser *p, const char *what)
 {
@@ -100,6 +101,7 @@ static bool unicode(parser *p, uint32_t *c)
         else
             p->p = after;
     }
+    p->lone |= !*c || (*c >= 0xd800 && *c < 0xe000);
     return true;
 }
 
@@ -176,7 +178,7 @@ static int64_t exponent_of(const char *p, const char *end)
     return negative ? -v : v;
 }
 
-static ice_code number(parser *p, ice__json *out)
+static ice_code number(parser *p, ice_json *out)
 {
     const char *start = p->p, *e = NULL;
     if (*p->p == '-')
@@ -209,7 +211,7 @@ static int name_order(ice_str a, ice_str b)
 typedef struct pair {
     ice_str name;
     size_t place;
-    ice__json item;
+    ice_json item;
 } pair;
 
 static int pair_order(const void *a, const void *b)
@@ -220,11 +222,11 @@ static int pair_order(const void *a, const void *b)
 }
 
 /* Of several values of a key the last stays. */
-static ice_code settle(parser *p, pair *pairs, size_t n, ice__json *out)
+static ice_code settle(parser *p, pair *pairs, size_t n, ice_json *out)
 {
     if (n)
         qsort(pairs, n, sizeof *pairs, pair_order);
-    out->items = ICE_NEW_N(p->arena, ice__json, n + 1);
+    out->items = ICE_NEW_N(p->arena, ice_json, n + 1);
     out->names = ICE_NEW_N(p->arena, ice_str, n + 1);
     if (!out->items || !out->names)
         return ice_fail_nomem(p->err);
@@ -250,7 +252,7 @@ static void *grow(parser *p, void *data, size_t n, size_t *cap, size_t size)
     return bigger;
 }
 
-static ice_code object(parser *p, ice__json *out)
+static ice_code object(parser *p, ice_json *out)
 {
     pair *pairs = NULL;
     size_t n = 0, cap = 0;
@@ -275,7 +277,7 @@ static ice_code object(parser *p, ice__json *out)
     return take(p, '}') ? settle(p, pairs, n, out) : bad(p, "an object does not end");
 }
 
-static ice_code array(parser *p, ice__json *out)
+static ice_code array(parser *p, ice_json *out)
 {
     size_t cap = 0;
     ice_code rc;
@@ -292,18 +294,18 @@ static ice_code array(parser *p, ice__json *out)
     return take(p, ']') ? ICE_OK : bad(p, "an array does not end");
 }
 
-static ice_code value(parser *p, ice__json *out)
+static ice_code value(parser *p, ice_json *out)
 {
     ice_code rc;
     blanks(p);
     if (p->p == p->end)
         return bad(p, "it ends too early");
-    if (p->depth == MAX_DEPTH)
-        return bad(p, "it nests too deep");
     char c = *p->p;
     if (c == '-' || (c >= '0' && c <= '9'))
         return number(p, out);
     if (c == '{' || c == '[') {
+        if (p->depth == MAX_DEPTH)
+            return bad(p, "it nests too deep");
         p->p++;
         p->depth++;
         rc = c == '{' ? object(p, out) : array(p, out);
@@ -320,16 +322,38 @@ static ice_code value(parser *p, ice__json *out)
     return out->kind == JSON_NULL || out->yes || word(p, "false") ? ICE_OK : bad(p, "a value is unknown");
 }
 
-ice_code ice__json_parse(ice_arena *a, ice_str text, const ice__json **out, ice_error *err)
+static ice_code parse(parser *p, const ice_json **out)
 {
-    parser p = {.arena = a, .p = text.ptr, .end = text.ptr + text.len, .err = err};
-    ice__json *root = ICE_NEW(a, ice__json);
+    ice_json *root = ICE_NEW(p->arena, ice_json);
     *out = root;
     if (!root)
-        return ice_fail_nomem(err);
-    ice_code rc = value(&p, root);
-    blanks(&p);
-    return rc == ICE_OK && p.p < p.end ? bad(&p, "something follows its end") : rc;
+        return ice_fail_nomem(p->err);
+    ice_code rc = value(p, root);
+    blanks(p);
+    return rc == ICE_OK && p->p < p->end ? bad(p, "something follows its end") : rc;
+}
+
+ice_code ice_json_parse(ice_arena *a, ice_str text, const ice_json **out, ice_error *err)
+{
+    parser p = {.arena = a, .p = text.ptr, .end = text.ptr + text.len, .err = err};
+    return parse(&p, out);
+}
+
+ice_code ice_json_canonical(ice_arena *a, ice_str text, ice_str *out, ice_error *err)
+{
+    parser p = {.arena = a, .p = text.ptr, .end = text.ptr + text.len, .err = err};
+    const ice_json *j;
+    ice_code rc = parse(&p, &j);
+    if (rc != ICE_OK || p.lone)
+        return rc != ICE_OK ? rc : bad(&p, "a text has no character \\u0000 and no half of a pair");
+    ice_buf b = {0};
+    ice_json_text(j, &b);
+    if ((rc = ice_buf_check(&b, err)) == ICE_OK) {
+        *out = ice_str_eq(text, ice_buf_str(&b)) ? text : ice_arena_str(a, ice_buf_str(&b));
+        rc = out->ptr ? ICE_OK : ice_fail_nomem(err);
+    }
+    ice_buf_free(&b);
+    return rc;
 }
 
 /* ---- numbers ---- */
@@ -412,9 +436,11 @@ static void number_key(ice_str text, ice_buf *out)
     ice_buf_put_u8(out, flip);
 }
 
-static void number_text(ice_str text, ice_buf *out)
+static void number_text(ice_str text, bool normal, ice_buf *out)
 {
     decimal d = decimal_of(text);
+    if (normal)
+        d.scale = d.n && d.n > d.exponent ? d.n - d.exponent : 0;
     if (!d.n)
         d.exponent = 0;
     if (d.negative && d.n)
@@ -431,7 +457,7 @@ static void number_text(ice_str text, ice_buf *out)
 
 /* ---- order ---- */
 
-static void key(const ice__json *j, bool root, ice_buf *out);
+static void key(const ice_json *j, bool root, ice_buf *out);
 
 static void text_key(ice_str text, ice_buf *out)
 {
@@ -441,7 +467,7 @@ static void text_key(ice_str text, ice_buf *out)
 }
 
 /* More items are more, whatever they are. As a value of its own, an empty array is less than anything. */
-static void items_key(const ice__json *j, bool root, ice_buf *out)
+static void items_key(const ice_json *j, bool root, ice_buf *out)
 {
     ice_buf_put_u8(out, root && j->kind == JSON_ARRAY && !j->n ? 0 : (uint8_t)j->kind);
     for (int i = 24; i >= 0; i -= 8)
@@ -453,7 +479,7 @@ static void items_key(const ice__json *j, bool root, ice_buf *out)
     }
 }
 
-static void key(const ice__json *j, bool root, ice_buf *out)
+static void key(const ice_json *j, bool root, ice_buf *out)
 {
     switch (j->kind) {
     case JSON_STRING:
@@ -475,7 +501,7 @@ static void key(const ice__json *j, bool root, ice_buf *out)
         ice_buf_put_u8(out, j->yes);
 }
 
-void ice__json_key(const ice__json *j, ice_buf *out)
+void ice_json_key(const ice_json *j, ice_buf *out)
 {
     key(j, true, out);
 }
@@ -507,7 +533,7 @@ static void quoted(ice_str s, ice_buf *out)
     ice_buf_put_u8(out, '"');
 }
 
-void ice__json_text(const ice__json *j, ice_buf *out)
+static void put_text(const ice_json *j, bool normal, ice_buf *out)
 {
     switch (j->kind) {
     case JSON_NULL:
@@ -517,7 +543,7 @@ void ice__json_text(const ice__json *j, ice_buf *out)
         ice_buf_puts(out, j->yes ? "true" : "false");
         return;
     case JSON_NUMBER:
-        number_text(j->text, out);
+        number_text(j->text, normal, out);
         return;
     case JSON_STRING:
         quoted(j->text, out);
@@ -533,9 +559,27 @@ void ice__json_text(const ice__json *j, ice_buf *out)
             quoted(j->names[i], out);
             ice_buf_puts(out, ": ");
         }
-        ice__json_text(&j->items[i], out);
+        put_text(&j->items[i], normal, out);
     }
     ice_buf_puts(out, j->kind == JSON_ARRAY ? "]" : "}");
+}
+
+void ice_json_text(const ice_json *j, ice_buf *out)
+{
+    put_text(j, false, out);
+}
+
+void ice_json_normal(const ice_json *j, ice_buf *out)
+{
+    put_text(j, true, out);
+}
+
+void ice_json_unquoted(const ice_json *j, ice_buf *out)
+{
+    if (j->kind == JSON_STRING)
+        ice_buf_put_str(out, j->text);
+    else
+        put_text(j, false, out);
 }
 
 /* ---- containment ---- */
@@ -551,12 +595,12 @@ static bool number_equal(ice_str a, ice_str b)
     return true;
 }
 
-static bool is_scalar(const ice__json *j)
+static bool is_scalar(const ice_json *j)
 {
     return j->kind < JSON_ARRAY;
 }
 
-static bool scalar_equal(const ice__json *a, const ice__json *b)
+static bool scalar_equal(const ice_json *a, const ice_json *b)
 {
     if (a->kind != b->kind)
         return false;
@@ -572,7 +616,7 @@ static bool scalar_equal(const ice__json *a, const ice__json *b)
     }
 }
 
-static const ice__json *member(const ice__json *object, ice_str name)
+static const ice_json *member(const ice_json *object, ice_str name)
 {
     size_t low = 0, high = object->n;
     while (low < high) {
@@ -588,9 +632,9 @@ static const ice__json *member(const ice__json *object, ice_str name)
     return NULL;
 }
 
-static bool deep(const ice__json *a, const ice__json *b);
+static bool deep(const ice_json *a, const ice_json *b);
 
-static bool any_item(const ice__json *a, const ice__json *b)
+static bool any_item(const ice_json *a, const ice_json *b)
 {
     for (size_t i = 0; i < a->n; i++)
         if (deep(&a->items[i], b))
@@ -598,26 +642,26 @@ static bool any_item(const ice__json *a, const ice__json *b)
     return false;
 }
 
-static bool deep(const ice__json *a, const ice__json *b)
+static bool deep(const ice_json *a, const ice_json *b)
 {
     if (is_scalar(b))
         return scalar_equal(a, b);
     if (a->kind != b->kind || (a->kind == JSON_OBJECT && a->n < b->n))
         return false;
     for (size_t i = 0; i < b->n; i++) {
-        const ice__json *mine = b->kind == JSON_OBJECT ? member(a, b->names[i]) : NULL;
+        const ice_json *mine = b->kind == JSON_OBJECT ? member(a, b->names[i]) : NULL;
         if (b->kind == JSON_OBJECT ? !mine || !deep(mine, &b->items[i]) : !any_item(a, &b->items[i]))
             return false;
     }
     return true;
 }
 
-bool ice__json_contains(const ice__json *a, const ice__json *b)
+bool ice_json_contains(const ice_json *a, const ice_json *b)
 {
     return a->kind == JSON_ARRAY && is_scalar(b) ? any_item(a, b) : deep(a, b);
 }
 
-bool ice__json_has(const ice__json *j, ice_str name)
+bool ice_json_has(const ice_json *j, ice_str name)
 {
     if (j->kind == JSON_OBJECT)
         return member(j, name) != NULL;
