@@ -54,6 +54,10 @@ MEANINGS = {
         "`CREATE OR REPLACE VIEW` would take a column away, change one, or read the view itself.",
         "Drop the view first.",
     ),
+    "CARDINALITY": (
+        "`ON CONFLICT DO UPDATE` would change a row twice: two of the statement's rows have the same key.",
+        "Give each key once.",
+    ),
     "UNIQUE": ("A value of a unique key is there already.", ""),
     "NOT_NULL": ("A column that must have a value would be NULL.", ""),
     "FOREIGN_KEY": ("A row refers to one that is not there. Raised at commit.", ""),

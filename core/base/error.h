@@ -32,6 +32,7 @@
     X(DEPENDENT, "2BP01", "ProgrammingError")   /* other objects depend on it */                  \
     X(WRONG_OBJECT, "42809", "ProgrammingError") /* a view where a table is meant, or the reverse */ \
     X(BAD_DEFINITION, "42P16", "ProgrammingError") /* a view would lose or change columns */      \
+    X(CARDINALITY, "21000", "ProgrammingError") /* a row would be changed twice by a statement */ \
     X(UNIQUE, "23505", "IntegrityError")                                                          \
     X(NOT_NULL, "23502", "IntegrityError")                                                        \
     X(FOREIGN_KEY, "23503", "IntegrityError")                                                     \

@@ -102,25 +102,6 @@ void ice__row_relation(const ice_tabledef *def, ice_buf *out)
     }
 }
 
-static ice_code check_by_engine(ice_session *s, const ice_tabledef *def, const ice_constraint *con,
-                                const ice_value *row, ice_error *err)
-{
-    ice_buf sql = {0};
-    ice__rowset rows = {0};
-    ice_code rc;
-    ice_buf_printf(&sql, "SELECT (%.*s) IS NOT FALSE FROM (", ICE_PRI(con->check_sql));
-    ice__row_relation(def, &sql);
-    ice_buf_puts(&sql, ") AS r");
-    ICE_TRY(ice_buf_check(&sql, err));
-    ICE_TRY(ice__collect(s, NULL, ice_buf_str(&sql), row, def->ncols, &rows, err));
-    if (rows.n != 1 || rows.rows[0][0].null || !rows.rows[0][0].b)
-        rc = ice__check_fail(def, con, err);
-out:
-    ice_buf_free(&sql);
-    ice_arena_free(rows.arena);
-    return rc;
-}
-
 ice_code ice__null_fail(const ice_tabledef *def, const ice_column *col, ice_error *err)
 {
     ice_code rc = ice_fail(err, ICE_NOT_NULL,
@@ -128,28 +109,6 @@ ice_code ice__null_fail(const ice_tabledef *def, const ice_column *col, ice_erro
                            ICE_PRI(col->name), ICE_PRI(def->name));
     ice_error_object(err, def->name.ptr, col->name.ptr);
     return rc;
-}
-
-ice_code ice__check_row(ice_session *s, const ice_tabledef *def, const ice_value *row, ice_error *err)
-{
-    for (size_t i = 0; i < def->ncols; i++)
-        if (row[i].null && def->cols[i].not_null)
-            return ice__null_fail(def, &def->cols[i], err);
-    for (size_t i = 0; i < def->ncons; i++) {
-        const ice_constraint *con = &def->cons[i];
-        ice_pred *pred = NULL;
-        ice_error ignored;
-        ice_code rc = ICE_OK;
-        if (con->kind != ICE_CON_CHECK)
-            continue;
-        if (ice_pred_compile(s->scratch, con->check_sql, def, &pred, &ignored) != ICE_OK)
-            rc = check_by_engine(s, def, con, row, err);
-        else if (ice_pred_eval(pred, row) == 0)
-            rc = ice__check_fail(def, con, err);
-        if (rc != ICE_OK)
-            return rc;
-    }
-    return ICE_OK;
 }
 
 /* ---- foreign keys ---- */

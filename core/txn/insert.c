@@ -9,10 +9,9 @@ typedef struct insert {
     const ice_value *params;
     size_t nparams;
     size_t ntarget;
-    int *target;               /* definition positions of the statement's columns */
-    uint8_t *given;            /* by definition position */
-    const ice_key *key;        /* ON CONFLICT: the key that is its target, ... */
-    const ice_constraint *con; /* ... or a conditional or functional one; neither: any */
+    int *target;    /* definition positions of the statement's columns */
+    uint8_t *given; /* by definition position */
+    ice__conflict conflict;
     ice_cursor *c;
     int64_t changed;
 } insert;
@@ -194,184 +193,13 @@ static ice_code insert_identities(insert *in, ice_error *err)
     return ICE_OK;
 }
 
-/* DO UPDATE: the conflicting row's new values; EXCLUDED is the row that was to be inserted. */
-static ice_code conflict_values(insert *in, const ice_value *old, const ice_value *excluded, ice_value *out,
-                                bool *wanted, ice_error *err)
-{
-    const ice_insert *st = in->st;
-    ice__batch *b = &in->b;
-    ice_buf sql = {0};
-    ice__rowset rows = {0};
-    ice_code rc = ICE_OK;
-    bool simple = !st->set_where.ptr;
-    *wanted = true;
-    memcpy(out, old, b->def->ncols * sizeof *out);
-    for (size_t i = 0; i < st->nset; i++)
-        simple &= st->set_exprs[i].kind == ICE_E_EXCLUDED || st->set_exprs[i].kind == ICE_E_CONST ||
-                  st->set_exprs[i].kind == ICE_E_PARAM;
-    for (size_t i = 0; i < st->nset && rc == ICE_OK; i++) {
-        int at = ice_tabledef_find(b->def, st->set_cols[i]);
-        const ice_expr *e = &st->set_exprs[i];
-        int from = e->kind == ICE_E_EXCLUDED ? ice_tabledef_find(b->def, e->column) : 0;
-        ice_value v;
-        if (at < 0 || from < 0)
-            return ice_fail(err, ICE_NO_COLUMN, "column \"%.*s\" does not exist",
-                            ICE_PRI(at < 0 ? st->set_cols[i] : e->column));
-        if (!simple)
-            continue;
-        if (e->kind == ICE_E_EXCLUDED)
-            v = excluded[from];
-        else if (!ice__expr_value(e, &b->def->cols[at], in->params, &v))
-            simple = false;
-        if (simple)
-            rc = ice__coerce(b->s, &b->def->cols[at], &v, &out[at], err);
-    }
-    if (simple || rc != ICE_OK)
-        return rc;
-    /* Parameters of the statement first, then the two rows. */
-    size_t n = b->def->ncols, np = in->nparams;
-    ice_value *params = ice_arena_array(b->s->scratch, np + 2 * n, sizeof *params);
-    if (!params)
-        return ice_fail_nomem(err);
-    if (np)
-        memcpy(params, in->params, np * sizeof *params);
-    memcpy(params + np, old, n * sizeof *params);
-    memcpy(params + np + n, excluded, n * sizeof *params);
-    ice_buf_printf(&sql, "SELECT (%.*s)", ICE_PRI(st->set_where.ptr ? st->set_where : ICE_STR("TRUE")));
-    for (size_t i = 0; i < st->nset; i++)
-        ice_buf_printf(&sql, ", %.*s", ICE_PRI(st->set_exprs[i].text));
-    for (int side = 0; side < 2; side++) {
-        ice_buf_puts(&sql, side ? ", (SELECT " : " FROM (SELECT ");
-        for (size_t i = 0; i < n; i++) {
-            ice_buf_printf(&sql, "%sCAST($%zu AS ", i ? ", " : "", np + (size_t)side * n + i + 1);
-            ice_duck_type(&b->def->cols[i], &sql);
-            ice_buf_puts(&sql, ") AS ");
-            ice_buf_put_ident(&sql, b->def->cols[i].name);
-        }
-        ice_buf_puts(&sql, ") AS ");
-        ice_buf_put_ident(&sql, side ? ICE_STR("excluded") : st->alias.ptr ? st->alias : b->def->name);
-    }
-    ICE_TRY(ice_buf_check(&sql, err));
-    ICE_TRY(ice__collect(b->s, b->v, ice_buf_str(&sql), params, np + 2 * n, &rows, err));
-    *wanted = rows.n == 1 && !rows.rows[0][0].null && rows.rows[0][0].b;
-    for (size_t i = 0; *wanted && i < st->nset; i++) {
-        int at = ice_tabledef_find(b->def, st->set_cols[i]);
-        ice_value v;
-        ICE_TRY(ice__coerce(b->s, &b->def->cols[at], &rows.rows[0][i + 1], &v, err));
-        ICE_TRY(ice_value_copy(b->s->scratch, &v, &out[at], err));
-    }
-out:
-    ice_buf_free(&sql);
-    ice_arena_free(rows.arena);
-    return rc;
-}
-
-static ice_code update_conflicting(insert *in, const ice__write_row *w, const ice_row *row,
-                                   const ice_value **result, ice_error *err)
-{
-    ice__batch *b = &in->b;
-    size_t n = b->def->ncols;
-    bool wanted, waited = false;
-    ice__write_row up = {0};
-    ice_value *old = ice_arena_array(b->s->scratch, n, sizeof *old);
-    up.values = ice_arena_array(b->s->scratch, n, sizeof *up.values);
-    if (!old || !up.values)
-        return ice_fail_nomem(err);
-    ice_code rc = ice_view_row(&b->latest, row, b->def->cols, n, b->s->scratch, old, err);
-    if (rc == ICE_OK)
-        rc = ice__key_of(b, old, &up.key, err);
-    if (rc == ICE_OK && !b->t->exclusive)
-        rc = ice__tx_lock(b->s, ice__lock_row(b->def->uuid, ice_key_hash(up.key, b->keys->keys[0].ncols)),
-                          ICE_LOCK_EXCLUSIVE, false, &waited, err);
-    if (rc == ICE_OK && waited)
-        return ice_fail(err, ICE_CONFLICT, "a row of \"%.*s\" changed meanwhile", ICE_PRI(b->def->name));
-    if (rc == ICE_OK)
-        rc = conflict_values(in, old, w->values, up.values, &wanted, err);
-    if (rc != ICE_OK || !wanted)
-        return rc;
-    up.before = old;
-    if ((rc = ice__finish_row(b, up.values, err)) == ICE_OK)
-        rc = ice__end_version(b, up.key, row->where == ICE_IN_OVERLAY ? 0 : row->start, ICE_OP_UPDATE, err);
-    if (rc == ICE_OK)
-        rc = ice__put_row(b, &up, ICE_OP_UPDATE, NULL, err);
-    *result = up.values;
-    return rc;
-}
-
-/* Are these the target's columns, in any order? */
-static bool target_is(const ice_insert *st, const ice_tabledef *def, const int *cols, size_t n)
-{
-    size_t same = 0;
-    for (size_t i = 0; i < st->nconflict_cols; i++)
-        for (size_t c = 0; c < n; c++)
-            same += ice_str_eq(def->cols[cols[c]].name, st->conflict_cols[i]);
-    return st->nconflict_cols && st->nconflict_cols == n && same == n;
-}
-
-/* Does the target name this conditional or functional key? Its condition and its expressions are written
- * alike. */
-static bool target_names(insert *in, const ice_constraint *con)
-{
-    const ice_insert *st = in->st;
-    const ice_tabledef *def = in->b.def;
-    ice_arena *a = in->b.s->scratch;
-    int cols[64];
-    if (!ice__engine_unique(def, con) || con->ncols > 64)
-        return false;
-    if (st->conflict_constraint.ptr)
-        return ice_str_eq(con->name, st->conflict_constraint);
-    if (con->where_sql.ptr &&
-        !(st->conflict_where.ptr && ice_sql_same_expr(a, con->where_sql, st->conflict_where)))
-        return false;
-    if (con->expr_sql.ptr)
-        return ice_sql_same_expr(a, con->expr_sql, st->conflict_target);
-    for (size_t i = 0; i < con->ncols; i++)
-        cols[i] = ice_tabledef_find_id(def, con->field_ids[i]);
-    return target_is(st, def, cols, con->ncols);
-}
-
-/* The conflict target must be a unique key; conflicts with others are errors still. */
-static ice_code conflict_key(insert *in, ice_error *err)
-{
-    const ice_insert *st = in->st;
-    const ice_tabledef *def = in->b.def;
-    if (!st->conflict_target.ptr && !st->conflict_constraint.ptr)
-        return ICE_OK;
-    for (size_t k = 0; k < in->b.keys->n && !in->key; k++) {
-        const ice_key *key = &in->b.keys->keys[k];
-        bool named =
-            st->conflict_constraint.ptr && key->con && ice_str_eq(key->con->name, st->conflict_constraint);
-        if (key->unique && !(key->con && ice__engine_unique(def, key->con)) &&
-            (named || target_is(st, def, key->cols, key->ncols)))
-            in->key = key;
-    }
-    for (size_t i = 0; i < def->ncons && !in->key && !in->con; i++)
-        if (target_names(in, &def->cons[i]))
-            in->con = &def->cons[i];
-    return in->key || in->con
-               ? ICE_OK
-               : ice_fail(err, ICE_SYNTAX,
-                          "there is no unique constraint on \"%.*s\" matching the ON CONFLICT specification",
-                          ICE_PRI(def->name));
-}
-
-static ice_code insert_one(insert *in, ice__write_row *w, ice_error *err)
+static ice_code insert_one(insert *in, size_t i, ice_error *err)
 {
     ice__batch *b = &in->b;
     const ice_insert *st = in->st;
-    const ice_value *result = w->values;
-    ice_row row;
-    bool clash = false, any = st->on_conflict && !in->key && !in->con;
-    ice_code rc = in->key   ? ice__find_by_key(b, in->key, w->values, &row, &clash, err)
-                  : in->con ? ice__find_by_engine(b, in->con, w->values, &row, &clash, err)
-                            : ICE_OK;
-    if (rc == ICE_OK && !clash)
-        rc = ice__put_row(b, w, ICE_OP_INSERT, any ? &clash : NULL, err);
-    if (rc == ICE_OK && clash) {
-        result = NULL;
-        if (st->nset)
-            rc = update_conflicting(in, w, &row, &result, err);
-    }
+    const ice_value *result = b->rows[i].values;
+    ice_code rc = st->on_conflict ? ice__conflict_put(&in->conflict, i, &result, err)
+                                  : ice__put_row(b, &b->rows[i], ICE_OP_INSERT, NULL, err);
     if (rc != ICE_OK || !result)
         return rc;
     in->changed++;
@@ -464,7 +292,7 @@ ice_code ice__run_insert(ice_session *s, ice_prepared *p, const ice_value *param
     ICE_TRY(insert_targets(&in, err));
     ICE_TRY(in.st->select_sql.ptr ? insert_select(&in, &many, err) : insert_values(&in, err));
     if (in.st->on_conflict)
-        ICE_TRY(conflict_key(&in, err));
+        ICE_TRY(ice__conflict_open(&in.conflict, b, in.st, params, n, err));
     if (in.st->returning)
         ICE_TRY(ice__returning_open(c, b->def, in.st->returning_star, in.st->nreturning,
                                     in.st->returning_exprs, in.st->returning_names, err));
@@ -473,8 +301,7 @@ ice_code ice__run_insert(ice_session *s, ice_prepared *p, const ice_value *param
         goto out;
     }
     ICE_TRY(insert_identities(&in, err));
-    for (size_t i = 0; i < b->n; i++)
-        ICE_TRY(ice__finish_row(b, b->rows[i].values, err));
+    ICE_TRY(ice__batch_finish(b, err));
     c->rowcount = 0;
     c->path = "fast";
     if (b->n > 0) {
@@ -482,11 +309,16 @@ ice_code ice__run_insert(ice_session *s, ice_prepared *p, const ice_value *param
         ICE_TRY(ice__batch_lock_rows(b, err));
         ICE_TRY(ice__batch_verify(b, err));
         ICE_TRY(ice__batch_overlay(b, err));
+        if (in.st->nset)
+            ICE_TRY(ice__conflict_prepare(&in.conflict, err));
+        else
+            ICE_TRY(ice__batch_uniques(b, in.st->on_conflict, err));
         for (size_t i = 0; i < b->n; i++)
-            ICE_TRY(insert_one(&in, &b->rows[i], err));
+            ICE_TRY(insert_one(&in, i, err));
     }
     c->rowcount = in.changed;
 out:
+    ice__conflict_close(&in.conflict);
     ice__batch_close(b);
     return rc;
 }

@@ -83,6 +83,33 @@ out:
     return rc;
 }
 
+typedef struct row_feed {
+    const ice__rowset *rows;
+    size_t next;
+} row_feed;
+
+static ice_code feed_rows(void *arg, ice_arena *a, ice_value *rows, size_t *n, ice_error *err)
+{
+    row_feed *f = arg;
+    (void)a, (void)err;
+    for (*n = 0; *n < ICE_BATCH_ROWS && f->next < f->rows->n; ++*n)
+        memcpy(rows + *n * f->rows->ncols, f->rows->rows[f->next++], f->rows->ncols * sizeof *rows);
+    return ICE_OK;
+}
+
+ice_code ice__collect_over(ice_session *s, ice__stview *v, const ice_column *cols, const ice__rowset *over, ice_str sql,
+                           const ice_value *params, size_t n, ice__rowset *out, ice_error *err)
+{
+    row_feed feed = {.rows = over};
+    ice_code rc = ice_stream_source_create(cols, over->ncols, feed_rows, &feed, &v->stream, err);
+    if (rc == ICE_OK)
+        rc = ice__collect(s, v, sql, params, n, out, err);
+    if (v->stream)
+        v->stream->m->release(v->stream);
+    v->stream = NULL;
+    return rc;
+}
+
 /* ---- cursors ---- */
 
 ice_code ice__cursor_column(ice_cursor *c, ice_str name, ice_type type, ice_str duck_type, ice_error *err)

@@ -482,8 +482,6 @@ uint64_t ice__lock_name(ice_str name);
 uint64_t ice__lock_parent(ice_uuid table);
 uint64_t ice__lock_constraint(ice_uuid table, ice_str name);
 void ice__row_relation(const ice_tabledef *def, ice_buf *out);
-ice_code ice__check_row(ice_session *s, const ice_tabledef *def, const ice_value *row,
-                        ice_error *err) ICE_MUST;
 /* Errors that name what was violated. */
 ice_code ice__null_fail(const ice_tabledef *def, const ice_column *col, ice_error *err);
 ice_code ice__check_fail(const ice_tabledef *def, const ice_constraint *con, ice_error *err);
@@ -568,6 +566,9 @@ ice_code ice__collect_some(ice_session *s, ice__stview *v, ice_str sql, const ic
 ice_code ice__pick_params(ice_arena *a, ice_str *sql, const ice_value **params, size_t *n, ice_error *err) ICE_MUST;
 ice_code ice__collect(ice_session *s, ice__stview *v, ice_str sql, const ice_value *params, size_t n,
                       ice__rowset *out, ice_error *err) ICE_MUST;
+/* The same of a query that reads the relation "__stream", once: `over`'s rows, whose columns are `cols`. */
+ice_code ice__collect_over(ice_session *s, ice__stview *v, const ice_column *cols, const ice__rowset *over, ice_str sql,
+                           const ice_value *params, size_t n, ice__rowset *out, ice_error *err) ICE_MUST;
 ice_code ice__cursor_column(ice_cursor *c, ice_str name, ice_type type, ice_str duck_type,
                             ice_error *err) ICE_MUST;
 ice_code ice__cursor_row(ice_cursor *c, const ice_value *row, ice_error *err) ICE_MUST;

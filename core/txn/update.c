@@ -240,9 +240,8 @@ static void drop_repeats(ice__batch *b)
 ice_code ice__apply_changes(ice__batch *b, bool update, ice_error *err)
 {
     ice_code rc;
-    for (size_t i = 0; update && i < b->n; i++)
-        if ((rc = ice__finish_row(b, b->rows[i].values, err)) != ICE_OK)
-            return rc;
+    if (update && (rc = ice__batch_finish(b, err)) != ICE_OK)
+        return rc;
     if ((rc = ice__batch_lock_table(b, err)) != ICE_OK || (rc = ice__batch_lock_rows(b, err)) != ICE_OK ||
         (rc = ice__batch_verify(b, err)) != ICE_OK || (rc = ice__batch_overlay(b, err)) != ICE_OK)
         return rc;
@@ -250,6 +249,8 @@ ice_code ice__apply_changes(ice__batch *b, bool update, ice_error *err)
         if ((rc = ice__end_version(b, b->rows[i].key, b->rows[i].start,
                                    update ? ICE_OP_UPDATE : ICE_OP_DELETE, err)) != ICE_OK)
             return rc;
+    if (update && (rc = ice__batch_uniques(b, false, err)) != ICE_OK)
+        return rc;
     for (size_t i = 0; update && i < b->n; i++)
         if ((rc = ice__put_row(b, &b->rows[i], ICE_OP_UPDATE, NULL, err)) != ICE_OK)
             return rc;

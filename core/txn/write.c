@@ -208,8 +208,7 @@ ice_code ice__find_by_key(ice__batch *b, const ice_key *k, const ice_value *row,
     return rc;
 }
 
-/* The expressions of a key, one after another. */
-static size_t put_key(ice__batch *b, const ice_constraint *con, ice_buf *sql, ice_error *err)
+size_t ice__put_key(ice__batch *b, const ice_constraint *con, ice_buf *sql, ice_error *err)
 {
     ice_str *parts = NULL;
     size_t n = con->ncols;
@@ -239,11 +238,11 @@ static ice_code clash_sql(ice__batch *b, const ice_constraint *con, ice_buf *sql
         ice_buf_put_ident(sql, b->def->cols[pk->cols[i]].name);
         ice_buf_printf(sql, " AS __p%zu, ", i);
     }
-    size_t n = put_key(b, con, sql, err);
+    size_t n = ice__put_key(b, con, sql, err);
     ice_buf_puts(sql, " FROM ");
     ice_buf_put_ident(sql, b->def->name);
     ice_buf_printf(sql, " WHERE (%.*s)) AS a, (SELECT ", ICE_PRI(where));
-    if (n == 0 || put_key(b, con, sql, err) == 0)
+    if (n == 0 || ice__put_key(b, con, sql, err) == 0)
         return err->code;
     ice_buf_puts(sql, " FROM (");
     ice__row_relation(b->def, sql);
@@ -326,42 +325,6 @@ ice_code ice__put_row(ice__batch *b, ice__write_row *w, ice_row_op op, bool *cla
     if (rc != ICE_OK || (clash && *clash))
         return rc;
     return ice_tail_insert(b->t->overlay, w->values, ++b->s->tx.seq, op, NULL, err);
-}
-
-/* ---- columns of a row ---- */
-
-static ice_code generated_columns(ice__batch *b, ice_value *row, ice_error *err)
-{
-    for (size_t i = 0; i < b->def->ncols; i++) {
-        const ice_column *col = &b->def->cols[i];
-        ice_buf sql = {0};
-        ice__rowset rows = {0};
-        ice_code rc;
-        if (!col->generated_sql.ptr)
-            continue;
-        row[i] = ICE_NULL;
-        ice_buf_printf(&sql, "SELECT %.*s FROM (", ICE_PRI(col->generated_sql));
-        ice__row_relation(b->def, &sql);
-        ice_buf_puts(&sql, ") AS ");
-        ice_buf_put_ident(&sql, b->def->name);
-        if ((rc = ice_buf_check(&sql, err)) == ICE_OK)
-            rc = ice__collect(b->s, NULL, ice_buf_str(&sql), row, b->def->ncols, &rows, err);
-        if (rc == ICE_OK && rows.n == 1)
-            rc = ice__coerce(b->s, col, &rows.rows[0][0], &row[i], err);
-        if (rc == ICE_OK && !row[i].null)
-            rc = ice_value_copy(b->s->scratch, &row[i], &row[i], err);
-        ice_buf_free(&sql);
-        ice_arena_free(rows.arena);
-        if (rc != ICE_OK)
-            return rc;
-    }
-    return ICE_OK;
-}
-
-ice_code ice__finish_row(ice__batch *b, ice_value *row, ice_error *err)
-{
-    ice_code rc = generated_columns(b, row, err);
-    return rc == ICE_OK ? ice__check_row(b->s, b->def, row, err) : rc;
 }
 
 ice_code ice__end_version(ice__batch *b, const ice_value *key, int64_t start, ice_row_op op, ice_error *err)

@@ -27,7 +27,9 @@ typedef struct ice__batch {
     ice_view latest; /* after the locks were taken */
     size_t n, cap;
     ice__write_row *rows;
-    bool engine_uniques; /* the definition has unique constraints that only the engine can check */
+    ice_pred **checks; /* of its constraints, once compiled; NULL for a CHECK: only the engine can tell */
+    bool engine_checks, generated;
+    bool engine_uniques; /* unique constraints that only the engine can check are still to be looked at */
 } ice__batch;
 
 /* values.c: an expression's value by the engine; a value as a column takes it, in the session's scratch; a
@@ -44,15 +46,15 @@ ice_code ice__next_identity(ice_session *s, ice_view *view, const ice_column *co
 ice_code ice__identity_used(ice_session *s, const ice_view *view, const ice_column *col, int64_t value,
                             ice_error *err) ICE_MUST;
 
-/* write.c, in the order a statement calls them: open, add rows, finish each row (generated columns, NOT NULL,
- * CHECK), lock table and rows, verify that what is replaced is still the newest (ICE_CONFLICT: the statement
- * runs again), make the overlay, end old versions, put new ones. */
+/* write.c, in the order a statement calls them: open, add rows, finish the rows (generated columns, NOT NULL,
+ * CHECK: together.c), lock table and rows, verify that what is replaced is still the newest (ICE_CONFLICT: the
+ * statement runs again), make the overlay, end old versions, look at unique keys of the engine's (together.c), put
+ * new ones. */
 ice_code ice__batch_open(ice__batch *b, ice_session *s, ice__stview *v, ice_str table,
                          ice_error *err) ICE_MUST;
 void ice__batch_close(ice__batch *b);
 ice_code ice__batch_add(ice__batch *b, ice__write_row **out, ice_error *err) ICE_MUST;
 ice_code ice__key_of(ice__batch *b, const ice_value *row, ice_value **out, ice_error *err) ICE_MUST;
-ice_code ice__finish_row(ice__batch *b, ice_value *row, ice_error *err) ICE_MUST;
 ice_code ice__batch_lock_table(ice__batch *b, ice_error *err) ICE_MUST;
 ice_code ice__batch_lock_rows(ice__batch *b, ice_error *err) ICE_MUST;
 ice_code ice__batch_verify(ice__batch *b, ice_error *err) ICE_MUST;
@@ -85,6 +87,56 @@ ice_code ice__find_by_engine(ice__batch *b, const ice_constraint *con, const ice
                              bool *found, ice_error *err) ICE_MUST;
 /* A row that is in no index of the key: NULLs differ from each other. */
 bool ice__unindexed(const ice_key *k, const ice_value *row);
+
+/* The expressions of a conditional or functional key as __k0, __k1 ...: how many; 0: *err. */
+size_t ice__put_key(ice__batch *b, const ice_constraint *con, ice_buf *sql, ice_error *err);
+
+/* together.c: rows of a table, or pairs of rows, as a relation of the engine: a number and each row's columns. In SQL:
+ * ice__pairs_with, then where a relation may stand "(SELECT __ice_row, <columns>) AS <name>" of one of the sides. */
+typedef struct ice__pairs {
+    const ice_tabledef *def;
+    ice_column *cols; /* of the relation "__stream" */
+    ice_value *row;
+    ice__rowset rows;
+} ice__pairs;
+/* `sides`: a letter for each row of a pair. */
+ice_code ice__pairs_open(ice__pairs *p, const ice_tabledef *def, const char *sides, ice_arena *a,
+                         ice_error *err) ICE_MUST;
+void ice__pairs_close(ice__pairs *p);
+ice_code ice__pairs_add(ice__pairs *p, size_t number, const ice_value *first, const ice_value *second,
+                        ice_error *err) ICE_MUST;
+void ice__pairs_with(ice_buf *sql);
+void ice__pairs_side(const ice_tabledef *def, char side, ice_str name, ice_buf *sql);
+/* Generated columns filled in, NOT NULL and CHECK looked at: of these rows, of the batch's. */
+ice_code ice__finish_rows(ice__batch *b, ice_value **rows, size_t n, ice_error *err) ICE_MUST;
+ice_code ice__batch_finish(ice__batch *b, ice_error *err) ICE_MUST;
+/* Before the rows are put: conditional and functional keys of all of them. A clash is an error, or (`leave_out`) for
+ * ice__put_row to find row by row. */
+ice_code ice__batch_uniques(ice__batch *b, bool leave_out, ice_error *err) ICE_MUST;
+
+/* conflict.c: ON CONFLICT of a batch's rows. Open it before the rows are locked; with the overlay there, prepare
+ * computes what DO UPDATE sets; then each row is put, in order. *result: the row as it is now; NULL: it was left out.
+ * ICE_CARDINALITY: two of the rows are about one that is there. */
+typedef struct ice__conflict {
+    ice__batch *b;
+    const ice_insert *st;
+    const ice_value *params;
+    size_t nparams;
+    bool any; /* conflict of any key, or of one: */
+    const ice_key *key;
+    const ice_constraint *con; /* conditional or functional */
+    int64_t began;             /* the transaction's last operation before the statement */
+    int *set;                  /* definition positions of what DO UPDATE sets */
+    bool simple;               /* its values are at hand; else, of the batch's row i, in computed[i]: */
+    ice_value **computed;      /* WHERE, and the values */
+    ice__rowset news;
+} ice__conflict;
+ice_code ice__conflict_open(ice__conflict *c, ice__batch *b, const ice_insert *st, const ice_value *params, size_t n,
+                            ice_error *err) ICE_MUST;
+ice_code ice__conflict_prepare(ice__conflict *c, ice_error *err) ICE_MUST;
+ice_code ice__conflict_put(ice__conflict *c, size_t at, const ice_value **result, ice_error *err) ICE_MUST;
+void ice__conflict_close(ice__conflict *c);
+
 ice_code ice__unique_fail(const ice_tabledef *def, const ice_constraint *con, const ice_key *k,
                           const ice_value *row, ice_error *err) ICE_MUST;
 const ice_constraint *ice__constraint_of(const ice_tabledef *def, const ice_key *k);

@@ -242,11 +242,48 @@ class TestOnConflict:
 
     def test_within_a_statement_and_a_transaction(self, rows, connection):
         connection.autocommit = False
-        rows.execute(
-            "INSERT INTO t VALUES (10, 'X', 50, 1), (11, 'Y', 50, 2) ON CONFLICT (kind) WHERE n > 0 DO UPDATE SET n = 9"
-        )
+        rows.execute("INSERT INTO t VALUES (10, 'X', 50, 1) ON CONFLICT (kind) WHERE n > 0 DO UPDATE SET n = 8")
+        rows.execute("INSERT INTO t VALUES (11, 'Y', 50, 2) ON CONFLICT (kind) WHERE n > 0 DO UPDATE SET n = 9")
         rows.execute("INSERT INTO t VALUES (12, 'Z', 50, 3) ON CONFLICT (kind) WHERE n > 0 DO UPDATE SET n = t.n + 1")
         assert rows.execute("SELECT id, n FROM t WHERE kind = 50").fetchall() == [(10, 10)]
+
+    @pytest.mark.parametrize("value", ["9", "EXCLUDED.n", "t.n + 1"])
+    def test_no_row_is_changed_twice(self, rows, value):
+        before = rows.execute("SELECT * FROM t ORDER BY id").fetchall()
+        for keys in ((60, 60), (1, 1)):  # the second row meets the first one, or the row that that one changed
+            with pytest.raises(_core.ProgrammingError, match="a second time") as info:
+                rows.execute(
+                    f"INSERT INTO t VALUES ({keys[0]}, 'X', 90, 5), ({keys[1]}, 'Y', 91, 6) "
+                    f"ON CONFLICT (id) DO UPDATE SET n = {value}"
+                )
+            assert info.value.sqlstate == "21000"
+        assert rows.execute("SELECT * FROM t ORDER BY id").fetchall() == before
+
+    def test_many_rows_at_once(self, cursor):
+        """New values that need the engine, a condition, a row that one before it moved to another key."""
+        cursor.execute("CREATE TABLE t (id bigint PRIMARY KEY, name varchar(20), n integer)")
+        cursor.execute("INSERT INTO t SELECT i, concat('old ', i), i FROM range(1000) s(i)")
+        cursor.execute(
+            "INSERT INTO t SELECT i, concat('new ', i), 1 FROM range(500, 1500) s(i) ON CONFLICT (id) "
+            "DO UPDATE SET n = t.n + EXCLUDED.n, name = concat(t.name, '/', EXCLUDED.name) WHERE t.n % 2 = 0"
+        )
+        assert cursor.rowcount == 750
+        assert cursor.execute("SELECT count(*), sum(n) FROM t").fetchall() == [(1500, 499500 + 250 + 500)]
+        assert cursor.execute("SELECT name, n FROM t WHERE id IN (499, 500, 501, 1000) ORDER BY id").fetchall() == [
+            ("old 499", 499),
+            ("old 500/new 500", 501),
+            ("old 501", 501),
+            ("new 1000", 1),
+        ]
+        cursor.execute(
+            "INSERT INTO t VALUES (0, 'a', 7), (5000, 'b', 8) ON CONFLICT (id) DO UPDATE SET id = t.id + 6000"
+        )
+        cursor.execute("INSERT INTO t VALUES (6000, 'a', 7), (0, 'b', 8) ON CONFLICT (id) DO UPDATE SET n = -t.n")
+        assert cursor.execute("SELECT id, n FROM t WHERE id IN (0, 5000, 6000) ORDER BY id").fetchall() == [
+            (0, 8),
+            (5000, 8),
+            (6000, 0),
+        ]
 
     def test_nulls_not_distinct_and_no_primary_key(self, cursor):
         cursor.execute("CREATE TABLE t (name varchar(9), n integer)")
@@ -496,3 +533,59 @@ class TestCollations:
         with pytest.raises(_core.IntegrityError):
             cursor.execute("INSERT INTO t VALUES (5, 'A', 'x')")
         cursor.execute("INSERT INTO t VALUES (5, 'A', 'X')")
+
+
+class TestRowsTogether:
+    """What only the engine can tell about many rows of a statement."""
+
+    def test_generated_columns_and_checks(self, cursor):
+        cursor.execute(
+            "CREATE TABLE t (id bigint PRIMARY KEY, n integer, twice integer GENERATED ALWAYS AS (n * 2) STORED, "
+            "name varchar(20), CONSTRAINT upper_name CHECK (name = upper(name)), CONSTRAINT small CHECK (twice < 5000))"
+        )
+        values = ", ".join(f"({i}, {i}, {'NULL' if i % 3 else repr('N')})" for i in range(2000))
+        cursor.execute(f"INSERT INTO t (id, n, name) VALUES {values}")
+        cursor.execute("UPDATE t SET n = n + 1 WHERE id < 1000")
+        assert cursor.execute("SELECT sum(twice) FROM t").fetchone() == (2 * sum(range(2000)) + 2000,)
+        for sql, constraint in (
+            ("UPDATE t SET name = CASE WHEN id = 777 THEN 'low' ELSE 'UP' END", "upper_name"),
+            ("UPDATE t SET n = n + 600", "small"),
+            ("INSERT INTO t (id, n, name) VALUES (3000, 1, 'A'), (3001, 1, 'b'), (3002, 1, 'C')", "upper_name"),
+            ("INSERT INTO t (id, n) VALUES (3000, 1), (3001, 2500)", "small"),
+        ):
+            with pytest.raises(_core.IntegrityError) as info:
+                cursor.execute(sql)
+            assert info.value.constraint_name == constraint
+        assert cursor.execute("SELECT count(*), sum(n), max(name) FROM t").fetchone() == (2000, 1999000 + 1000, "N")
+
+    @pytest.mark.parametrize("nulls", ["", "NULLS NOT DISTINCT"])
+    def test_functional_keys(self, cursor, nulls):
+        cursor.execute("CREATE TABLE t (id bigint PRIMARY KEY, name varchar(20), n integer)")
+        cursor.execute(f"CREATE UNIQUE INDEX u ON t (lower(name)) {nulls} WHERE n > 0")
+        values = ", ".join(f"({i}, 'Name{i}', {i})" for i in range(1000))
+        cursor.execute(f"INSERT INTO t VALUES {values}")
+        cursor.execute("INSERT INTO t VALUES (1000, 'name7', 0), (1001, 'NAME7', -1)")  # the condition leaves them out
+        for sql in (
+            "INSERT INTO t VALUES (2000, 'fresh', 1), (2001, 'NAME500', 1)",  # with a row that is there
+            "INSERT INTO t VALUES (2000, 'fresh', 1), (2001, 'FRESH', 1)",  # with each other
+            "UPDATE t SET name = 'same' WHERE id > 990 AND id < 1000",
+            "UPDATE t SET name = 'NAME3' WHERE id IN (8, 9)",
+        ):
+            with pytest.raises(_core.IntegrityError) as info:
+                cursor.execute(sql)
+            assert info.value.constraint_name == "u"
+        cursor.execute("UPDATE t SET name = upper(name)")  # each with itself is no clash
+        cursor.execute(
+            "UPDATE t SET name = concat('NAME', CAST((id + 1) % 1000 AS varchar)) WHERE id < 1000"
+        )  # all move
+        nothing = ["INSERT INTO t VALUES (2000, NULL, 1), (2001, NULL, 1)", "SELECT count(*) FROM t WHERE name IS NULL"]
+        if nulls:
+            with pytest.raises(_core.IntegrityError):
+                cursor.execute(nothing[0])
+        else:
+            cursor.execute(nothing[0])
+        assert cursor.execute(nothing[1]).fetchone() == (0 if nulls else 2,)
+        cursor.execute(
+            "INSERT INTO t VALUES (3000, 'x', 1), (3001, 'X', 1), (3002, 'NAME2', 1), (3003, 'y', 1) ON CONFLICT DO NOTHING"
+        )
+        assert cursor.execute("SELECT id FROM t WHERE id >= 3000 ORDER BY id").fetchall() == [(3000,), (3003,)]
