@@ -105,6 +105,8 @@ ice_code ice_log_sequence_next(ice_log *log, uint64_t name, int64_t at_least, in
 int64_t ice_log_sequence_peek(ice_log *log, uint64_t name);
 /* A value set by hand: later values exceed it. */
 ice_code ice_log_sequence_bump(ice_log *log, uint64_t name, int64_t used, ice_error *err) ICE_MUST;
+/* The next value, whatever was handed out: for a sequence that nobody else can be asking. */
+ice_code ice_log_sequence_set(ice_log *log, uint64_t name, int64_t next, ice_error *err) ICE_MUST;
 
 /* ---- locks: row, key, table, in the same shared file ---- */
 

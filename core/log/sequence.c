@@ -84,3 +84,13 @@ ice_code ice_log_sequence_bump(ice_log *log, uint64_t name, int64_t used, ice_er
 out:
     return rc;
 }
+
+ice_code ice_log_sequence_set(ice_log *log, uint64_t name, int64_t next, ice_error *err)
+{
+    ice__sequence *s = NULL;
+    ice_code rc = find_or_fail(log, name, &s, err);
+
+    if (rc == ICE_OK)
+        atomic_store(&s->next, biased(next));
+    return rc;
+}

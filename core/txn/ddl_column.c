@@ -37,19 +37,15 @@ out:
     return rc;
 }
 
-/* Going on is said to the sequence that is; going back is another sequence, so that it is undone with the
- * transaction and known to every process with the definition. */
+/* Another sequence, so that the restart is undone with the transaction and known to every process with the definition. A transaction that
+ * was rolled back may have used one of that name, and nobody else can while the table is locked: it begins anew. */
 static ice_code restart(ice__ddl *d, ice_column *col, int64_t at, ice_error *err)
 {
-    uint64_t name = ice__sequence_name(d->def, col);
-    int64_t next = ice_log_sequence_peek(d->s->wh->log, name);
-    if (next == at)
+    if (ice_log_sequence_peek(d->s->wh->log, ice__sequence_name(d->def, col)) == at)
         return ICE_OK;
-    if (next < at)
-        return ice_log_sequence_bump(d->s->wh->log, name, at - 1, err);
     col->restarts++;
     col->restart_at = at;
-    return ICE_OK;
+    return ice__sequence_restart(d->s, ice__sequence_name(d->def, col), at, err);
 }
 
 ice_code ice__ddl_alter_column(ice__ddl *d, const ice_alter *al, ice_error *err)

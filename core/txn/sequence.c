@@ -61,6 +61,13 @@ static ice_code sequence_floor(ice_session *s, ice_view *view, const ice_column 
     return ICE_OK;
 }
 
+ice_code ice__sequence_restart(ice_session *s, uint64_t name, int64_t at, ice_error *err)
+{
+    s->nfloors = 0; /* one may be of a sequence of that name that was rolled back */
+    s->tx.restarted = true;
+    return ice_log_sequence_set(s->wh->log, name, at, err);
+}
+
 ice_code ice__next_identity(ice_session *s, ice_view *view, const ice_column *col, int64_t count,
                             int64_t *first, ice_error *err)
 {

@@ -333,7 +333,9 @@ void ice__tx_clear(ice_session *s)
     tx->ntables = 0;
     tx->nseqs = 0;
     tx->seq = 0;
-    tx->open = tx->aborted = tx->immediate = tx->deferred = tx->unchecked = false;
+    if (tx->restarted) /* what was looked up for a sequence that may be gone */
+        s->nfloors = 0;
+    tx->restarted = tx->open = tx->aborted = tx->immediate = tx->deferred = tx->unchecked = false;
     tx->snapshot_at = 0;
     ice__registry_unref(tx->snapshot_reg);
     tx->snapshot_reg = NULL;

@@ -291,6 +291,7 @@ typedef struct ice__tx {
     ice__seqmark *seqs;
     bool immediate, deferred; /* SET CONSTRAINTS ALL IMMEDIATE, ALL DEFERRED; neither: as each was declared */
     bool unchecked;           /* a deferrable key was set that was not looked for */
+    bool restarted;           /* a sequence was */
     int64_t snapshot_at;      /* snapshot isolation: the transaction's time, 0 not yet */
     ice__registry *snapshot_reg;
     ice__registry *base; /* as old as what the tables' private states read by; NULL: no table yet */
@@ -516,6 +517,8 @@ ice_code ice__run_ddl(ice_session *s, ice_prepared *p, ice__stview *v, ice_curso
                       ice_error *err) ICE_MUST;
 /* TRUNCATE ... RESTART IDENTITY: values of identity columns start at 1 again. */
 ice_code ice__restart_identity(ice_session *s, ice__stview *v, ice_str table, ice_error *err) ICE_MUST;
+/* The sequence of a definition that nobody else has yet: its first value. */
+ice_code ice__sequence_restart(ice_session *s, uint64_t name, int64_t at, ice_error *err) ICE_MUST;
 /* The log's name of an identity column's sequence. */
 uint64_t ice__sequence_name(const ice_tabledef *def, const ice_column *col);
 /* Locks the rows that the statement's locking clauses name, those in subqueries first; *v becomes a view that was taken with all of

@@ -805,6 +805,13 @@ static void test_sequences(void **state)
     log = open_log(&usual); /* the shared file lives on */
     ok(ice_log_sequence_next(log, 7, 1, 1, &v, &err));
     assert_int_equal(v, 102);
+    ok(ice_log_sequence_set(log, 7, 3, &err)); /* back, and on */
+    ok(ice_log_sequence_next(log, 7, 1, 2, &v, &err));
+    assert_int_equal(v, 3);
+    assert_int_equal(ice_log_sequence_peek(log, 7), 5);
+    ok(ice_log_sequence_set(log, 9, 500, &err));
+    ok(ice_log_sequence_next(log, 9, 1, 1, &v, &err));
+    assert_int_equal(v, 500);
     ice_log_close(log);
 }
 

@@ -151,6 +151,26 @@ class TestSequences:
         connection.rollback()
         assert self.add(cursor) == 4
 
+    @pytest.mark.parametrize("value", [1, 2, 100])
+    def test_a_rollback_takes_back_a_restart(self, connect, cursor, table, value):
+        """Each time anew, by whichever connection; to a savepoint, too."""
+        cursor.execute("DELETE FROM t")
+        for cursor in (cursor, connect().cursor(), cursor):
+            cursor.connection.autocommit = False
+            cursor.execute("SAVEPOINT s")
+            for _ in range(2):
+                cursor.execute(f"ALTER TABLE t ALTER COLUMN id RESTART WITH {value}")
+                assert [self.add(cursor) for _ in range(3)] == [value, value + 1, value + 2]
+                cursor.execute("ROLLBACK TO SAVEPOINT s")
+            cursor.execute("TRUNCATE t RESTART IDENTITY")
+            assert [self.add(cursor) for _ in range(3)] == [1, 2, 3]
+            cursor.connection.rollback()
+            cursor.connection.autocommit = True
+        assert self.add(cursor) == 4
+        cursor.execute(f"ALTER TABLE t ALTER COLUMN id RESTART WITH {value}")
+        cursor.execute("DELETE FROM t")
+        assert self.add(connect().cursor()) == value, "what is committed stays"
+
     def test_restart_with(self, cursor, table):
         cursor.execute("ALTER TABLE t ALTER COLUMN id RESTART WITH 100")
         assert self.add(cursor) == 100
