@@ -667,6 +667,12 @@ static int set_timezone(PyObject *self, PyObject *value, void *unused)
     return -1;
 }
 
+static PyObject *get_inherited(PyObject *self, void *unused)
+{
+    py_connection *c = (py_connection *)self;
+    return PyBool_FromLong(c->handle && ice_session_is_foreign(c->handle->session));
+}
+
 static PyObject *get_fast_path(PyObject *self, void *unused) { return PyBool_FromLong(((py_connection *)self)->fast_path); }
 
 static int set_fast_path(PyObject *self, PyObject *value, void *unused)
@@ -716,6 +722,7 @@ static PyGetSetDef getset[] = {
     {"autocommit", get_autocommit, set_autocommit,
      PyDoc_STR("False: a transaction opens at the first statement and ends by commit() or rollback()."), NULL},
     {"in_transaction", get_in_transaction, NULL, NULL, NULL},
+    {"inherited", get_inherited, NULL, PyDoc_STR("True in a forked child of the process that opened it: only close() works."), NULL},
     {"timezone", get_timezone, set_timezone, PyDoc_STR("Session time zone, an IANA name."), NULL},
     {"fast_path", get_fast_path, set_fast_path, PyDoc_STR("False sends every statement to the engine."), NULL},
     {NULL, NULL, NULL, NULL, NULL},

@@ -189,6 +189,29 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         zone = self.timezone
         return None if zone is datetime.UTC else (zone, False)
 
+    def close_if_health_check_failed(self):
+        # Before the connection is used, not in ensure_connection(), which tests replace.
+        if self.connection is not None and self.connection.inherited and not self.in_atomic_block:
+            self._connect_after_fork()
+        super().close_if_health_check_failed()
+
+    def ensure_usable(self):
+        """ensure_connection() for what uses the core's connection without a cursor."""
+        self.close_if_health_check_failed()
+        self.ensure_connection()
+
+    def _connect_after_fork(self):
+        """A forked child has a session of its own; the parent's is let go of, and its transaction with it.
+
+        Within atomic() it stays, and every statement is an error: the block's changes are the parent's to commit.
+        """
+        autocommit = self.autocommit
+        self.connection = None
+        with self.wrap_database_errors:
+            self.connect()
+        if not autocommit:
+            self.set_autocommit(False)
+
     def init_connection_state(self):
         super().init_connection_state()
         self.ensure_timezone()
@@ -225,13 +248,13 @@ class DatabaseWrapper(BaseDatabaseWrapper):
 
     def commit_time_now(self):
         """Commit time (µs since the epoch) up to which every commit is visible."""
-        self.ensure_connection()
+        self.ensure_usable()
         with self.wrap_database_errors:
             return self.connection.now()
 
     def table_snapshots(self, table):
         """Published snapshots and the unpublished tail of a table, newest first, as the core's dicts."""
-        self.ensure_connection()
+        self.ensure_usable()
         with self.wrap_database_errors:
             return self.connection.snapshots(table)
 

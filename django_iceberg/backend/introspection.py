@@ -86,7 +86,7 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
         return field_type
 
     def _table_def(self, table_name):
-        self.connection.ensure_connection()
+        self.connection.ensure_usable()
         with self.connection.wrap_database_errors:
             definition = json.loads(self.connection.connection.table_def(table_name))
         names = {column["id"]: column["name"] for column in definition["columns"]}

@@ -155,17 +155,17 @@ class TestSequences:
     def test_a_rollback_takes_back_a_restart(self, connect, cursor, table, value):
         """Each time anew, by whichever connection; to a savepoint, too."""
         cursor.execute("DELETE FROM t")
-        for cursor in (cursor, connect().cursor(), cursor):
-            cursor.connection.autocommit = False
-            cursor.execute("SAVEPOINT s")
+        for one in (cursor, connect().cursor(), cursor):
+            one.connection.autocommit = False
+            one.execute("SAVEPOINT s")
             for _ in range(2):
-                cursor.execute(f"ALTER TABLE t ALTER COLUMN id RESTART WITH {value}")
-                assert [self.add(cursor) for _ in range(3)] == [value, value + 1, value + 2]
-                cursor.execute("ROLLBACK TO SAVEPOINT s")
-            cursor.execute("TRUNCATE t RESTART IDENTITY")
-            assert [self.add(cursor) for _ in range(3)] == [1, 2, 3]
-            cursor.connection.rollback()
-            cursor.connection.autocommit = True
+                one.execute(f"ALTER TABLE t ALTER COLUMN id RESTART WITH {value}")
+                assert [self.add(one) for _ in range(3)] == [value, value + 1, value + 2]
+                one.execute("ROLLBACK TO SAVEPOINT s")
+            one.execute("TRUNCATE t RESTART IDENTITY")
+            assert [self.add(one) for _ in range(3)] == [1, 2, 3]
+            one.connection.rollback()
+            one.connection.autocommit = True
         assert self.add(cursor) == 4
         cursor.execute(f"ALTER TABLE t ALTER COLUMN id RESTART WITH {value}")
         cursor.execute("DELETE FROM t")

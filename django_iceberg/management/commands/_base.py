@@ -33,7 +33,7 @@ class IcebergCommand(BaseCommand):
         connection = connections[alias]
         if connection.vendor != "iceberg":
             raise CommandError(f"Database {alias!r} is not an Iceberg database: it is {connection.display_name}.")
-        connection.ensure_connection()
+        connection.ensure_usable()
         with connection.wrap_database_errors:
             return self.run(connection, options)
 
