@@ -1,4 +1,4 @@
-/* ALTER TABLE and ALTER INDEX. */
+/* ALTER TABLE, ALTER VIEW and ALTER INDEX. */
 #include "sql/sql_int.h"
 
 static bool behaviour(ice__parser *p, ice_alter *a)
@@ -194,6 +194,24 @@ static bool alter_table(ice__parser *p, ice_stmt *out)
     return true;
 }
 
+static bool alter_view(ice__parser *p, ice_stmt *out)
+{
+    ice__vec actions = {0};
+    ice_alter *a = ice__push(p, &actions, sizeof *a);
+
+    out->kind = ICE_S_ALTER_TABLE;
+    out->alter.view = true;
+    out->alter.if_exists = ice__take2(p, "IF", "EXISTS");
+    if (!a || !ice__table_name(p, &out->alter.table))
+        return false;
+    if (!ice__take2(p, "RENAME", "TO"))
+        return ice__unsupported(p, "ALTER VIEW with anything but RENAME TO");
+    a->kind = ICE_A_RENAME_TABLE;
+    out->alter.actions = a;
+    out->alter.n = 1;
+    return ice__name(p, "a view name", &a->new_name);
+}
+
 static bool alter_index(ice__parser *p, ice_stmt *out)
 {
     out->kind = ICE_S_RENAME_INDEX;
@@ -210,11 +228,13 @@ bool ice__alter_stmt(ice__parser *p, ice_stmt *out)
     ice__advance(p);
     if (ice__take(p, "TABLE"))
         return alter_table(p, out);
+    if (ice__take(p, "VIEW"))
+        return alter_view(p, out);
     if (ice__take(p, "INDEX"))
         return alter_index(p, out);
     if (ice__is(p, "SEQUENCE"))
         return ice__unsupported(p, "ALTER SEQUENCE (use ALTER TABLE t ALTER COLUMN c RESTART WITH n)");
     if (p->tok.kind != ICE__WORD)
-        return ice__syntax(p, "TABLE or INDEX");
+        return ice__syntax(p, "TABLE, VIEW or INDEX");
     return ice__unsupported(p, "ALTER %.*s", ICE_PRI(ice__cut(ice__tok_text(p, p->tok), 40)));
 }

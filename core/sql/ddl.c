@@ -156,10 +156,11 @@ bool ice__drop(ice__parser *p, ice_stmt *out)
 
 static bool comment_target(ice__parser *p, ice_stmt *out)
 {
-    if (ice__take(p, "TABLE"))
+    out->comment.view = ice__take(p, "VIEW");
+    if (out->comment.view || ice__take(p, "TABLE"))
         return ice__table_name(p, &out->comment.table);
     if (!ice__take(p, "COLUMN"))
-        return ice__unsupported(p, "COMMENT ON anything but TABLE and COLUMN");
+        return ice__unsupported(p, "COMMENT ON anything but TABLE, VIEW and COLUMN");
     return ice__name(p, "a table name", &out->comment.table) && ice__expect_op(p, '.') &&
            ice__name(p, "a column name", &out->comment.column);
 }

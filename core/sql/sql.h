@@ -311,7 +311,7 @@ typedef struct ice_stmt {
         } view;
         struct {
             ice_str table;
-            bool if_exists;
+            bool if_exists, view; /* ALTER VIEW */
             size_t n;
             ice_alter *actions;
         } alter;
@@ -326,6 +326,7 @@ typedef struct ice_stmt {
         } index;
         struct {
             ice_str table, column, text;
+            bool view;
         } comment; /* text absent: NULL */
         /* Savepoint names; rename index (name, new_name); SET: name in lower case and value's text, absent
          * for RESET and DEFAULT; BEGIN: its options in value; SET CONSTRAINTS: name absent for ALL. */

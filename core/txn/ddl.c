@@ -1,13 +1,27 @@
 /* Statements that define: which of them, and a table being changed; COMMENT. */
 #include "txn/ddl.h"
 
+static ice_code find_view(ice__stview *v, ice_str name, ice_view **view, ice_error *err)
+{
+    ice_code rc = ice__stview_relation(v, name, view, err);
+    if (rc == ICE_OK && !ice_tabledef_is_view((*view)->state->def))
+        rc = ice_fail(err, ICE_WRONG_OBJECT, "\"%.*s\" is not a view", ICE_PRI(name));
+    return rc;
+}
+
 ice_code ice__ddl_open(ice__ddl *d, ice_session *s, ice__stview *v, ice_str table, ice_error *err)
+{
+    return ice__ddl_open_relation(d, s, v, table, false, err);
+}
+
+ice_code ice__ddl_open_relation(ice__ddl *d, ice_session *s, ice__stview *v, ice_str name, bool is_view,
+                                ice_error *err)
 {
     ice_view *view = NULL;
     ice__registry *reg = NULL;
     int64_t at;
     *d = (ice__ddl){.s = s, .v = v};
-    ice_code rc = ice__stview_target(v, table, &view, err);
+    ice_code rc = is_view ? find_view(v, name, &view, err) : ice__stview_target(v, name, &view, err);
     if (rc == ICE_OK)
         rc = ice__tx_table(s, view->state->def->uuid, view->state->def->name, true, &d->t, err);
     if (rc == ICE_OK)
@@ -50,7 +64,7 @@ static ice_code comment(ice_session *s, const ice_stmt *st, ice__stview *v, ice_
 {
     ice__ddl d;
     ice_code rc;
-    ICE_TRY(ice__ddl_open(&d, s, v, st->comment.table, err));
+    ICE_TRY(ice__ddl_open_relation(&d, s, v, st->comment.table, st->comment.view, err));
     ice_str text = ice_arena_str(d.def->arena, st->comment.text);
     if (!st->comment.column.ptr) {
         d.def->comment = text;

@@ -19,6 +19,8 @@ typedef struct ice__ddl {
 
 /* ddl.c. put makes the edited definition the transaction's, and with `more` starts the next edit from it. */
 ice_code ice__ddl_open(ice__ddl *d, ice_session *s, ice__stview *v, ice_str table, ice_error *err) ICE_MUST;
+ice_code ice__ddl_open_relation(ice__ddl *d, ice_session *s, ice__stview *v, ice_str name, bool is_view,
+                                ice_error *err) ICE_MUST;
 ice_code ice__ddl_put(ice__ddl *d, bool more, ice_error *err) ICE_MUST;
 void ice__ddl_close(ice__ddl *d);
 

@@ -120,7 +120,7 @@ ice_code ice__ddl_alter_table(ice_session *s, const ice_stmt *st, ice__stview *v
     if (rc != ICE_OK || (!there && st->alter.if_exists))
         return rc;
     bool cascade = false;
-    rc = ice__ddl_open(&d, s, v, st->alter.table, err);
+    rc = ice__ddl_open_relation(&d, s, v, st->alter.table, st->alter.view, err);
     for (size_t i = 0; rc == ICE_OK && i < st->alter.n; i++) {
         cascade |= st->alter.actions[i].cascade;
         rc = alter_one(&d, &st->alter.actions[i], err);

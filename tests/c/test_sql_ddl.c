@@ -219,6 +219,16 @@ static void test_drop_comment(void **state)
     is(s.comment.text, NULL);
     is(ok("COMMENT ON TABLE t IS ''").comment.text, "");
     bad("COMMENT ON TABLE t IS E'x'", ICE_SYNTAX, "a string or NULL");
+    s = ok("COMMENT ON VIEW v IS 'x'");
+    assert_true(s.comment.view);
+    is(s.comment.table, "v");
+
+    s = ok("ALTER VIEW IF EXISTS v RENAME TO \"W\"");
+    assert_true(s.kind == ICE_S_ALTER_TABLE && s.alter.view && s.alter.if_exists && s.alter.n == 1);
+    assert_int_equal(s.alter.actions[0].kind, ICE_A_RENAME_TABLE);
+    is(s.alter.table, "v");
+    is(s.alter.actions[0].new_name, "W");
+    bad("ALTER VIEW v SET (security_barrier)", ICE_UNSUPPORTED, "ALTER VIEW");
 }
 
 static void test_views(void **state)

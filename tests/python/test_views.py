@@ -250,6 +250,49 @@ def test_views_are_published_and_survive(run, connection, connect, warehouse, du
         assert not catalog.execute("SELECT * FROM iceberg_tables WHERE iceberg_type = 'VIEW'").fetchall()
 
 
+def test_a_view_gets_another_name(run, connection, connect, warehouse, duckdb_library):
+    run("CREATE VIEW v AS SELECT name FROM author")
+    connection.flush()
+    other = connect().cursor()
+    assert len(other.execute("SELECT * FROM v").fetchall()) == 2
+    run("BEGIN")
+    run("ALTER VIEW v RENAME TO w")
+    assert len(run("SELECT * FROM w")) == 2
+    fails(run, "42P01", "SELECT * FROM v")
+    run("ROLLBACK")
+    run("ALTER VIEW v RENAME TO w")
+    assert connection.views() == ["w"] == [name for (name,) in other.execute("SHOW VIEWS").fetchall()]
+    for _ in range(2):
+        assert sorted(read_elsewhere(warehouse, duckdb_library, "SELECT * FROM w")) == [("Ada",), ("Bea",)]
+        connection.flush()
+    with sqlite3.connect(warehouse / "catalog.db") as catalog:
+        (names,) = catalog.execute("SELECT table_name FROM iceberg_tables WHERE iceberg_type = 'VIEW'").fetchall()
+    assert names == ("w",)
+    run("CREATE VIEW v AS SELECT name FROM w")  # the old name is free
+    assert "depends" in fails(run, "2BP01", "ALTER VIEW w RENAME TO x")
+    fails(run, "42P07", "ALTER VIEW v RENAME TO author")
+    fails(run, "42809", "ALTER VIEW author RENAME TO x")
+    fails(run, "42P01", "ALTER VIEW nothing RENAME TO x")
+    run("ALTER VIEW IF EXISTS nothing RENAME TO x")
+    fails(run, "0A000", "ALTER VIEW v ALTER COLUMN name SET DEFAULT 'x'")
+    connection.flush()
+    assert read_elsewhere(warehouse, duckdb_library, "SHOW VIEWS") == [("v",), ("w",)]
+
+
+def test_a_comment_on_a_view(run, connection):
+    run("CREATE VIEW v AS SELECT id FROM author")
+    run("COMMENT ON VIEW v IS 'about it'")
+    assert json.loads(connection.table_def("v"))["comment"] == "about it"
+    run("CREATE OR REPLACE VIEW v AS SELECT id, 1 AS one FROM author")
+    connection.flush()
+    assert json.loads(connection.table_def("v"))["comment"] == "about it"
+    run("COMMENT ON VIEW v IS NULL")
+    assert not json.loads(connection.table_def("v"))["comment"]
+    fails(run, "42809", "COMMENT ON VIEW author IS 'x'")
+    fails(run, "42809", "COMMENT ON TABLE v IS 'x'")
+    fails(run, "42P01", "COMMENT ON VIEW nothing IS 'x'")
+
+
 def test_the_metadata_is_icebergs(run, connection, warehouse):
     from pyiceberg.catalog.sql import SqlCatalog
     from pyiceberg.view.metadata import ViewMetadata

@@ -31,6 +31,20 @@ def test_flush_compact_and_check(db):
     assert Tag.objects.get().name == "a"
 
 
+def test_a_flush_that_fails_names_the_database(db):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE raw_child (tag bigint REFERENCES iceapp_tag (id))")
+    try:
+        Tag.objects.create(pk=1, name="a")
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO raw_child VALUES (1)")
+        with pytest.raises(CommandError, match="^Database warehouse couldn't be flushed"):
+            call_command("flush", interactive=False, verbosity=0)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE raw_child")
+
+
 def test_compact(db):
     # More than a row group: flushes add to it.
     table = Tag._meta.db_table
