@@ -4,8 +4,6 @@
  * Rows are put one after another, because each may clash with what an earlier one left. New values that only
  * the engine can compute are computed for all rows at once before, from the rows that clash then: none of
  * them changes meanwhile, as a row is changed no more than once by the statement. */
-#include <assert.h>
-
 #include "txn/write.h"
 
 /* Are these the target's columns, in any order? */
@@ -161,7 +159,7 @@ ice_code ice__conflict_prepare(ice__conflict *c, ice_error *err)
         return ICE_OK;
     if (!(c->computed = ICE_NEW_N(b->s->scratch, ice_value *, b->n + 1)))
         return ice_fail_nomem(err);
-    ICE_TRY(ice__pairs_open(&pairs, b->def, "oe", b->s->scratch, err));
+    ICE_TRY(ice__pairs_open(&pairs, b->def, "oe", err));
     ICE_TRY(clashing_pairs(c, &pairs, err));
     if (pairs.rows.n == 0)
         goto out;
@@ -186,7 +184,9 @@ static ice_code new_values(ice__conflict *c, size_t at, const ice_value *exclude
     const ice_tabledef *def = c->b->def;
     const ice_value *computed = c->computed ? c->computed[at] : NULL;
     ice_code rc = ICE_OK;
-    assert(c->simple || computed); /* it clashed before the first row was put */
+    if (!c->simple && !computed) /* what clashes now did before the first row was put */
+        return ice_fail(err, ICE_INTERNAL, "a row of \"%.*s\" clashes with one that was not there",
+                        ICE_PRI(def->name));
     *wanted = c->simple || (!computed[0].null && computed[0].b);
     for (size_t i = 0; *wanted && i < st->nset && rc == ICE_OK; i++) {
         const ice_column *col = &def->cols[c->set[i]];

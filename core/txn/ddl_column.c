@@ -26,7 +26,7 @@ ice_code ice__ddl_rewrite_rows(ice__ddl *d, ice_str column, ice_str expr, bool f
     ICE_TRY(ice_session_prepare(d->s, ice_buf_str(&sql), false, &p, err));
     ICE_TRY(ice__stview_open(d->s, 0, &v, err));
     if (files)
-        ICE_TRY(ice__bulk_update(d->s, d->now->def->uuid, &p->stmt.update, NULL, 0, &c, err));
+        ICE_TRY(ice__bulk_update(d->s, d->now->def->uuid, &p->stmt.update, NULL, 0, &c, NULL, err));
     else
         ICE_TRY(ice__run_update(d->s, p, NULL, 0, v, &c, err));
     ice__ddl_follow(d);

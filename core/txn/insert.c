@@ -11,7 +11,9 @@ typedef struct insert {
     size_t ntarget;
     int *target;    /* definition positions of the statement's columns */
     uint8_t *given; /* by definition position */
+    ice__defaults defaults;
     ice__conflict conflict;
+    ice__returning returning;
     ice_cursor *c;
     int64_t changed;
 } insert;
@@ -67,12 +69,11 @@ static ice_code insert_value(insert *in, const ice_expr *e, int at, ice_value *o
 }
 
 /* Fills what a row leaves out: defaults, and marks for identity columns (resolved for all rows at once). */
-static ice_code insert_defaults(ice_session *s, const ice_tabledef *def, ice_value *row, const uint8_t *given,
-                                ice_error *err)
+static ice_code insert_defaults(insert *in, ice_value *row, const uint8_t *given, ice_error *err)
 {
+    const ice_tabledef *def = in->b.def;
     for (size_t i = 0; i < def->ncols; i++) {
         const ice_column *col = &def->cols[i];
-        ice_value v;
         if (given[i])
             continue;
         if (col->generated_sql.ptr) {
@@ -83,9 +84,7 @@ static ice_code insert_defaults(ice_session *s, const ice_tabledef *def, ice_val
             row[i] = (ice_value){.kind = ICE_T_NONE, .null = false}; /* to come */
             continue;
         }
-        ice_code rc = ice__default_value(s, col, &v, err);
-        if (rc == ICE_OK)
-            rc = ice__coerce(s, col, &v, &row[i], err);
+        ice_code rc = ice__defaults_next(&in->defaults, i, &row[i], err);
         if (rc != ICE_OK)
             return rc;
     }
@@ -114,7 +113,7 @@ static ice_code insert_values(insert *in, ice_error *err)
                 return rc;
             given[at] = !defaulted;
         }
-        if ((rc = insert_defaults(in->b.s, def, w->values, given, err)) != ICE_OK)
+        if ((rc = insert_defaults(in, w->values, given, err)) != ICE_OK)
             return rc;
     }
     return ICE_OK;
@@ -154,7 +153,7 @@ static ice_code insert_select(insert *in, bool *many, ice_error *err)
             ICE_TRY(ice__coerce(in->b.s, &def->cols[in->target[i]], &rows.rows[r][i], &v, err));
             ICE_TRY(ice_value_copy(in->b.s->scratch, &v, &w->values[in->target[i]], err));
         }
-        ICE_TRY(insert_defaults(in->b.s, def, w->values, in->given, err));
+        ICE_TRY(insert_defaults(in, w->values, in->given, err));
     }
 out:
     ice_arena_free(rows.arena);
@@ -203,9 +202,7 @@ static ice_code insert_one(insert *in, size_t i, ice_error *err)
     if (rc != ICE_OK || !result)
         return rc;
     in->changed++;
-    return st->returning ? ice__returning_row(b->s, in->c, b->def, st->returning_star, st->nreturning,
-                                              st->returning_exprs, result, err)
-                         : ICE_OK;
+    return st->returning ? ice__returning_row(&in->returning, result, err) : ICE_OK;
 }
 
 /* ---- the bulk path ---- */
@@ -245,7 +242,7 @@ static ice_code bulk_row(void *arg, ice__bulk *k, const ice_value *row, ice_aren
         ICE_TRY(ice__coerce(k->s, &k->def->cols[at], &row[i], &v, err));
         ICE_TRY(ice_value_copy(a, &v, &out[at], err));
     }
-    ICE_TRY(insert_defaults(k->s, k->def, out, u->in->given, err));
+    ICE_TRY(insert_defaults(u->in, out, u->in->given, err));
     for (size_t i = 0; i < k->def->ncols; i++)
         if (k->def->cols[i].identity)
             ICE_TRY(bulk_identity(u, k, i, &out[i], err));
@@ -253,8 +250,7 @@ static ice_code bulk_row(void *arg, ice__bulk *k, const ice_value *row, ice_aren
     k->changed++;
     *taken = true;
     if (st->returning)
-        rc = ice__returning_row(k->s, u->in->c, k->def, st->returning_star, st->nreturning, st->returning_exprs, out,
-                                err);
+        rc = ice__returning_row(&u->in->returning, out, err);
 out:
     return rc;
 }
@@ -290,15 +286,16 @@ ice_code ice__run_insert(ice_session *s, ice_prepared *p, const ice_value *param
     ice_code rc;
     ICE_TRY(ice__batch_open(b, s, v, in.st->table, err));
     ICE_TRY(insert_targets(&in, err));
+    ICE_TRY(ice__defaults_open(&in.defaults, s, b->def, in.st->select_sql.ptr ? INT64_MAX : in.st->nrows, err));
     ICE_TRY(in.st->select_sql.ptr ? insert_select(&in, &many, err) : insert_values(&in, err));
     if (in.st->on_conflict)
         ICE_TRY(ice__conflict_open(&in.conflict, b, in.st, params, n, err));
     if (in.st->returning)
-        ICE_TRY(ice__returning_open(c, b->def, in.st->returning_star, in.st->nreturning,
+        ICE_TRY(ice__returning_open(&in.returning, s, c, b->def, in.st->returning_star, in.st->nreturning,
                                     in.st->returning_exprs, in.st->returning_names, err));
     if (many) {
-        rc = run_bulk(&in, err);
-        goto out;
+        ICE_TRY(run_bulk(&in, err));
+        goto returned;
     }
     ICE_TRY(insert_identities(&in, err));
     ICE_TRY(ice__batch_finish(b, err));
@@ -317,8 +314,12 @@ ice_code ice__run_insert(ice_session *s, ice_prepared *p, const ice_value *param
             ICE_TRY(insert_one(&in, i, err));
     }
     c->rowcount = in.changed;
+returned:
+    ICE_TRY(ice__returning_end(&in.returning, err));
 out:
+    ice__defaults_close(&in.defaults);
     ice__conflict_close(&in.conflict);
+    ice__returning_close(&in.returning);
     ice__batch_close(b);
     return rc;
 }

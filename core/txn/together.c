@@ -10,14 +10,16 @@
 
 /* ---- rows as a relation ---- */
 
-ice_code ice__pairs_open(ice__pairs *p, const ice_tabledef *def, const char *sides, ice_arena *a,
-                         ice_error *err)
+ice_code ice__pairs_open(ice__pairs *p, const ice_tabledef *def, const char *sides, ice_error *err)
 {
     size_t n = def->ncols, nsides = strlen(sides);
-    *p = (ice__pairs){.def = def, .rows = {.arena = ice_arena_create(), .ncols = nsides * n + 1}};
+    ice_arena *a = ice_arena_create();
+    *p = (ice__pairs){.def = def, .rows = {.arena = a, .ncols = nsides * n + 1}};
+    if (!a)
+        return ice_fail_nomem(err);
     p->cols = ICE_NEW_N(a, ice_column, p->rows.ncols);
     p->row = ICE_NEW_N(a, ice_value, p->rows.ncols);
-    if (!p->rows.arena || !p->cols || !p->row)
+    if (!p->cols || !p->row)
         return ice_fail_nomem(err);
     p->cols[0] = (ice_column){.name = NUMBER, .type = {.kind = ICE_T_LONG}};
     for (size_t i = 0; i < nsides * n; i++) {
@@ -81,7 +83,7 @@ static ice_code ask(ice__batch *b, ice_value *const *rows, size_t n, ice_buf *sq
     ice__stview *v = NULL;
     ice_code rc = ice_buf_check(sql, err);
     if (rc == ICE_OK)
-        rc = ice__pairs_open(&p, b->def, "n", b->s->scratch, err);
+        rc = ice__pairs_open(&p, b->def, "n", err);
     for (size_t i = 0; rc == ICE_OK && i < n; i++)
         rc = ice__pairs_add(&p, i, rows[i], NULL, err);
     if (rc == ICE_OK)

@@ -103,7 +103,7 @@ static ice_code truncate(ice_session *s, ice_str table, ice__stview *v, ice_curs
     if (!done)
         ICE_TRY(ice__engine_changes(&b, &all, NULL, 0, &many, err));
     if (many)
-        rc = ice__bulk_update(s, b.def->uuid, &all, NULL, 0, c, err);
+        rc = ice__bulk_update(s, b.def->uuid, &all, NULL, 0, c, NULL, err);
     else if (b.n > 0)
         rc = ice__apply_changes(&b, false, err);
 out:

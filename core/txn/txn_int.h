@@ -575,10 +575,4 @@ ice_code ice__collect_over(ice_session *s, ice__stview *v, const ice_column *col
 ice_code ice__cursor_column(ice_cursor *c, ice_str name, ice_type type, ice_str duck_type,
                             ice_error *err) ICE_MUST;
 ice_code ice__cursor_row(ice_cursor *c, const ice_value *row, ice_error *err) ICE_MUST;
-/* Values of RETURNING for rows of a table, through plain columns or, where expressions ask for it, the
- * engine. */
-ice_code ice__returning_open(ice_cursor *c, const ice_tabledef *def, bool star, size_t n,
-                             const ice_expr *exprs, const ice_str *names, ice_error *err) ICE_MUST;
-ice_code ice__returning_row(ice_session *s, ice_cursor *c, const ice_tabledef *def, bool star, size_t n,
-                            const ice_expr *exprs, const ice_value *row, ice_error *err) ICE_MUST;
 #endif

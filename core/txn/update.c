@@ -261,7 +261,7 @@ ice_code ice__apply_changes(ice__batch *b, bool update, ice_error *err)
 
 typedef struct bulk_update {
     const ice_update *st;
-    ice_cursor *c;
+    ice__returning *returning;
     size_t *set; /* positions of the columns that are set */
 } bulk_update;
 
@@ -331,8 +331,7 @@ static ice_code bulk_row(void *arg, ice__bulk *k, const ice_value *in, ice_arena
     k->changed++;
     *taken = update;
     if (u->st->returning)
-        rc = ice__returning_row(k->s, u->c, k->def, u->st->returning_star, u->st->nreturning,
-                                u->st->returning_exprs, update ? out : old, err);
+        rc = ice__returning_row(u->returning, update ? out : old, err);
 out:
     return rc;
 }
@@ -367,9 +366,9 @@ static ice_code bulk_set(const ice_update *st, const ice_tabledef *def, ice_aren
 }
 
 ice_code ice__bulk_update(ice_session *s, ice_uuid table, const ice_update *st, const ice_value *params, size_t np,
-                          ice_cursor *c, ice_error *err)
+                          ice_cursor *c, ice__returning *r, ice_error *err)
 {
-    bulk_update u = {.st = st, .c = c};
+    bulk_update u = {.st = st, .returning = r};
     ice_buf sql = {0};
     uint8_t *which;
     ice__bulk k;
@@ -395,19 +394,20 @@ ice_code ice__run_update(ice_session *s, ice_prepared *p, const ice_value *param
                          ice_cursor *c, ice_error *err)
 {
     const ice_update *st = &p->stmt.update;
+    ice__returning returning = {0};
     ice__batch b;
     bool done = false, many = false;
     ice_code rc;
     ICE_TRY(ice__batch_open(&b, s, v, st->table, err));
     if (st->returning)
-        ICE_TRY(ice__returning_open(c, b.def, st->returning_star, st->nreturning, st->returning_exprs,
+        ICE_TRY(ice__returning_open(&returning, s, c, b.def, st->returning_star, st->nreturning, st->returning_exprs,
                                     st->returning_names, err));
     ICE_TRY(fast_changes(&b, st, params, &done, err));
     if (!done)
         ICE_TRY(ice__engine_changes(&b, st, params, n, &many, err));
     if (many) {
-        rc = ice__bulk_update(s, b.def->uuid, st, params, n, c, err);
-        goto out;
+        ICE_TRY(ice__bulk_update(s, b.def->uuid, st, params, n, c, &returning, err));
+        goto returned;
     }
     if (st->from_sql.ptr)
         drop_repeats(&b);
@@ -417,10 +417,12 @@ ice_code ice__run_update(ice_session *s, ice_prepared *p, const ice_value *param
     if (b.n > 0 && st->nset == 0)
         ICE_TRY(ice__run_actions(&b, err));
     for (size_t i = 0; st->returning && i < b.n; i++)
-        ICE_TRY(ice__returning_row(s, c, b.def, st->returning_star, st->nreturning, st->returning_exprs,
-                                   st->nset ? b.rows[i].values : b.rows[i].before, err));
+        ICE_TRY(ice__returning_row(&returning, st->nset ? b.rows[i].values : b.rows[i].before, err));
     c->rowcount = (int64_t)b.n;
+returned:
+    ICE_TRY(ice__returning_end(&returning, err));
 out:
+    ice__returning_close(&returning);
     ice__batch_close(&b);
     return rc;
 }

@@ -8,6 +8,8 @@
 #define ICE__OVERLAY_START                                                                                   \
     ((int64_t)1 << 47) /* a _row_start below it is an operation number: the row is the transaction's own */
 
+typedef struct ice__returning ice__returning;
+
 /* Rows to be written by one statement. */
 typedef struct ice__write_row {
     ice_value *values; /* new version, in the definition's order; NULL for DELETE */
@@ -32,13 +34,31 @@ typedef struct ice__batch {
     bool engine_uniques; /* unique constraints that only the engine can check are still to be looked at */
 } ice__batch;
 
-/* values.c: an expression's value by the engine; a value as a column takes it, in the session's scratch; a
- * column's default. */
+/* values.c: an expression's value by the engine; a value as a column takes it, in the session's scratch;
+ * columns' defaults. */
 ice_code ice__eval_sql(ice_session *s, ice__stview *v, ice_str expr, const ice_value *params, size_t n,
                        ice_value *out, ice_error *err) ICE_MUST;
 ice_code ice__coerce(ice_session *s, const ice_column *col, const ice_value *v, ice_value *out,
                      ice_error *err) ICE_MUST;
-ice_code ice__default_value(ice_session *s, const ice_column *col, ice_value *out, ice_error *err) ICE_MUST;
+/* Values for what `rows` rows leave out, as the columns take them: one query for each expression, so that times of the
+ * day are the statement's, and random numbers each row's own. */
+typedef struct ice__defaults {
+    ice_session *s;
+    const ice_tabledef *def;
+    size_t rows;
+    ice_arena *arena;
+    struct ice__default {
+        bool known, constant;
+        ice_value value;
+        ice__econn *from;
+        ice_result *result;
+        size_t next, n; /* in the result's chunk */
+    } *cols;
+} ice__defaults;
+ice_code ice__defaults_open(ice__defaults *d, ice_session *s, const ice_tabledef *def, size_t rows,
+                            ice_error *err) ICE_MUST;
+void ice__defaults_close(ice__defaults *d);
+ice_code ice__defaults_next(ice__defaults *d, size_t col, ice_value *out, ice_error *err) ICE_MUST;
 
 /* sequence.c: `count` fresh values from *first on; a value that was given by hand. */
 ice_code ice__next_identity(ice_session *s, ice_view *view, const ice_column *col, int64_t count,
@@ -72,7 +92,7 @@ ice_code ice__add_change(ice__batch *b, ice_value *old, ice_value *values, int64
 ice_code ice__engine_changes(ice__batch *b, const ice_update *st, const ice_value *params, size_t np,
                              bool *many, ice_error *err) ICE_MUST;
 ice_code ice__bulk_update(ice_session *s, ice_uuid table, const ice_update *st, const ice_value *params, size_t np,
-                          ice_cursor *c, ice_error *err) ICE_MUST;
+                          ice_cursor *c, ice__returning *r, ice_error *err) ICE_MUST;
 ice_code ice__apply_changes(ice__batch *b, bool update, ice_error *err) ICE_MUST;
 
 /* cascade.c: after a DELETE, the ON DELETE actions of the foreign keys that refer to its table. */
@@ -100,8 +120,7 @@ typedef struct ice__pairs {
     ice__rowset rows;
 } ice__pairs;
 /* `sides`: a letter for each row of a pair. */
-ice_code ice__pairs_open(ice__pairs *p, const ice_tabledef *def, const char *sides, ice_arena *a,
-                         ice_error *err) ICE_MUST;
+ice_code ice__pairs_open(ice__pairs *p, const ice_tabledef *def, const char *sides, ice_error *err) ICE_MUST;
 void ice__pairs_close(ice__pairs *p);
 ice_code ice__pairs_add(ice__pairs *p, size_t number, const ice_value *first, const ice_value *second,
                         ice_error *err) ICE_MUST;
@@ -113,6 +132,22 @@ ice_code ice__batch_finish(ice__batch *b, ice_error *err) ICE_MUST;
 /* Before the rows are put: conditional and functional keys of all of them. A clash is an error, or (`leave_out`) for
  * ice__put_row to find row by row. */
 ice_code ice__batch_uniques(ice__batch *b, bool leave_out, ice_error *err) ICE_MUST;
+
+/* returning.c: what a statement returns of its rows, of plain columns as they come, of expressions at the end. */
+struct ice__returning {
+    ice_session *s;
+    ice_cursor *c;
+    const ice_tabledef *def;
+    bool star, by_engine;
+    size_t n;
+    const ice_expr *exprs;
+    ice__pairs rows; /* for the engine */
+};
+ice_code ice__returning_open(ice__returning *r, ice_session *s, ice_cursor *c, const ice_tabledef *def, bool star,
+                             size_t n, const ice_expr *exprs, const ice_str *names, ice_error *err) ICE_MUST;
+ice_code ice__returning_row(ice__returning *r, const ice_value *row, ice_error *err) ICE_MUST;
+ice_code ice__returning_end(ice__returning *r, ice_error *err) ICE_MUST;
+void ice__returning_close(ice__returning *r);
 
 /* conflict.c: ON CONFLICT of a batch's rows. Open it before the rows are locked; with the overlay there, prepare
  * computes what DO UPDATE sets; then each row is put, in order. *result: the row as it is now; NULL: it was left out.

@@ -589,3 +589,27 @@ class TestRowsTogether:
             "INSERT INTO t VALUES (3000, 'x', 1), (3001, 'X', 1), (3002, 'NAME2', 1), (3003, 'y', 1) ON CONFLICT DO NOTHING"
         )
         assert cursor.execute("SELECT id FROM t WHERE id >= 3000 ORDER BY id").fetchall() == [(3000,), (3003,)]
+
+    @pytest.mark.parametrize("way", ["values", "select", "bulk"])
+    def test_defaults_and_returning(self, connect, way):
+        """Each row has a default of its own; what is returned comes in the rows' order."""
+        cursor = connect({"bulk.rows": 1_000} if way == "bulk" else {}).cursor()
+        cursor.execute(
+            "CREATE TABLE t (id bigint PRIMARY KEY, n integer, u uuid DEFAULT (gen_random_uuid()), "
+            "made timestamp with time zone DEFAULT (CURRENT_TIMESTAMP), name varchar(10) DEFAULT (lower('ABC')))"
+        )
+        source = "SELECT i, i FROM range(5000) AS r(i)"
+        if way == "values":
+            source = "VALUES " + ", ".join(f"({i}, {i})" for i in range(5000))
+        cursor.execute(f"INSERT INTO t (id, n) {source} RETURNING n * 2, concat(name, id), u")
+        assert cursor.path == ("bulk" if way == "bulk" else "fast")
+        got = cursor.fetchall()
+        assert sorted(row[:2] for row in got) == sorted((2 * i, f"abc{i}") for i in range(5000))
+        assert {row[2] for row in got} == {row[0] for row in cursor.execute("SELECT u FROM t").fetchall()}
+        assert cursor.execute("SELECT count(DISTINCT u), count(DISTINCT made) FROM t").fetchone() == (5000, 1)
+        cursor.execute("UPDATE t SET n = n + 1 WHERE id >= 1000 RETURNING id, n + 1")
+        assert sorted(cursor.fetchall()) == [(i, i + 2) for i in range(1000, 5000)]
+        cursor.execute("DELETE FROM t WHERE id < 3000 RETURNING upper(concat(name, n))")
+        assert sorted(cursor.fetchall()) == sorted((f"ABC{i + (i >= 1000)}",) for i in range(3000))
+        cursor.execute("DELETE FROM t WHERE id = 0 RETURNING upper(name)")
+        assert cursor.fetchall() == []
