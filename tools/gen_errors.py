@@ -65,6 +65,10 @@ MEANINGS = {
     "RANGE": ("A number does not fit its column.", ""),
     "TOO_LONG": ("A text does not fit its column, or a transaction one log record (1 GiB).", ""),
     "BAD_VALUE": ("A value cannot be read as the type wanted.", ""),
+    "BAD_ARGUMENT": ("A function does not take such a value: bytes in hexadecimal with another character, say.", ""),
+    "BAD_LOGARITHM": ("A logarithm of zero, or of a negative number.", ""),
+    "BAD_POWER": ("A root of a negative number, or zero to a negative power.", ""),
+    "BAD_SUBSTRING": ("A part of a text of negative length.", ""),
     "BAD_PATTERN": (
         "A text is no regular expression, or there are too many ways to match it.",
         "Have no repeated group inside a repeated group.",

@@ -40,6 +40,10 @@
     X(RANGE, "22003", "DataError")                                                                \
     X(TOO_LONG, "22001", "DataError")                                                             \
     X(BAD_VALUE, "22P02", "DataError")                                                            \
+    X(BAD_ARGUMENT, "22023", "DataError")       /* of a function: a value that it does not take */ \
+    X(BAD_LOGARITHM, "2201E", "DataError")                                                        \
+    X(BAD_POWER, "2201F", "DataError")          /* a root too */                                  \
+    X(BAD_SUBSTRING, "22011", "DataError")                                                        \
     X(BAD_PATTERN, "2201B", "DataError")        /* a regular expression, or what it costs */      \
     X(DIV_ZERO, "22012", "DataError")                                                             \
     X(DATETIME, "22008", "DataError")                                                             \

@@ -37,14 +37,30 @@ static bool damaged_file(ice_str text)
     return false;
 }
 
+/* Of what a function refuses only the words tell: its own, or those of the backend's macros. */
 static ice_code code_of_input(ice_str text)
 {
+    static const struct {
+        const char *words;
+        ice_code code;
+    } known[] = {
+        {"ivision by zero", ICE_DIV_ZERO},
+        {"nvalid regular expression: ", ICE_BAD_PATTERN},
+        {"regular expression failed: ", ICE_BAD_PATTERN},
+        {"cannot take logarithm of", ICE_BAD_LOGARITHM},
+        {"cannot take square root of", ICE_BAD_POWER},
+        {"zero raised to a negative power", ICE_BAD_POWER},
+        {"yields a complex result", ICE_BAD_POWER},
+        {"negative substring length", ICE_BAD_SUBSTRING},
+        {"invalid hexadecimal data", ICE_BAD_ARGUMENT},
+        {"input is out of range", ICE_RANGE},
+    };
     if (damaged_file(text))
         return ICE_CORRUPT;
-    if (has(text, "ivision by zero"))
-        return ICE_DIV_ZERO;
-    return has(text, "nvalid regular expression: ") || has(text, "regular expression failed: ") ? ICE_BAD_PATTERN
-                                                                                                : ICE_BAD_VALUE;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (has(text, known[i].words))
+            return known[i].code;
+    return ICE_BAD_VALUE;
 }
 
 static ice_code code_of(int code, ice_str text)

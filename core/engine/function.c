@@ -188,6 +188,7 @@ out:
 ice_code ice__functions_register(ice_engine *e, ice_error *err)
 {
     ice_code rc = ICE_OK;
+    ICE_TRY(register_all(e, ice__cast_functions, COUNT(ice__cast_functions), err));
     ICE_TRY(register_all(e, ice__digest_functions, COUNT(ice__digest_functions), err));
     ICE_TRY(register_all(e, ice__match_functions, COUNT(ice__match_functions), err));
     ICE_TRY(register_all(e, ice__json_functions, COUNT(ice__json_functions), err));

@@ -39,8 +39,8 @@ typedef struct ice__function {
 /* number.c */
 double ice__round_float(double x, long places);
 
-/* digest.c, match.c, json.c, number.c */
-extern const ice__function ice__digest_functions[3], ice__match_functions[5], ice__json_functions[6],
+/* cast.c, digest.c, match.c, json.c, number.c */
+extern const ice__function ice__cast_functions[2], ice__digest_functions[3], ice__match_functions[5], ice__json_functions[6],
     ice__number_functions[1];
 
 #endif

@@ -1,5 +1,6 @@
-/* JSON in SQL with jsonb's meaning: ice_json_key orders and compares, ice_json_text prints, ice_json_unquoted too, but a string as its
- * characters, ice_json_normal prints what is equal the same, ice_json_contains is @>, ice_json_has is ?. */
+/* JSON in SQL with jsonb's meaning: ice_json_key orders and compares, ice_json_text prints, ice_json_unquoted
+ * too, but a string as its characters, ice_json_normal prints what is equal the same, ice_json_contains is
+ * @>, ice_json_has is ?. */
 #include "engine/function.h"
 #include "schema/jsonb.h"
 
@@ -55,7 +56,8 @@ typedef ice_code (*tester)(ice__call *c, size_t row, workspace *w, const ice_str
 /* Functions of one document give bytes or text. */
 typedef void (*printer)(const ice_json *j, ice_buf *out);
 
-static ice_code print_row(ice__call *c, size_t row, workspace *w, printer print, const ice_json *j, ice_error *err)
+static ice_code print_row(ice__call *c, size_t row, workspace *w, printer print, const ice_json *j,
+                          ice_error *err)
 {
     print(j, &w->out);
     ice_code rc = ice_buf_check(&w->out, err);

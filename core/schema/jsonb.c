@@ -9,11 +9,11 @@ typedef enum kind { JSON_NULL = 1, JSON_STRING, JSON_NUMBER, JSON_BOOL, JSON_ARR
 
 struct ice_json {
     kind kind;
-    bool yes;         /* BOOL */
-    ice_str text;     /* STRING: its characters, NUL as C0 80; NUMBER: as it is written */
-    size_t n;         /* ARRAY, OBJECT */
+    bool yes;        /* BOOL */
+    ice_str text;    /* STRING: its characters, NUL as C0 80; NUMBER: as it is written */
+    size_t n;        /* ARRAY, OBJECT */
     ice_json *items; /* values */
-    ice_str *names;   /* OBJECT: keys in jsonb's order, shorter ones first, each once */
+    ice_str *names;  /* OBJECT: keys in jsonb's order, shorter ones first, each once */
 };
 
 /* ---- parsing ---- */

@@ -1,5 +1,6 @@
 #include <stdio.h>
 
+#include "schema/inet.h"
 #include "schema/jsonb.h"
 #include "schema/tabledef_int.h"
 
@@ -280,6 +281,17 @@ static ice_code check_json(ice_arena *a, bool keep, ice_value *v, ice_error *err
     return rc;
 }
 
+static ice_code check_inet(ice_arena *a, ice_value *v, ice_error *err)
+{
+    char canonical[ICE_INET_ROOM];
+    ice_code rc = ice_inet_canonical(v->s, canonical, err);
+
+    if (rc != ICE_OK || ice_str_eqc(v->s, canonical))
+        return rc;
+    v->s = ice_arena_str(a, ice_str_c(canonical));
+    return v->s.ptr ? ICE_OK : ice_fail_nomem(err);
+}
+
 static ice_code check_text(const ice_column *c, ice_arena *a, ice_value *v, ice_error *err)
 {
     bool json = ice_str_eqc(c->sql_type, "json");
@@ -290,6 +302,8 @@ static ice_code check_text(const ice_column *c, ice_arena *a, ice_value *v, ice_
         return ice_fail(err, ICE_BAD_VALUE, "text has a NUL character");
     if (json || ice_column_jsonb(c))
         return check_json(a, json, v, err);
+    if (ice_str_eqc(c->sql_type, "inet"))
+        return check_inet(a, v, err);
     return c->max_length > 0 ? fit_length(c, v, err) : ICE_OK;
 }
 

@@ -36,6 +36,26 @@ MACROS = (
             IF(x < 0, '-', '') || rtrim(rtrim(left(ice_digits(x), 1) || '.' || substr(ice_digits(x), 2), '0'), '.') || 'e+15'
         WHEN CAST(x AS VARCHAR) LIKE '%.0' THEN left(CAST(x AS VARCHAR), -2)
         ELSE CAST(x AS VARCHAR) END""",
+    # A float that becomes a decimal does so with 15 digits.
+    """CREATE OR REPLACE TEMP MACRO ice_float_digits(x) AS format('{:.15g}', CAST(x AS DOUBLE))""",
+    # What is outside of a function's domain is an error.
+    """CREATE OR REPLACE TEMP MACRO ice_sqrt(x) AS
+        sqrt(IF(x < 0, error('cannot take square root of a negative number'), x))""",
+    """CREATE OR REPLACE TEMP MACRO ice_log_of(x) AS
+        CASE WHEN x > 0 THEN x WHEN x = 0 THEN error('cannot take logarithm of zero')
+             WHEN x < 0 THEN error('cannot take logarithm of a negative number') END""",
+    """CREATE OR REPLACE TEMP MACRO ice_ln(x) AS ln(ice_log_of(x))""",
+    """CREATE OR REPLACE TEMP MACRO ice_log(base, x) AS
+        log(IF(ice_log_of(base) = 1, error('division by zero'), base), ice_log_of(x))""",
+    """CREATE OR REPLACE TEMP MACRO ice_power(x, y) AS
+        CASE WHEN x = 0 AND y < 0 THEN error('zero raised to a negative power is undefined')
+             WHEN x < 0 AND isfinite(CAST(y AS DOUBLE)) AND y <> trunc(y)
+             THEN error('a negative number raised to a non-integer power yields a complex result')
+             ELSE power(x, y) END""",
+    """CREATE OR REPLACE TEMP MACRO ice_arc(x) AS
+        IF(abs(x) > 1 AND NOT isnan(x), error('input is out of range'), x)""",
+    """CREATE OR REPLACE TEMP MACRO ice_substr(x, start, n) AS
+        substring(x, start, IF(n < 0, error('negative substring length not allowed'), n))""",
     # Text has no NUL; the engine does not narrow a BIGINT by itself.
     """CREATE OR REPLACE TEMP MACRO ice_chr(n) AS
         chr(CAST(IF(n = 0, error('a text has no character 0'), n) AS INTEGER))""",

@@ -4,7 +4,7 @@ import decimal
 
 from django.core.exceptions import FieldError
 from django.db import DatabaseError
-from django.db.models import Count, Max, Min, fields
+from django.db.models import Avg, Count, Max, Min, Sum, fields
 from django.db.models.expressions import (
     Col,
     Combinable,
@@ -18,6 +18,8 @@ from django.db.models.expressions import (
 )
 from django.db.models.fields.json import JSONField, KeyTransform
 from django.db.models.functions import (
+    ACos,
+    ASin,
     Cast,
     Chr,
     ConcatPair,
@@ -25,17 +27,22 @@ from django.db.models.functions import (
     JSONArray,
     JSONObject,
     Length,
+    Ln,
+    Log,
     LPad,
     LTrim,
+    Power,
     Reverse,
     Round,
     RPad,
     RTrim,
+    Sqrt,
     StrIndex,
+    Substr,
     Trim,
 )
 
-from .operations import AS_TEXT, INTEGER_FIELDS
+from .operations import INTEGER_FIELDS, TEXT_FIELDS, cast_text
 
 try:
     from django.db.models.functions import UUID4
@@ -78,13 +85,13 @@ def cast(self, compiler, connection, **extra_context):
     template = None
     if isinstance(field, fields.TimeField) and isinstance(source, fields.DateTimeField):
         template = "CAST(CAST(%(expressions)s AS TIMESTAMP) AS TIME)"
-    elif isinstance(field, (fields.CharField, fields.TextField)):
-        kind = source.get_internal_type() if source is not None else None
-        printed = "ice_inet_text(%s)" if kind == "GenericIPAddressField" else AS_TEXT.get(kind, "CAST(%s AS VARCHAR)")
-        template = printed % "%(expressions)s"
-        if field.max_length is not None:
-            # The engine ignores the length of varchar(n).
-            template = f"LEFT({template}, {int(field.max_length)})"
+    elif source is not None or field.get_internal_type() in TEXT_FIELDS:
+        kind = None if source is None else source.get_internal_type()
+        template = cast_text(kind, field.get_internal_type(), field.max_length)
+        if template is not None:
+            template %= "%(expressions)s"
+            if field.get_internal_type() == "DecimalField":
+                template = f"CAST({template} AS {field.cast_db_type(connection)})"
     return self.as_sql(compiler, connection, template=template, **extra_context)
 
 
@@ -132,6 +139,34 @@ def round_(self, compiler, connection, **extra_context):
         template = "ice_round(%(expressions)s)"
     clone.set_source_expressions([number, precision])
     return clone.as_sql(compiler, connection, template=template, **extra_context)
+
+
+@iceberg(ACos, ASin)
+def arc(self, compiler, connection, **extra_context):
+    return self.as_sql(compiler, connection, template="%(function)s(ice_arc(%(expressions)s))", **extra_context)
+
+
+@iceberg(Ln, Log, Power, Sqrt)
+def within_domain(self, compiler, connection, **extra_context):
+    """What is outside of the domain is an error, where the engine has NaN or infinity."""
+    return self.as_sql(compiler, connection, function=f"ice_{self.function.lower()}", **extra_context)
+
+
+@iceberg(Substr)
+def substr(self, compiler, connection, **extra_context):
+    if len(self.get_source_expressions()) == 3:
+        extra_context["function"] = "ice_substr"
+    return self.as_sql(compiler, connection, **extra_context)
+
+
+@iceberg(Avg, Sum)
+def sum_(self, compiler, connection, **extra_context):
+    (source, *others) = self.get_source_expressions()
+    if kind_of(source) != "TimeField":
+        return self.as_sql(compiler, connection, **extra_context)
+    clone = self.copy()
+    clone.set_source_expressions([Func(source, function="epoch_us", output_field=fields.BigIntegerField()), *others])
+    return clone.as_sql(compiler, connection, **extra_context)
 
 
 @iceberg(LPad, RPad)

@@ -1,5 +1,6 @@
 import datetime
 import decimal
+import ipaddress
 import json
 import uuid
 from functools import lru_cache, partial
@@ -29,6 +30,8 @@ INTEGER_FIELDS = {
     "SmallAutoField",
     "SmallIntegerField",
 }
+INET_FIELDS = {"GenericIPAddressField", "IPAddressField"}
+TEXT_FIELDS = {"CharField", "FileField", "FilePathField", "SlugField", "TextField"}
 # Text of values that the engine prints otherwise than PostgreSQL.
 AS_TEXT = {
     "BinaryField": "ice_binary_text(%s)",
@@ -45,6 +48,41 @@ def within_years(value, zone):
     except OverflowError:
         edge = datetime.datetime.min if value.year == datetime.MINYEAR else datetime.datetime.max
         return edge.replace(tzinfo=zone)
+
+
+def cast_text(old_type, new_type, max_length=None):
+    """What PostgreSQL's cast between two fields' types is where it is not the engine's, with %s for the value; None: the engine's."""
+    if new_type in TEXT_FIELDS:
+        # Of an address with its prefix length, which lookups leave out.
+        printed = "ice_inet_text(%s)" if old_type in INET_FIELDS else AS_TEXT.get(old_type, "CAST(%s AS VARCHAR)")
+        # The engine ignores the length of varchar(n).
+        return printed if max_length is None else f"LEFT({printed}, {int(max_length)})"
+    if new_type == "BinaryField" and old_type in TEXT_FIELDS:
+        return "ice_bytea(%s)"
+    if new_type in INET_FIELDS and old_type in TEXT_FIELDS:
+        return "ice_inet(%s)"
+    if new_type == "DecimalField" and old_type == "FloatField":
+        return "ice_float_digits(%s)"
+    return None
+
+
+def inet_text(value):
+    """An address as its column has it: version 4 within version 6 in dots, as PostgreSQL prints it."""
+    if "/" in value:
+        return value
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        address = None
+    if address is None or getattr(address, "scope_id", None):
+        raise DataError(f'invalid input syntax for type inet: "{value}"')
+    if address.version == 4:
+        return str(address)
+    number = int(address)
+    mapped = number >> 32 == 0xFFFF
+    if mapped or 1 << 16 <= number < 1 << 32:
+        return f"::{'ffff:' if mapped else ''}{ipaddress.IPv4Address(number & 0xFFFFFFFF)}"
+    return str(address)
 
 
 @lru_cache
@@ -153,7 +191,7 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     def combine_expression(self, connector, sub_expressions):
         if connector == "^":
-            return f"POWER({','.join(sub_expressions)})"
+            return f"ice_power({','.join(sub_expressions)})"
         if connector == "#":
             return f"XOR({','.join(sub_expressions)})"
         if connector == "<<":
@@ -377,7 +415,7 @@ class DatabaseOperations(BaseDatabaseOperations):
         return value
 
     def adapt_ipaddressfield_value(self, value):
-        return value or None
+        return inet_text(value) if value else None
 
     def adapt_json_value(self, value, encoder):
         return get_json_dumps(encoder)(value)
@@ -402,6 +440,8 @@ class DatabaseOperations(BaseDatabaseOperations):
             converters.append(self.convert_floatfield_value)
         elif internal_type == "BooleanField":
             converters.append(self.convert_booleanfield_value)
+        elif internal_type == "TimeField":
+            converters.append(self.convert_timefield_value)
         elif internal_type == "UUIDField":
             converters.append(self.convert_uuidfield_value)
         return converters
@@ -410,6 +450,14 @@ class DatabaseOperations(BaseDatabaseOperations):
         if value is None or isinstance(value, datetime.timedelta):
             return value
         return datetime.timedelta(microseconds=round(value))
+
+    def convert_timefield_value(self, value, expression, connection):
+        # A sum of times is a duration.
+        return (
+            value
+            if value is None or isinstance(value, datetime.time)
+            else datetime.timedelta(microseconds=round(value))
+        )
 
     # Division and averages of decimals are floats in the engine, good for 15 digits.
     _create_decimal = decimal.Context(prec=15).create_decimal_from_float

@@ -2,6 +2,8 @@ import django
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.utils import strip_quotes
 
+from .operations import cast_text
+
 AUTO_FIELDS = {"AutoField", "BigAutoField", "SmallAutoField"}
 # Types of a group hold every value of those before them.
 WIDENINGS = (("smallint", "integer", "bigint"), ("real", "double precision"))
@@ -59,7 +61,12 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         if is_widening(old_type, new_type):
             # Without USING the core promotes the column: at once, and no row is written.
             return ""
-        return " USING CAST(%(column)s AS %(cast_type)s)"
+        value = cast_text(self._kind(old_field), self._kind(new_field), new_field.max_length) or "%s"
+        return f" USING CAST({value % '%(column)s'} AS %(cast_type)s)"
+
+    @staticmethod
+    def _kind(field):
+        return (field.target_field if field.is_relation else field).get_internal_type()
 
     def _cast_type(self, field, new_type):
         target = field.target_field if field.is_relation else field

@@ -53,6 +53,8 @@ INEXACT = {
     "Sin",
     "Tan",
 }
+# What PostgreSQL says of arguments outside of a function's domain.
+ARGUMENTS = {"2201E", "2201F", "22011", "22012", "22023"}
 INEXACT |= {"Degrees", "Radians", "CumeDist", "PercentRank", "Pi"}
 
 
@@ -159,14 +161,16 @@ class Question:
 
 
 class Failed:
-    """An answer that is an error: of two, the class says whether they are the same."""
+    """An answer that is an error: of two, the class says whether they are the same; and the SQLSTATE of a bad argument."""
 
     def __init__(self, error):
         self.error = error
         self.name = type(error).__name__
+        state = getattr(error.__cause__, "sqlstate", None)
+        self.state = state if state in ARGUMENTS else None
 
     def __eq__(self, other):
-        return isinstance(other, Failed) and self.name == other.name
+        return isinstance(other, Failed) and (self.name, self.state) == (other.name, other.state)
 
     @property
     def of_the_question(self):

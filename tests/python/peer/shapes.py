@@ -240,6 +240,59 @@ class Shapes:
             step("distinct"),
         )
 
+    # Casts, and arguments that a function does not take
+
+    def outside_of_a_domain(self):
+        r = self.random
+        number = r.choice([F("small"), F("float"), f.Cast(F("decimal"), models.FloatField())])
+        value = r.choice(
+            [
+                lambda: f.Sqrt(number),
+                lambda: f.Ln(number),
+                lambda: f.Log(
+                    Value(r.choice([0.0, 1.0, 2.0, -2.0])),
+                    f.Cast(number, models.DecimalField(max_digits=20, decimal_places=4)),
+                ),
+                lambda: f.Power(number, Value(r.choice([-1, 0.5, 2.0]))),
+                lambda: r.choice([f.ACos, f.ASin])(f.Cast(number, models.FloatField())),
+                lambda: f.Mod(F("integer"), F("small"), output_field=models.BigIntegerField()),
+                lambda: ExpressionWrapper(F("decimal") / F("small"), output_field=models.FloatField()),
+            ]
+        )()
+        few = r.choice(
+            [
+                Q(),
+                Q(small__gt=0, float__gt=0, decimal__gt=0),
+                Q(small__in=[0, 1], float__range=(0, 1), decimal__range=(0, 1)),
+            ]
+        )
+        return Question(Plain, step("filter", few), step("annotate", value=value), step("values_list", "pk", "value"))
+
+    def texts_of_a_length(self):
+        part = f.Substr("char", self.random.choice([1, 2, 3]), F("small"))
+        few = Q() if self.random.random() < 0.3 else Q(small__gte=0)
+        return Question(Plain, step("filter", few), step("annotate", part=part), step("values_list", "pk", "part"))
+
+    def rounded_casts(self):
+        places = self.random.choice([0, 1, 2, 6])
+        casts = {
+            "a": f.Cast(
+                F("float") + Value(self.random.choice([0.0, 0.005, 1.115])),
+                models.DecimalField(max_digits=30, decimal_places=places),
+            ),
+            "b": f.Cast("decimal", models.IntegerField()),
+            "c": f.Cast("float", models.IntegerField()),
+            "d": f.Cast(f.Cast("ip", models.TextField()), models.GenericIPAddressField()),
+            "e": f.Cast(f.Cast("binary", models.TextField()), models.BinaryField()),
+        }
+        return Question(Plain, self._where(), step("annotate", **casts), step("values_list", "pk", *casts))
+
+    def sums_of_times(self):
+        sums = {"s": Sum("time"), "a": Avg("time"), "m": Sum("time", filter=self.expressions.q())}
+        if self.random.random() < 0.5:
+            return Question(Plain, self._where(), step("aggregate", **sums))
+        return Question(Plain, step("values", "boolean"), step("annotate", **sums))
+
     # Documents
 
     def distinct_documents(self):
