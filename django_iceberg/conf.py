@@ -194,6 +194,19 @@ def _nearest(key, known):
     return match[0] if match else ""
 
 
+class WarehouseName(str):
+    """NAME as it was filled in here; a copy of the settings may have another WAREHOUSE."""
+
+    __slots__ = ()
+
+
+def name_database(settings_dict: dict[str, Any]) -> None:
+    """Django's commands call a database by NAME in their messages: the warehouse it is."""
+    name = settings_dict.get("NAME")
+    if not name or isinstance(name, WarehouseName):
+        settings_dict["NAME"] = WarehouseName(settings_dict.get("WAREHOUSE") or "")
+
+
 def check_settings(settings_dict: Mapping[str, Any], alias: str = "default") -> None:
     """Raises ImproperlyConfigured for what cannot work, naming the key and the nearest known one."""
     where = f"DATABASES[{alias!r}]"
@@ -204,7 +217,8 @@ def check_settings(settings_dict: Mapping[str, Any], alias: str = "default") -> 
                 f"{where} sets {key!r}, but an Iceberg database has no server: remove it. "
                 f"Where the data lives is {_server_hint(key)}."
             )
-    if (settings_dict.get("NAME") or settings_dict.get("WAREHOUSE")) != settings_dict.get("WAREHOUSE"):
+    name = settings_dict.get("NAME")
+    if name and not isinstance(name, WarehouseName) and name != settings_dict.get("WAREHOUSE"):
         raise ImproperlyConfigured(f"{where} sets 'NAME', which an Iceberg database does not use. Use 'NAMESPACE'.")
     known = DJANGO_KEYS | OUR_KEYS
     for key in settings_dict:

@@ -127,8 +127,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         # A past queryset's alias is a str that also carries an instant; the connection's own is plain.
         super().__init__(settings_dict, str(alias))
         conf.wrap_secrets(self.settings_dict)
-        # What Django calls the database by, in the messages of its commands.
-        self.settings_dict["NAME"] = self.settings_dict.get("NAME") or self.settings_dict.get("WAREHOUSE", "")
+        conf.name_database(self.settings_dict)
         self.settings_checked = False
         # Instant (commit time, µs) that the compiler wants the next SELECT read at; None: the block's, or now; PRESENT: now.
         self.read_instant = None
