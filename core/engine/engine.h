@@ -118,6 +118,8 @@ typedef struct ice_result_column {
     ice_str duck_type;
 } ice_result_column;
 size_t ice_result_columns(const ice_result *r, const ice_result_column **cols);
+/* Computes up to so many chunks (64 at most) now, so that an error in them comes here and not with the rows. */
+ice_code ice_result_ahead(ice_result *r, size_t chunks, ice_error *err) ICE_MUST;
 /* Next chunk (streaming): *count rows, 0 at the end. */
 ice_code ice_result_next(ice_result *r, size_t *count, ice_error *err) ICE_MUST;
 /* Value of the current chunk; strings are views valid until the next chunk. */

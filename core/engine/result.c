@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+enum { AHEAD_MAX = 64 };
+
 struct ice_result {
     ice_engine_conn *conn;
     duck_result result;
@@ -11,7 +13,8 @@ struct ice_result {
     ice_result_column *cols;
     ice__reader *readers;
     duck_chunk chunk;
-    bool early; /* the chunk was fetched to learn the columns and is not handed out yet */
+    size_t nahead, next_ahead;
+    duck_chunk ahead[AHEAD_MAX]; /* fetched before they were asked for; NULL: the end */
 };
 
 /* ---- columns ---- */
@@ -106,6 +109,20 @@ out:
     return rc;
 }
 
+ice_code ice_result_ahead(ice_result *r, size_t chunks, ice_error *err)
+{
+    ice_code rc = ICE_OK;
+    bool ended = r->nahead && !r->ahead[r->nahead - 1];
+    while (r->ncols && r->nahead < chunks && r->nahead < AHEAD_MAX && !ended) {
+        duck_chunk *chunk = &r->ahead[r->nahead];
+        ICE_DUCK(r->conn, result_fetch_chunk(r->result, chunk, &de_));
+        ended = !*chunk;
+        r->nahead++;
+    }
+out:
+    return rc;
+}
+
 /* A statement that DuckDB expands into several (PIVOT) knows its columns once the first rows are there. */
 static ice_code get_schema(ice_result *r, duck_schema *schema, ice_error *err)
 {
@@ -117,8 +134,7 @@ static ice_code get_schema(ice_result *r, duck_schema *schema, ice_error *err)
     if (code != DUCK_DEFERRED)
         return ice__duck_fail(r->conn, code, de, err);
     ice__duck.error_info_destroy(&de);
-    r->early = true;
-    ICE_DUCK(r->conn, result_fetch_chunk(r->result, &r->chunk, &de_));
+    ICE_DUCK(r->conn, result_fetch_chunk(r->result, &r->ahead[r->nahead++], &de_));
     ICE_DUCK(r->conn, result_get_schema(r->result, schema, &de_));
 out:
     return rc;
@@ -216,6 +232,8 @@ void ice_result_close(ice_result *r)
         return;
     if (!r->conn->engine->abandoned) {
         ice__duck.data_chunk_destroy(&r->chunk);
+        while (r->next_ahead < r->nahead)
+            ice__duck.data_chunk_destroy(&r->ahead[r->next_ahead++]);
         ice__duck.result_destroy(&r->result);
     }
     ice__statement_end(r->conn);
@@ -251,11 +269,12 @@ out:
 static ice_code fetch(ice_result *r, ice_error *err)
 {
     ice_code rc = ICE_OK;
-    if (r->early) {
-        r->early = false;
+    ice__duck.data_chunk_destroy(&r->chunk);
+    r->chunk = NULL;
+    if (r->next_ahead < r->nahead) {
+        r->chunk = r->ahead[r->next_ahead++];
         return ICE_OK;
     }
-    ice__duck.data_chunk_destroy(&r->chunk);
     ICE_DUCK(r->conn, result_fetch_chunk(r->result, &r->chunk, &de_));
 out:
     return rc;

@@ -150,6 +150,7 @@ ice_tabledef *ice_tabledef_clone(const ice_tabledef *d, bool next)
     c->ncons = d->ncons;
     c->nindexes = d->nindexes;
     c->nuses = d->nuses;
+    c->foreign = d->foreign;
     if (ice__copy_str(c->arena, d->name, &c->name) && ice__copy_str(c->arena, d->comment, &c->comment) &&
         ice__copy_str(c->arena, d->view_sql, &c->view_sql) &&
         copy_bytes(c->arena, d->uses, d->nuses, sizeof *d->uses, &c->uses) && clone_arrays(d, c))

@@ -106,6 +106,9 @@ typedef struct ice_tabledef {
     ice_str view_sql; /* absent: a table */
     size_t nuses;
     ice_uuid *uses; /* the tables and views that the query reads, those of views it reads too */
+    /* Made of another program's Iceberg schema: only read and dropped here, and no key of it is counted on
+     * (identifier fields are promised, not enforced). Not in the JSON. */
+    bool foreign;
 } ice_tabledef;
 static inline bool ice_tabledef_is_view(const ice_tabledef *d)
 {

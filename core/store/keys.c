@@ -31,12 +31,10 @@ static ice_code add_key(ice_keys *keys, ice_arena *a, const ice_tabledef *def, c
     return ICE_OK;
 }
 
-/* The primary key, or the hidden column that stands in for one. A view has no rows and no keys. */
+/* The primary key, or the hidden column that stands in for one. */
 static ice_code add_primary(ice_keys *keys, ice_arena *a, const ice_tabledef *def, ice_error *err)
 {
     const ice_constraint *c = ice_tabledef_primary(def);
-    if (ice_tabledef_is_view(def))
-        return ICE_OK;
     if (c && c->ncols)
         return add_key(keys, a, def, c->field_ids, c->ncols, (ice_key){.unique = true, .con = c}, err);
     int hidden = ice_tabledef_find(def, ICE_STR("_row_key"));
@@ -71,6 +69,9 @@ ice_code ice_keys_of(const ice_tabledef *def, ice_arena *a, ice_keys *out, ice_e
     out->keys = ICE_NEW_N(a, ice_key, 1 + def->ncons + def->nindexes);
     if (!out->keys)
         return ice_fail_nomem(err);
+    out->keys[0] = (ice_key){0};
+    if (ice_tabledef_is_view(def) || def->foreign)
+        return ICE_OK;
     ice_code rc = add_primary(out, a, def, err);
     for (size_t i = 0; !rc && i < def->ncons; i++) {
         const ice_constraint *c = &def->cons[i];

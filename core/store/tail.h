@@ -20,8 +20,9 @@ typedef enum ice_row_op { ICE_OP_INSERT = 1, ICE_OP_UPDATE = 2, ICE_OP_DELETE = 
 
 /* ---- keys of a definition ---- */
 
-/* A key that is indexed: by column position in the definition. The first is the primary key (always present:
- * a table without one has the hidden column "_row_key", which schema/ adds like any other). Expression and
+/* A key that is indexed: by column position in the definition. The first is the primary key: a table without one
+ * has the hidden column "_row_key", which schema/ adds like any other. Views and other programs' tables, of which
+ * no row is ever changed, have no keys (n 0, and a first one without columns). Expression and
  * conditional unique keys are not here (they are checked through the engine). */
 typedef struct ice_key {
     size_t ncols;

@@ -339,7 +339,7 @@ ice_code ice_published_check(ice_env *env, ice_published *s, void (*report)(void
     ICE_TRY(tolerate(&c, ice__published_history(s, &c.history, err), err));
     ICE_TRY(check_files(&c, s, err));
     ICE_TRY(check_files(&c, c.history, err));
-    if (s->foreign)
+    if (s->def->foreign)
         goto out;
     ICE_TRY(ice_keys_of(s->def, c.a, &c.keys, err));
     for (size_t i = 0; i < c.keys.n; i++)

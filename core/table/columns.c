@@ -77,6 +77,7 @@ ice_code ice__def_of_schema(const ice_schema *s, ice_str name, ice_uuid u, ice_t
     if (!d)
         return ice_fail_nomem(err);
     d->uuid = u;
+    d->foreign = !ice_schema_field(s, ICE_FIELD_ROW_END); /* a history table's definition is its table's */
     for (size_t i = 0; i < s->nfields; i++)
         ICE_TRY(add_foreign_column(d, &s->fields[i], err));
     if (s->nidentifiers) {

@@ -246,7 +246,7 @@ ice_code ice_compact(ice_env *env, ice_published *s, ice_str catalog_name, const
     ice__swap swap = {.name = catalog_name, .expected = s->location, .from = s};
     *n = 0;
     *new_location = ICE_STR_NONE;
-    if (s->foreign)
+    if (s->def->foreign)
         return ICE_OK;
     ice_code rc = compact_both(&c, &h, &swap, done, n, err);
     if (rc == ICE_OK)

@@ -95,7 +95,7 @@ ice_code ice_expire(ice_env *env, ice_published *s, ice_str catalog_name, int64_
     ice_code rc;
     *did = false;
     *new_location = ICE_STR_NONE;
-    if (s->foreign)
+    if (s->def->foreign)
         return ICE_OK;
     ICE_TRY(ice__published_history(s, &h, err));
     if (h)

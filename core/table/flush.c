@@ -251,9 +251,9 @@ static ice_code check_staged(const job *j, const ice_published *s, ice_error *er
 static ice_code check_table(const job *j, ice_error *err)
 {
     const ice_published *s = j->t->state->published;
-    if (s && s->foreign)
+    if (s && s->def->foreign)
         return ice_fail(err, ICE_UNSUPPORTED,
-                        "table %.*s was made by another program; it has to be adopted first",
+                        "table %.*s was made by another program, which alone writes it",
                         ICE_PRI(s->name));
     if (j->o->upto < j->t->state->flushed)
         return ice_fail(err, ICE_MISUSE, "table %.*s: flushed up to %lld already",

@@ -80,7 +80,6 @@ static ice_code read_definition(ice_published *s, ice_error *err)
             ice_error_prefix(err, "%.*s: property %s", ICE_PRI(s->location), ICE_PROP_TABLE);
         return rc;
     }
-    s->foreign = true;
     const ice_schema *schema = ice_metadata_current_schema(s->meta);
     if (!schema)
         return ice_fail(err, ICE_CORRUPT, "%.*s: no current schema", ICE_PRI(s->location));
@@ -202,8 +201,11 @@ static void file_start(ice_published *s, ice__file *f)
     time_bounds(f, ICE_FIELD_ROW_START, &f->min_start, &f->max_start);
 }
 
+/* -1 has the file read by field ids: other programs may give columns other names in it. */
 static int32_t schema_of_file(const ice_published *s, const ice__file *f, ice_str base)
 {
+    if (s->def->foreign)
+        return -1;
     int32_t id = ice__name_schema(base);
     if (id >= 0)
         return id;

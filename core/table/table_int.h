@@ -55,7 +55,7 @@ static inline bool ice__is_system(int32_t field_id)
 /* Columns of a definition followed by the system columns named (field ids, 0-terminated). */
 ice_code ice__columns(const ice_tabledef *def, const int32_t *system, ice_arena *a, ice_column **out,
                       size_t *n, ice_error *err) ICE_MUST;
-/* A definition of our kind for a table that another engine made; system columns are left out. */
+/* A definition of our kind for a table that another engine made, or a history; system columns are left out. */
 ice_code ice__def_of_schema(const ice_schema *s, ice_str name, ice_uuid u, ice_tabledef **out,
                             ice_error *err) ICE_MUST;
 
@@ -95,7 +95,6 @@ struct ice_published {
     ice_metadata *meta;
     const ice_snapshot *current; /* NULL: the table has no snapshot yet */
     ice_tabledef *def;
-    bool foreign; /* no definition of ours in the properties */
     int64_t flushed;
     uint64_t position;
     int64_t kept_from; /* 0: all history is kept */

@@ -251,7 +251,7 @@ static ice_code each_table(ice_session *s, ice__stview *v,
         ice_view *view = NULL;
         if (own ? t->dropped : ice__tx_find(&s->tx, v->reg->entries[i]->uuid) != NULL)
             continue;
-        rc = ice__stview_table(v, ice_str_c(own ? t->name : v->reg->entries[i]->name), &view, err);
+        rc = ice__stview_ours(v, ice_str_c(own ? t->name : v->reg->entries[i]->name), &view, err);
         if (rc == ICE_OK && view)
             rc = fn(arg, view->state->def, err);
     }

@@ -100,7 +100,7 @@ ice_code ice__has_actions(ice__batch *b, bool *any, ice_error *err)
     *any = false;
     for (size_t i = 0; rc == ICE_OK && i < ntables && !*any; i++) {
         ice_view *child = NULL;
-        rc = ice__stview_table(b->v, tables[i], &child, err);
+        rc = ice__stview_ours(b->v, tables[i], &child, err);
         for (size_t k = 0; rc == ICE_OK && child && k < child->state->def->ncons; k++) {
             const ice_constraint *con = &child->state->def->cons[k];
             *any |= con->kind == ICE_CON_FOREIGN && con->on_delete && ice_uuid_eq(con->ref_table, b->def->uuid);
@@ -116,7 +116,7 @@ ice_code ice__run_actions(ice__batch *b, ice_error *err)
     ice_code rc = ice_session_tables(b->s, false, b->s->scratch, &tables, &ntables, err);
     for (size_t i = 0; rc == ICE_OK && i < ntables; i++) {
         ice_view *child = NULL;
-        rc = ice__stview_table(b->v, tables[i], &child, err);
+        rc = ice__stview_ours(b->v, tables[i], &child, err);
         for (size_t k = 0; rc == ICE_OK && child && k < child->state->def->ncons; k++) {
             const ice_constraint *con = &child->state->def->cons[k];
             if (con->kind != ICE_CON_FOREIGN || !con->on_delete || !ice_uuid_eq(con->ref_table, b->def->uuid))

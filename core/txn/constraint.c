@@ -394,7 +394,7 @@ static ice_code find_referrers(fk_check *f, ice_uuid parent, referrer **out, siz
         bool own = i >= f->reg->n;
         ice_uuid id = own ? f->s->tx.tables[i - f->reg->n].uuid : f->reg->entries[i]->uuid;
         ice_view *v = NULL;
-        if (own ? ice__registry_find_uuid(f->reg, id) != NULL : false)
+        if (own ? ice__registry_find_uuid(f->reg, id) != NULL : f->reg->entries[i]->foreign)
             continue;
         ice_code rc = fk_view(f, id, &v, err);
         if (rc != ICE_OK)

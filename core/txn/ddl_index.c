@@ -136,7 +136,7 @@ static ice_code find_index(ice_session *s, ice_str name, ice_arena *a, ice_str *
         rc = ice__stview_open(s, 0, &v, err);
     for (size_t i = 0; rc == ICE_OK && i < n && !*found; i++) {
         ice_view *view = NULL;
-        if ((rc = ice__stview_table(v, tables[i], &view, err)) != ICE_OK || !view)
+        if ((rc = ice__stview_ours(v, tables[i], &view, err)) != ICE_OK || !view)
             continue;
         const ice_tabledef *def = view->state->def;
         for (size_t k = 0; k < def->nindexes; k++)

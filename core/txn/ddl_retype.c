@@ -157,7 +157,7 @@ static ice_code references(ice__ddl *d, const ice_alter *al, int32_t field, int3
         ice_view *view = NULL;
         bool itself = ice_str_eq(tables[i], d->def->name);
         if ((rc = ice__stview_open(d->s, 0, &v, err)) == ICE_OK)
-            rc = ice__stview_table(v, tables[i], &view, err);
+            rc = ice__stview_ours(v, tables[i], &view, err);
         if (rc == ICE_OK && view && !to)
             rc = check_between(d, itself ? d->def : view->state->def, field, al, err);
         else if (rc == ICE_OK && view && !itself)

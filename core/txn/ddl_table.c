@@ -55,7 +55,7 @@ static ice_code drop_referrers(ice_session *s, ice_uuid parent, ice_str name, bo
             continue;
         if ((rc = ice__stview_open(s, 0, &fresh, err)) != ICE_OK)
             break;
-        rc = ice__stview_table(fresh, tables[i], &child, err);
+        rc = ice__stview_ours(fresh, tables[i], &child, err);
         const ice_constraint *con = NULL;
         for (size_t k = 0; rc == ICE_OK && child && k < child->state->def->ncons; k++)
             if (child->state->def->cons[k].kind == ICE_CON_FOREIGN &&
@@ -81,10 +81,24 @@ static ice_code drop_referrers(ice_session *s, ice_uuid parent, ice_str name, bo
     return rc;
 }
 
+/* Another program's table: no foreign key refers to it, and it goes where it cannot be read, too. */
+static ice_code drop_foreign(ice_session *s, ice_uuid id, ice_str name, bool cascade, ice_error *err)
+{
+    ice__txtable *t;
+    ice_code rc = ice__tx_table(s, id, name, true, &t, err);
+    if (rc == ICE_OK)
+        rc = ice__ddl_drop_views_of(s, id, name, cascade, err);
+    if (rc == ICE_OK)
+        ice__tx_find(&s->tx, id)->dropped = true;
+    return rc;
+}
+
 ice_code ice__ddl_drop_table(ice_session *s, ice__stview *v, ice_str name, const ice_stmt *st, ice_error *err)
 {
     ice_view *there = NULL;
     ice__ddl d = {0};
+    if (ice__stview_foreign(v, name))
+        return drop_foreign(s, ice__registry_find(v->reg, name)->uuid, name, st->drop.cascade, err);
     ice_code rc = ice__stview_table(v, name, &there, err);
     if (rc != ICE_OK)
         return rc;

@@ -40,8 +40,32 @@ void ice__probe_end(ice__econn *c)
     c->phase = ICE__PLAIN;
 }
 
-ice_code ice__econn_run(ice__econn *c, ice_str sql, const ice_value *params, size_t n, ice_result **out,
-                        ice_error *err)
+/* Of statements with casts this many chunks are computed before the first is given out, of others one. */
+enum { FIRST_CHUNKS = 64 };
+
+static bool has_cast(ice_str sql)
+{
+    return memmem(sql.ptr, sql.len, "::", 2) || memmem(sql.ptr, sql.len, "CAST(", 5) ||
+           memmem(sql.ptr, sql.len, "cast(", 5);
+}
+
+static ice_code optimize(ice__econn *c, bool on, ice_error *err)
+{
+    if (c->as_written != on)
+        return ICE_OK;
+    ice_code rc = ice_engine_exec(c->conn, on ? ICE_STR("PRAGMA enable_optimizer") : ICE_STR("PRAGMA disable_optimizer"),
+                                  err);
+    if (rc == ICE_OK)
+        c->as_written = !on;
+    return rc;
+}
+
+static bool is_of_a_value(ice_code rc)
+{
+    return rc == ICE_BAD_VALUE || rc == ICE_RANGE || rc == ICE_DIV_ZERO || rc == ICE_DATETIME;
+}
+
+static ice_code run(ice__econn *c, ice_str sql, const ice_value *params, size_t n, ice_result **out, ice_error *err)
 {
     ice__probe_begin(c);
     ice_code rc = ice_engine_run(c->conn, sql, params, n, out, err);
@@ -54,7 +78,36 @@ ice_code ice__econn_run(ice__econn *c, ice_str sql, const ice_value *params, siz
         if (rc == ICE_OK)
             rc = ice_engine_run(c->conn, sql, params, n, out, err);
     }
+    if (rc == ICE_OK && (rc = ice_result_ahead(*out, has_cast(sql) ? FIRST_CHUNKS : 1, err)) != ICE_OK) {
+        ice_result_close(*out);
+        *out = NULL;
+    }
     ice__probe_end(c);
+    return rc;
+}
+
+/* DuckDB's optimizer moves expressions below conditions (a long IN list becomes a join above them), and then they
+ * are computed for rows that the conditions leave out, which may have no such value. Without it conditions come
+ * first, as they are written. */
+ice_code ice__econn_run(ice__econn *c, ice_str sql, const ice_value *params, size_t n, ice_result **out,
+                        ice_error *err)
+{
+    bool once = c->view && c->view->stream; /* a source that is read only once */
+    ice_error first;
+    ice_code rc = optimize(c, true, &first);
+    if (rc == ICE_OK)
+        rc = run(c, sql, params, n, out, &first);
+    if (rc == ICE_OK)
+        return rc;
+    if (!once && is_of_a_value(rc)) {
+        ice_code again = optimize(c, false, err);
+        if (again == ICE_OK)
+            again = run(c, sql, params, n, out, err);
+        if (again == ICE_OK || again == ICE_CANCELED)
+            return again;
+    }
+    if (err)
+        *err = first;
     return rc;
 }
 

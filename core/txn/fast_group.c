@@ -61,7 +61,7 @@ static bool in_key(const ice__fast *f, ice__fplace p, bool *whole)
         found += there;
         in |= pk->cols[c] == p.col;
     }
-    *whole = found == pk->ncols;
+    *whole = pk->ncols && found == pk->ncols;
     return in;
 }
 

@@ -114,10 +114,8 @@ static ice_code plan_all(ice_warehouse *wh, ice__registry *reg, const ice_catalo
     for (size_t i = 0; rc == ICE_OK && i < reg->n; i++)
         rc = plan_table(wh, reg->entries[i], p, a, err);
     for (size_t i = 0; rc == ICE_OK && i < n; i++) {
-        ice_uuid id;
         int64_t at;
-        if (!ice__is_hidden_name(list[i].name) && ice_location_uuid(list[i].metadata_location, &id) &&
-            ice__wh_dropped(wh, id, &at))
+        if (!ice__is_hidden_name(list[i].name) && ice__wh_dropped(wh, ice__entry_uuid(&list[i]), &at))
             rc = plan_drop(&list[i], at, p, a, err);
     }
     return rc;
@@ -128,8 +126,10 @@ static const ice_catalog_entry *in_the_way(const ice_catalog_entry *list, size_t
                                            const ice__entry *e, ice_uuid *id)
 {
     for (size_t i = 0; i < n; i++)
-        if (ice_str_eq(list[i].name, name) && ice_location_uuid(list[i].metadata_location, id))
+        if (ice_str_eq(list[i].name, name)) {
+            *id = ice__entry_uuid(&list[i]);
             return e && ice_uuid_eq(e->uuid, *id) ? NULL : &list[i];
+        }
     return NULL;
 }
 

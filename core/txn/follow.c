@@ -24,14 +24,14 @@ bool ice__wh_dropped(ice_warehouse *wh, ice_uuid id, int64_t *at)
 
 /* ---- the catalog ---- */
 
-/* Uuid of a catalog entry: from our directory names; a table of another engine gets one made of its name, for
- * ever the same. */
-static ice_uuid entry_uuid(const ice_catalog_entry *e)
+ice_uuid ice__entry_uuid(const ice_catalog_entry *e)
 {
     ice_uuid id;
     if (ice_location_uuid(e->metadata_location, &id))
         return id;
-    uint64_t h[2] = {ice_hash64(e->name.ptr, e->name.len, 1), ice_hash64(e->name.ptr, e->name.len, 2)};
+    ice_str at = e->metadata_location;
+    uint64_t name = ice_hash64(e->name.ptr, e->name.len, 1);
+    uint64_t h[2] = {ice_hash64(at.ptr, at.len, name), ice_hash64(at.ptr, at.len, ~name)};
     memcpy(id.b, h, 16);
     return id;
 }
@@ -80,7 +80,7 @@ ice_code ice__wh_list_catalog(ice_warehouse *wh, ice__registry *reg, ice_error *
     for (size_t i = 0; rc == ICE_OK && i < n; i++) {
         if (!is_listed(&list_[i]))
             continue;
-        ice__entry *e = ice__entry_create(entry_uuid(&list_[i]), list_[i].name, list_[i].name,
+        ice__entry *e = ice__entry_create(ice__entry_uuid(&list_[i]), list_[i].name, list_[i].name,
                                           list_[i].metadata_location, NULL);
         if (e) {
             e->view = list_[i].view;
@@ -183,7 +183,7 @@ out:
 static ice_code refresh_entry(ice_warehouse *wh, ice__registry *reg, const ice_catalog_entry *ce,
                               ice_error *err)
 {
-    ice_uuid id = entry_uuid(ce);
+    ice_uuid id = ice__entry_uuid(ce);
     ice__entry *old = ice__registry_find_uuid(reg, id);
     if (old && old->location && ice_str_eqc(ce->metadata_location, old->location) &&
         ice_str_eqc(ce->name, old->catalog_name))
@@ -485,7 +485,7 @@ static ice_code follow_table(ice_warehouse *wh, ice_tabstate *handle, bool *gone
         held[wh->nheld++] = ice_tabstate_ref(handle);
     wh->ahead = true;
     for (size_t i = 0; rc == ICE_OK && i < n && !found; i++)
-        if (!ice__is_hidden_name(entries[i].name) && ice_uuid_eq(entry_uuid(&entries[i]), table)) {
+        if (!ice__is_hidden_name(entries[i].name) && ice_uuid_eq(ice__entry_uuid(&entries[i]), table)) {
             rc = refresh_entry(wh, wh->building, &entries[i], err);
             found = true;
         }
@@ -672,6 +672,19 @@ static ice_code start_over(ice_warehouse *wh, ice_error *err)
     return rc;
 }
 
+/* What other programs have dropped, or written anew: then it is another entry. */
+static void forget_foreign(ice__registry *reg, const ice_catalog_entry *list, size_t n)
+{
+    for (size_t i = reg->n; i-- > 0;) {
+        ice_uuid id = reg->entries[i]->uuid;
+        bool there = !reg->entries[i]->foreign;
+        for (size_t k = 0; !there && k < n; k++)
+            there = !ice__is_hidden_name(list[k].name) && ice_uuid_eq(ice__entry_uuid(&list[k]), id);
+        if (!there)
+            ice__registry_remove(reg, id);
+    }
+}
+
 /* Called under wh->apply. The catalog is read before the log's end is looked at: what a pointer holds was
  * durable when it was published, so everything up to its F is applied before it is used (V1). Tables whose
  * drop was applied before are not brought back (wh->dropped: the catalog may list them until the next flush).
@@ -689,8 +702,10 @@ static ice_code refresh_locked(ice_warehouse *wh, ice_error *err)
         rc = apply_records(wh, atomic_load(&wh->applied_position), now.durable, err);
     if (rc == ICE_OK)
         rc = building(wh, err);
+    if (rc == ICE_OK)
+        forget_foreign(wh->building, entries, n);
     for (size_t i = 0; rc == ICE_OK && i < n; i++)
-        if (is_listed(&entries[i]) && !is_dropped(wh, entry_uuid(&entries[i])))
+        if (is_listed(&entries[i]) && !is_dropped(wh, ice__entry_uuid(&entries[i])))
             rc = refresh_entry(wh, wh->building, &entries[i], err);
     if (rc == ICE_OK) {
         ice__registry_reads(wh->building, before.publish_count);

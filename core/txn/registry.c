@@ -27,6 +27,8 @@ ice__entry *ice__entry_create(ice_uuid id, ice_str name, ice_str catalog_name, i
     e->location = copy_str(location);
     atomic_init(&e->state, state);
     e->view = state && ice_tabledef_is_view(state->def);
+    ice_uuid own;
+    e->foreign = location.ptr && !ice_location_uuid(location, &own);
     if (!e->name || (catalog_name.ptr && !e->catalog_name) || (location.ptr && !e->location)) {
         atomic_store(&e->state, NULL); /* stays the caller's */
         ice__entry_unref(e);

@@ -43,7 +43,7 @@ static ice_code with_referrers(ice_session *s, ice__stview *v, const ice_stmt *s
     }
     for (size_t i = 0; st->drop.cascade && i < nall;) {
         ice_view *view = NULL;
-        if (!among(*names, *n, all[i]) && (rc = ice__stview_table(v, all[i], &view, err)) != ICE_OK)
+        if (!among(*names, *n, all[i]) && (rc = ice__stview_ours(v, all[i], &view, err)) != ICE_OK)
             return rc;
         if (!view || !refers(view->state->def, ids, *n)) {
             i++;

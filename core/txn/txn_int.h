@@ -44,6 +44,7 @@ typedef struct ice__entry {
         nstaged; /* files of the bulk path that the catalog's snapshot does not have; the state's has them */
     struct ice__staged *staged;
     bool view;                     /* its state has a definition alone */
+    bool foreign;                  /* another program's table, by its location: it refers to none of ours */
     _Atomic(ice_tabstate *) state; /* NULL: not loaded yet */
 } ice__entry;
 
@@ -240,6 +241,9 @@ ice_code ice__rewrite_all(ice_warehouse *wh, ice_str table, ice__rewriting *r, i
 bool ice__is_hidden_name(ice_str name);
 /* *at: commit time of the drop. */
 bool ice__is_dropped_name(ice_str name, int64_t *at);
+/* Uuid of a catalog entry: from our directory names; another program's table is a new one with each of its commits,
+ * so that a DROP in the log is not of what that program makes later under the name. */
+ice_uuid ice__entry_uuid(const ice_catalog_entry *e);
 bool ice__wh_dropped(ice_warehouse *wh, ice_uuid id, int64_t *at);
 /* The flusher's lease, which one process of the host has: catalog pointers move under it. */
 ice_code ice__take_lease(ice_locker *locker, bool wait, bool *taken, ice_error *err) ICE_MUST;
@@ -353,6 +357,7 @@ typedef struct ice__econn {
     enum { ICE__PLAIN, ICE__PROBING, ICE__PROBED } phase;
     size_t nplaces, cap_places, next_place;
     ice__place *places;
+    bool as_written; /* the connection's optimizer is off, for a statement that failed with it */
     bool discarding; /* a stream that was only to record what it asks for is let go */
     char timezone[64];
 } ice__econn;
@@ -420,7 +425,12 @@ ice_code ice__stview_overlay(ice__stview *v, ice_str name, ice_tabstate *state, 
 /* Or ICE_NO_TABLE; need, for what is done to tables alone, refuses views (ICE_WRONG_OBJECT). */
 ice_code ice__stview_relation(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST;
 ice_code ice__stview_need(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST;
-/* Need, for what changes or locks the table: refuses names that show the past (ICE_UNSUPPORTED). */
+/* Is it the name of another program's table? It need not be readable for the answer. */
+bool ice__stview_foreign(const ice__stview *v, ice_str name);
+/* As ice__stview_table, but NULL of such a table: for who looks through all of them for keys and indexes. */
+ice_code ice__stview_ours(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST;
+/* Need, for what changes or locks the table: refuses names that show the past, and tables of other programs
+ * (ICE_UNSUPPORTED). */
 ice_code ice__stview_target(ice__stview *v, ice_str name, ice_view **out, ice_error *err) ICE_MUST;
 ice_code ice__resolve(void *arg, ice_str name, unsigned seq, ice_arena *a, ice_source **source,
                       ice_str *subquery, ice_error *err);

@@ -269,12 +269,33 @@ ice_code ice__stview_need(ice__stview *v, ice_str name, ice_view **out, ice_erro
     return rc;
 }
 
+bool ice__stview_foreign(const ice__stview *v, ice_str name)
+{
+    const ice__entry *e = ice__registry_find(v->reg, name);
+    ice__tx *tx = &v->session->tx;
+    return e && e->foreign && !ice__tx_find_name(tx, name) && !ice__tx_find(tx, e->uuid);
+}
+
+ice_code ice__stview_ours(ice__stview *v, ice_str name, ice_view **out, ice_error *err)
+{
+    *out = NULL;
+    return ice__stview_foreign(v, name) ? ICE_OK : ice__stview_table(v, name, out, err);
+}
+
 ice_code ice__stview_target(ice__stview *v, ice_str name, ice_view **out, ice_error *err)
 {
     ice_code rc = ice__stview_need(v, name, out, err);
     if (rc == ICE_OK && (*out)->mode != ICE_VIEW_CURRENT)
-        rc = ice_fail(err, ICE_UNSUPPORTED, "\"%.*s\" shows the past: it can't be changed or locked",
+        return ice_fail(err, ICE_UNSUPPORTED, "\"%.*s\" shows the past: it can't be changed or locked",
+                        ICE_PRI(name));
+    if (rc == ICE_OK && (*out)->state->def->foreign) {
+        rc = ice_fail(err, ICE_UNSUPPORTED,
+                      "table \"%.*s\" was made by another program, which alone can write it: it can only be read and "
+                      "dropped. For a table that can be written, CREATE TABLE another and INSERT INTO it what SELECT "
+                      "gives of this one",
                       ICE_PRI(name));
+        ice_error_object(err, (*out)->state->def->name.ptr, NULL);
+    }
     return rc;
 }
 

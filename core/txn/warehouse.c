@@ -508,6 +508,10 @@ ice_code ice__wh_load(ice_warehouse *wh, const ice__entry *e, ice_tabstate **out
         rc = ice_fail_nomem(err);
         goto out;
     }
+    if (def->foreign) { /* what it is here the catalog says: its files may have any name */
+        def->uuid = e->uuid;
+        ice_tabledef_set_name(def, ice_str_c(e->name));
+    }
     if ((rc = ice_tabstate_create(def, p, NULL, NULL, out, err)) == ICE_OK)
         return ICE_OK;
 out:
