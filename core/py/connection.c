@@ -204,6 +204,7 @@ static void connection_dealloc(PyObject *self)
     connection_close(c);
     PyErr_Restore(kind, value, trace);
     free(c->late);
+    Py_CLEAR(c->adapt);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -717,6 +718,20 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *get_adapt(PyObject *self, void *closure)
+{
+    (void)closure;
+    PyObject *adapt = ((py_connection *)self)->adapt;
+    return Py_NewRef(adapt ? adapt : Py_None);
+}
+
+static int set_adapt(PyObject *self, PyObject *value, void *closure)
+{
+    (void)closure;
+    Py_XSETREF(((py_connection *)self)->adapt, value && value != Py_None ? Py_NewRef(value) : NULL);
+    return 0;
+}
+
 static PyGetSetDef getset[] = {
     {"closed", get_closed, NULL, NULL, NULL},
     {"autocommit", get_autocommit, set_autocommit,
@@ -724,6 +739,8 @@ static PyGetSetDef getset[] = {
     {"in_transaction", get_in_transaction, NULL, NULL, NULL},
     {"inherited", get_inherited, NULL, PyDoc_STR("True in a forked child of the process that opened it: only close() works."), NULL},
     {"timezone", get_timezone, set_timezone, PyDoc_STR("Session time zone, an IANA name."), NULL},
+    {"adapt", get_adapt, set_adapt,
+     PyDoc_STR("Called with a parameter that would be refused: gives another for it, or NotImplemented."), NULL},
     {"fast_path", get_fast_path, set_fast_path, PyDoc_STR("False sends every statement to the engine."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -42,6 +42,11 @@ void ice__py_cursor_reset(py_cursor *c)
 
 /* ---- description ---- */
 
+static bool is_interval(const ice_result_column *col)
+{
+    return ice_str_eqc(col->duck_type, "INTERVAL");
+}
+
 static PyObject *type_text(const ice_result_column *col)
 {
     char text[32];
@@ -182,7 +187,7 @@ static int prepare(py_cursor *c, PyObject *sql, PyObject *params, ice_prepared *
         return -1;
     }
     size_t n = ice_prepared_params(*p, &names);
-    return ice__py_bind(st, params, n, names, bound);
+    return ice__py_bind(st, c->connection->adapt, params, n, names, bound);
 }
 
 /* Runs one statement and leaves its result open in *out; between enter and leave. */
@@ -205,6 +210,9 @@ static void adopt(py_cursor *c, ice_cursor *result)
     const ice_result_column *cols;
     c->ncols = ice_cursor_columns(result, &cols);
     c->has_rows = c->ncols > 0;
+    c->durations = false;
+    for (size_t i = 0; i < c->ncols; i++)
+        c->durations |= is_interval(&cols[i]);
     c->rowcount = ice_cursor_rowcount(result);
     c->path = ice_cursor_path(result);
     c->materialised = strcmp(c->path, "engine") != 0;
@@ -493,11 +501,14 @@ static int advance(py_cursor *c)
 static PyObject *current_row(py_cursor *c)
 {
     py_state *st = state(c);
+    const ice_result_column *cols = NULL;
+    if (c->durations)
+        ice_cursor_columns(c->result, &cols);
     PyObject *row = PyTuple_New((Py_ssize_t)c->ncols);
     for (size_t i = 0; row && i < c->ncols; i++) {
         ice_value v;
         ice_cursor_value(c->result, i, c->at, &v);
-        PyObject *o = ice__py_value(st, &v);
+        PyObject *o = cols && is_interval(&cols[i]) ? ice__py_duration(st, &v) : ice__py_value(st, &v);
         if (!o)
             Py_CLEAR(row);
         else

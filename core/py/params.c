@@ -218,7 +218,7 @@ static int bind_uuid(py_state *st, PyObject *o, ice_value *out)
 /* ---- any object ---- */
 
 /* bool before int, datetime before date: each is a subclass of the other. Subclasses (enums, SafeString) are their base's value. */
-static int bind(py_state *st, py_params *p, PyObject *o, ice_value *out)
+static int bind_known(py_state *st, py_params *p, PyObject *o, ice_value *out)
 {
     if (o == Py_None) {
         *out = ICE_NULL;
@@ -257,11 +257,38 @@ static int bind(py_state *st, py_params *p, PyObject *o, ice_value *out)
     return -1;
 }
 
+/* What is refused the connection's `adapt` may have something else for, or an error of its own. */
+static int bind(py_state *st, py_params *p, PyObject *o, ice_value *out)
+{
+    PyObject *type, *value, *trace, *other;
+    if (bind_known(st, p, o, out) == 0)
+        return 0;
+    if (!p->adapt)
+        return -1;
+    PyErr_Fetch(&type, &value, &trace);
+    other = PyObject_CallOneArg(p->adapt, o);
+    if (other == Py_NotImplemented) {
+        Py_DECREF(other);
+        PyErr_Restore(type, value, trace);
+        return -1;
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(trace);
+    if (!other || keep(p, Py_NewRef(other)) < 0) {
+        Py_XDECREF(other);
+        return -1;
+    }
+    int rc = bind_known(st, p, other, out);
+    Py_DECREF(other); /* the keep list has it */
+    return rc;
+}
+
 /* ---- the parameters of a statement ---- */
 
-static int room(py_params *p, size_t n)
+static int room(py_params *p, PyObject *adapt, size_t n)
 {
-    *p = (py_params){.n = n};
+    *p = (py_params){.n = n, .adapt = adapt};
     p->values = p->few;
     if (n > PY_FEW_PARAMS && !(p->values = PyMem_New(ice_value, n))) {
         PyErr_NoMemory();
@@ -333,9 +360,9 @@ static int bind_mapping(py_state *st, PyObject *params, const ice_str *names, py
     return 0;
 }
 
-int ice__py_bind(py_state *st, PyObject *params, size_t n, const ice_str *names, py_params *out)
+int ice__py_bind(py_state *st, PyObject *adapt, PyObject *params, size_t n, const ice_str *names, py_params *out)
 {
-    if (room(out, n) < 0)
+    if (room(out, adapt, n) < 0)
         return -1;
     if (!params) {
         if (n == 0)

@@ -53,13 +53,16 @@ typedef struct py_params {
     ice_value *values;
     size_t n;
     PyObject *keep; /* list of objects the values point into, beyond the caller's own; may be NULL */
+    PyObject *adapt; /* borrowed: gives something else for what is refused; may be NULL */
 } py_params;
 /* `params` may be NULL (none given); `names` NULL: positional. The values point into params' objects. 0, or -1 with an exception; free in either case. */
-int ice__py_bind(py_state *st, PyObject *params, size_t n, const ice_str *names, py_params *out);
+int ice__py_bind(py_state *st, PyObject *adapt, PyObject *params, size_t n, const ice_str *names, py_params *out);
 void ice__py_params_free(py_params *p);
 
 /* ---- values.c: values to Python objects ---- */
 
+/* Microseconds as a timedelta. */
+PyObject *ice__py_duration(py_state *st, const ice_value *v);
 PyObject *ice__py_value(py_state *st, const ice_value *v);
 int ice__py_values_init(py_state *st);
 PyObject *ice__py_utc(py_state *st, int64_t us); /* aware datetime */
@@ -84,6 +87,7 @@ typedef struct py_connection {
     PyObject_HEAD
     py_session *handle; /* NULL: closed */
     bool autocommit, fast_path, busy;
+    PyObject *adapt; /* called with a parameter that is refused; NULL: none */
     atomic_bool interrupted; /* since the last statement began */
     struct py_cursor *cursors; /* those with an open result, to be closed before the session */
     size_t nlate, cap_late;
@@ -121,6 +125,7 @@ typedef struct py_cursor {
     ice_cursor *result;            /* NULL: none, or read to its end */
     bool closed, has_rows, materialised;
     size_t ncols, count, at;       /* current batch, next row in it */
+    bool durations;                /* a column is an interval */
     PyObject *description;         /* made when asked for, or when the result ends */
     int64_t rowcount;
     Py_ssize_t arraysize;

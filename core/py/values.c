@@ -73,6 +73,14 @@ static PyObject *time_of(py_state *st, int64_t us)
                                  st->dt->TimeType);
 }
 
+PyObject *ice__py_duration(py_state *st, const ice_value *v)
+{
+    if (v->null)
+        Py_RETURN_NONE;
+    int64_t days = v->i / US_PER_DAY - (v->i % US_PER_DAY < 0), rest = v->i - days * US_PER_DAY;
+    return st->dt->Delta_FromDelta((int)days, (int)(rest / US_PER_SECOND), (int)(rest % US_PER_SECOND), 0, st->dt->DeltaType);
+}
+
 static PyObject *uuid_int(const uint8_t b[16])
 {
     unsigned long long hi = 0, lo = 0;

@@ -125,7 +125,6 @@ static ice_code columns(const ice__fast *f, const ice_select *sel, ice_cursor *c
 {
     ice_code rc = ICE_OK;
     for (size_t i = 0; rc == ICE_OK && i < f->nout; i++) {
-        ice_buf duck = {0};
         ice_column computed = {0};
         const ice_column *col = &computed;
         if (f->exprs[i])
@@ -134,11 +133,9 @@ static ice_code columns(const ice__fast *f, const ice_select *sel, ice_cursor *c
             computed.type = f->aggs[f->out[i].col].type;
         else
             col = &f->rels[f->out[i].rel].def->cols[f->out[i].col];
-        ice_duck_type(col, &duck);
         const char *said = f->out[i].rel == (int)f->nrels ? f->aggs[f->out[i].col].duck_type : NULL;
-        rc = ice__cursor_column(c, sel->star ? col->name : f->names[i], col->type,
-                                said ? ice_str_c(said) : ice_buf_str(&duck), err);
-        ice_buf_free(&duck);
+        ice_str name = sel->star ? col->name : f->names[i];
+        rc = said ? ice__cursor_column(c, name, col->type, ice_str_c(said), err) : ice__cursor_shows(c, col, name, err);
     }
     return rc;
 }

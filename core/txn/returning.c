@@ -30,15 +30,6 @@ static ice_code star_row(const ice__returning *r, const ice_value *row, ice_erro
     return ice__cursor_row(r->c, shown, err);
 }
 
-static ice_code column_of(ice_cursor *c, const ice_column *col, ice_str name, ice_error *err)
-{
-    ice_buf duck = {0};
-    ice_duck_type(col, &duck);
-    ice_code rc = ice__cursor_column(c, name, col->type, ice_buf_str(&duck), err);
-    ice_buf_free(&duck);
-    return rc;
-}
-
 ice_code ice__returning_open(ice__returning *r, ice_session *s, ice_cursor *c, const ice_tabledef *def,
                              bool star, size_t n, const ice_expr *exprs, const ice_str *names, ice_error *err)
 {
@@ -47,7 +38,7 @@ ice_code ice__returning_open(ice__returning *r, ice_session *s, ice_cursor *c, c
     if (star) {
         for (size_t i = 0; rc == ICE_OK && i < def->ncols; i++)
             if (!hidden(&def->cols[i]))
-                rc = column_of(c, &def->cols[i], def->cols[i].name, err);
+                rc = ice__cursor_shows(c, &def->cols[i], def->cols[i].name, err);
         return rc;
     }
     r->by_engine = !plain(r);
@@ -56,7 +47,7 @@ ice_code ice__returning_open(ice__returning *r, ice_session *s, ice_cursor *c, c
     for (size_t i = 0; rc == ICE_OK && i < n; i++)
         rc = r->by_engine /* types of expressions are known with the first row; without one they are text */
                  ? ice__cursor_column(c, names[i], (ice_type){.kind = ICE_T_STRING}, ICE_STR("VARCHAR"), err)
-                 : column_of(c, &def->cols[ice_tabledef_find(def, exprs[i].column)], names[i], err);
+                 : ice__cursor_shows(c, &def->cols[ice_tabledef_find(def, exprs[i].column)], names[i], err);
     return rc;
 }
 

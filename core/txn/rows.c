@@ -185,3 +185,22 @@ void ice_cursor_close(ice_cursor *c)
     ice_arena_free(c->arena);
     free(c);
 }
+
+/* ---- columns of tables ---- */
+
+bool ice__is_interval(const ice_column *col)
+{
+    return ice_str_eqc(col->sql_type, "interval");
+}
+
+ice_code ice__cursor_shows(ice_cursor *c, const ice_column *col, ice_str name, ice_error *err)
+{
+    ice_buf duck = {0};
+    if (ice__is_interval(col))
+        ice_buf_puts(&duck, ICE__INTERVAL);
+    else
+        ice_duck_type(col, &duck);
+    ice_code rc = ice__cursor_column(c, name, col->type, ice_buf_str(&duck), err);
+    ice_buf_free(&duck);
+    return rc;
+}

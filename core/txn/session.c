@@ -435,12 +435,48 @@ ice_code ice_session_run(ice_session *s, ice_prepared *p, const ice_value *param
     return rc;
 }
 
+/* The column that an output of a simple select is; NULL: it is computed, or not known. */
+static const ice_column *output_column(ice__stview *v, const ice_select *sel, size_t i, ice_str name)
+{
+    ice_view *view = NULL;
+    ice_error ignored;
+    if (sel->count_star || sel->exists_one ||
+        (!sel->star && (i >= sel->ncols || !sel->cols[i].ptr || (sel->aggs && sel->aggs[i]))))
+        return NULL;
+    size_t rel = sel->joined ? (size_t)sel->joined->col_rels[i] : 0;
+    ice_str table = rel ? sel->joined->joins[rel - 1].table : sel->table;
+    if (!table.ptr || ice__stview_table(v, table, &view, &ignored) != ICE_OK || !view)
+        return NULL;
+    int at = ice_tabledef_find(view->state->def, sel->star ? name : sel->cols[i]);
+    return at < 0 ? NULL : &view->state->def->cols[at];
+}
+
+/* The engine has a declared interval as a number. */
+static ice_code show_intervals(ice__stview *v, const ice_select *sel, ice_cursor *c, ice_error *err)
+{
+    ice_result_column *cols = ICE_NEW_N(c->arena, ice_result_column, c->ncols + 1);
+    if (!cols)
+        return ice_fail_nomem(err);
+    memcpy(cols, c->cols, c->ncols * sizeof *cols);
+    for (size_t i = 0; i < c->ncols; i++) {
+        const ice_column *of = cols[i].type.kind == ICE_T_LONG ? output_column(v, sel, i, cols[i].name) : NULL;
+        if (of && ice__is_interval(of))
+            cols[i].duck_type = ICE_STR(ICE__INTERVAL);
+    }
+    c->cols = cols;
+    return ICE_OK;
+}
+
 ice_code ice__run_select(ice_session *s, ice_prepared *p, ice_str sql, const ice_value *params, size_t n,
                          ice__stview *v, ice_cursor *c, ice_error *err)
 {
-    (void)p;
-    ice_code rc = ice__econn_get(s, v, &c->econn, err);
-    if (rc != ICE_OK)
+    const ice_select *sel = &p->stmt.select;
+    ice_code rc = ICE_OK;
+    /* Placeholders in comments count, as psycopg counts them, but the engine sees none there. */
+    ice_str said = p->text.sql;
+    if (n && (memmem(said.ptr, said.len, "--", 2) || memmem(said.ptr, said.len, "/*", 2)))
+        rc = ice__pick_params(s->scratch, &sql, &params, &n, err);
+    if (rc != ICE_OK || (rc = ice__econn_get(s, v, &c->econn, err)) != ICE_OK)
         return rc;
     if ((rc = ice__econn_run(c->econn, sql, params, n, &c->result, err)) != ICE_OK) {
         ice__name_damaged(v, err);
@@ -452,7 +488,9 @@ ice_code ice__run_select(ice_session *s, ice_prepared *p, ice_str sql, const ice
     c->ncols = ice_result_columns(c->result, &cols);
     c->cols = (ice_result_column *)cols;
     c->path = "engine";
-    return ICE_OK;
+    if (sel->simple || (sel->joined && !sel->star))
+        rc = show_intervals(v, sel, c, err);
+    return rc;
 }
 
 static void arrow_done(void *arg)

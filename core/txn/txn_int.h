@@ -584,5 +584,10 @@ ice_code ice__collect_over(ice_session *s, ice__stview *v, const ice_column *col
                            const ice_value *params, size_t n, ice__rowset *out, ice_error *err) ICE_MUST;
 ice_code ice__cursor_column(ice_cursor *c, ice_str name, ice_type type, ice_str duck_type,
                             ice_error *err) ICE_MUST;
+/* A column's own, whose values are given out as they are. Microseconds of a declared interval are told from other
+ * numbers by the name of the type. */
+#define ICE__INTERVAL "INTERVAL"
+bool ice__is_interval(const ice_column *col);
+ice_code ice__cursor_shows(ice_cursor *c, const ice_column *col, ice_str name, ice_error *err) ICE_MUST;
 ice_code ice__cursor_row(ice_cursor *c, const ice_value *row, ice_error *err) ICE_MUST;
 #endif

@@ -1,6 +1,7 @@
 """Apache Iceberg database backend for Django."""
 
 import datetime
+import itertools
 import re
 import zoneinfo
 from typing import ClassVar
@@ -24,7 +25,11 @@ if not hasattr(Database, "Binary"):
 
 from .. import conf
 from ..instant import PRESENT, current_instant
-from . import functions, lookups  # noqa: F401 (they register as_iceberg implementations)
+from . import (
+    functions,  # noqa: F401 (they register as_iceberg implementations)
+    lookups,  # noqa: F401
+    parameters,
+)
 from ._macros import MACROS
 from .client import DatabaseClient
 from .creation import DatabaseCreation
@@ -163,11 +168,13 @@ class DatabaseWrapper(BaseDatabaseWrapper):
     def get_new_connection(self, conn_params):
         conn_params = dict(conn_params)
         try:
-            return Database.connect(conn_params.pop("warehouse"), **conn_params)
+            connection = Database.connect(conn_params.pop("warehouse"), **conn_params)
         except Database.InterfaceError as err:
             if err.code != "CONFIG":
                 raise
             raise ImproperlyConfigured(f"DATABASES[{self.alias!r}]: {err}") from err
+        connection.adapt = parameters.adapt
+        return connection
 
     def ensure_timezone(self):
         if self.connection is None:
@@ -318,14 +325,17 @@ class Cursor:
         if params and self._result_zone is not None:
             params = self._localize(params)
         self.statement = sql, params
-        if instant is None:
-            self._cursor.execute(sql, params)
-        else:
-            self._cursor.execute(sql, params, as_of=instant)
+        try:
+            self._run(self._cursor.execute, sql, params, instant)
+        except parameters.ListParameter:
+            self._run(self._cursor.execute, *parameters.spread(sql, params), instant)
         self._convert = None
         if self._result_zone is not None:
             self._set_conversion()
         return self
+
+    def _run(self, execute, sql, params, instant):
+        return execute(sql, params) if instant is None else execute(sql, params, as_of=instant)
 
     def _localize(self, params):
         """Naive datetimes are in the time zone that results are in."""
@@ -343,16 +353,25 @@ class Cursor:
         self._convert = None
         if self._result_zone is not None:
             param_list = map(self._localize, param_list)
-        self._cursor.executemany(sql, param_list)
+        rows = iter(param_list)
+        first = next(rows, None)
+        if first is not None and any(
+            isinstance(p, list) for p in (first.values() if isinstance(first, dict) else first)
+        ):
+            for params in itertools.chain([first], rows):
+                self._cursor.execute(*parameters.spread(sql, params))
+        else:
+            self._cursor.executemany(sql, param_list if first is None else itertools.chain([first], rows))
         return self
 
     def execute_arrow(self, sql, params=None):
         instant = self._instant(sql)
         if params and self._result_zone is not None:
             params = self._localize(params)
-        if instant is None:
-            return self._cursor.execute_arrow(sql, params)
-        return self._cursor.execute_arrow(sql, params, as_of=instant)
+        try:
+            return self._run(self._cursor.execute_arrow, sql, params, instant)
+        except parameters.ListParameter:
+            return self._run(self._cursor.execute_arrow, *parameters.spread(sql, params), instant)
 
     def _set_conversion(self):
         description = self._cursor.description

@@ -1,5 +1,6 @@
 import datetime
 import decimal
+import enum
 import ipaddress
 import json
 import uuid
@@ -363,8 +364,14 @@ class DatabaseOperations(BaseDatabaseOperations):
             return "true" if value else "false"
         if isinstance(value, float):
             return f"{value!r}::DOUBLE" if value - value == 0 else f"'{value}'::DOUBLE"
-        if isinstance(value, (int, decimal.Decimal)):
-            return format(value, "f") if isinstance(value, decimal.Decimal) else str(int(value))
+        if isinstance(value, decimal.Decimal):
+            return format(value, "f") if value.is_finite() else f"'{value}'::DOUBLE"
+        if isinstance(value, int):
+            return str(int(value))
+        if isinstance(value, list):
+            return f"[{', '.join(map(self.quote_value, value))}]"
+        if isinstance(value, enum.Enum) and not isinstance(value, str):
+            return self.quote_value(value.name)
         if isinstance(value, datetime.timedelta):
             return str(duration_microseconds(value))
         if isinstance(value, datetime.datetime):
