@@ -535,7 +535,11 @@ VALUES = [
         datetime.datetime(2024, 2, 29, 22, 0, tzinfo=Zone()),
         datetime.datetime(2024, 3, 1, 1, 30, tzinfo=UTC),
     ),
-    ("interval", datetime.timedelta(days=-1, seconds=3, microseconds=7), datetime.timedelta(days=-1, seconds=3, microseconds=7)),
+    (
+        "interval",
+        datetime.timedelta(days=-1, seconds=3, microseconds=7),
+        datetime.timedelta(days=-1, seconds=3, microseconds=7),
+    ),
     ("uuid", uuid.UUID(int=1), uuid.UUID(int=1)),
     ("uuid", uuid.UUID(int=2**128 - 1), uuid.UUID(int=2**128 - 1)),
     ("jsonb", '{"a": [1, null]}', '{"a": [1, null]}'),
