@@ -20,6 +20,7 @@
     X(EXISTS, "58P02", "OperationalError")      /* put_if_absent lost, or the file exists */      \
     X(CONFLICT, "40001", "OperationalError")    /* a compare-and-swap lost */                     \
     X(CORRUPT, "XX001", "OperationalError")     /* bytes from outside are not what they claim */  \
+    X(CACHE, "XX001", "OperationalError")       /* a file of the cache is damaged: it is made again */ \
     X(CONFIG, "F0000", "InterfaceError")        /* a wrong setting */                             \
     X(UNSUPPORTED, "0A000", "NotSupportedError")                                                  \
     X(SYNTAX, "42601", "ProgrammingError")                                                        \

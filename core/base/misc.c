@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -223,4 +224,14 @@ __attribute__((constructor)) static void fault_from_environment(void)
     k = strtol(colon + 1, &rest, 10);
     if (rest != colon + 1 && (*rest == '\0' || strcmp(rest, ":kill") == 0))
         ice_fault_arm(name, k, *rest != '\0');
+}
+
+void ice_warn(const char *fmt, ...)
+{
+    char line[1200];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    fprintf(stderr, "django-iceberg: %s\n", line);
 }

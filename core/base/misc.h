@@ -24,6 +24,9 @@ bool ice_seal_holds(ice_str bytes, size_t at);
 /* Where the digits are in a text that ends with them between `before` and `after`; false: it has no seal. */
 bool ice_seal_at_end(ice_str text, const char *before, const char *after, size_t *at);
 
+/* A line for whoever runs the process, on its standard error: something was wrong, and was mended. */
+void ice_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2), cold));
+
 int64_t ice_clock_us(void);           /* CLOCK_REALTIME, microseconds since the epoch */
 int64_t ice_clock_monotonic_us(void);
 void ice_sleep_us(int64_t us);

@@ -8,8 +8,6 @@
 
 /* How table metadata of ours ends: with its seal (base/misc.h), in a member that other readers do not know and
  * other writers leave out. */
-#define ICE__META_SEAL_BEFORE ",\"django-iceberg.xxh3\":\""
-#define ICE__META_SEAL_AFTER "\"}"
 
 /* ---- reading: every failure is ICE_CORRUPT and names the path of the offending value ---- */
 

@@ -26,6 +26,7 @@ typedef struct ice_file_column {
     int32_t field_id;
     int64_t size, values, nulls, nans;
     ice_str lower, upper;
+    uint64_t sum; /* checksum of its pages, where the file has ones */
 } ice_file_column;
 
 typedef struct ice_data_file {
@@ -46,6 +47,10 @@ typedef struct ice_data_file {
     int64_t first_row_id;                 /* ICE_UNSET: none; inherited on read */
     ice_str referenced_data_file;         /* deletion vectors: the data file's path */
     int64_t content_offset, content_size; /* ICE_UNSET but for deletion vectors */
+    /* A field of our own, which other readers pass over: a checksum of each column, and of all bytes that are no
+     * column's. What they are computed of is the writer's business (table/sums.c). */
+    bool summed;
+    uint64_t rest_sum;
 } ice_data_file;
 
 typedef struct ice_manifest_entry {

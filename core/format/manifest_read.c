@@ -89,6 +89,8 @@ static void read_pair(manifest_reader *m, const ice_avro_type *pair, int32_t map
             got.bytes = keep_bytes(m, f->type);
         else {
             got.count = ice_avro_long(m->r, f->type, &present);
+            if (map == FID_CHECKSUMS)
+                continue;
             got.count =
                 present && got.count >= 0 ? got.count : ICE_UNSET; /* some writers put -1 for unknown */
         }
@@ -135,15 +137,21 @@ static void merge_metrics(manifest_reader *m, ice_data_file *f)
     }
     for (size_t i = 0; i < m->nmetrics; i++) {
         const metric *k = &m->metrics[i];
+        if (k->field_id == 0 && k->map == FID_CHECKSUMS) {
+            f->summed = true;
+            f->rest_sum = (uint64_t)k->count;
+            continue;
+        }
         if (i == 0 || k->field_id != m->metrics[i - 1].field_id)
-            f->columns[f->ncolumns++] = (ice_file_column){k->field_id, ICE_UNSET,    ICE_UNSET,   ICE_UNSET,
-                                                          ICE_UNSET,   ICE_STR_NONE, ICE_STR_NONE};
+            f->columns[f->ncolumns++] = (ice_file_column){k->field_id, ICE_UNSET,    ICE_UNSET,    ICE_UNSET,
+                                                          ICE_UNSET,   ICE_STR_NONE, ICE_STR_NONE, 0};
         ice_file_column *c = &f->columns[f->ncolumns - 1];
         switch (k->map) {
         case FID_COLUMN_SIZES: c->size = k->count; break;
         case FID_VALUE_COUNTS: c->values = k->count; break;
         case FID_NULL_COUNTS: c->nulls = k->count; break;
         case FID_NAN_COUNTS: c->nans = k->count; break;
+        case FID_CHECKSUMS: c->sum = (uint64_t)k->count; break;
         case FID_LOWER_BOUNDS: c->lower = k->bytes; break;
         default: c->upper = k->bytes; break;
         }
@@ -267,7 +275,8 @@ static void read_file_member(manifest_reader *m, const ice_avro_field *a, ice_da
     case FID_NULL_COUNTS:
     case FID_NAN_COUNTS:
     case FID_LOWER_BOUNDS:
-    case FID_UPPER_BOUNDS: read_map(m, t, a->field_id); break;
+    case FID_UPPER_BOUNDS:
+    case FID_CHECKSUMS: read_map(m, t, a->field_id); break;
     case FID_KEY_METADATA: f->key_metadata = keep_bytes(m, t); break;
     case FID_SPLIT_OFFSETS: f->split_offsets = read_list(m, t, &f->nsplit_offsets); break;
     case FID_EQUALITY_IDS: read_equality_ids(m, t, f); break;

@@ -179,4 +179,9 @@ ice_code ice_metadata_expire(ice_metadata *m, size_t keep, int64_t since_ms, ice
 ice_code ice_metadata_log_previous(ice_metadata *m, ice_str previous_file, int64_t now_ms, size_t max,
                                    ice_str **dropped, size_t *ndropped, ice_error *err) ICE_MUST;
 
+/* The last member of a metadata file of ours, a table's or a view's: a seal (base/misc.h). `json`: the object's text
+ * from `from` on, without its closing brace. A file without one is as it is. */
+ice_code ice_metadata_seal(ice_buf *json, size_t from, ice_error *err) ICE_MUST;
+ice_code ice_metadata_seal_check(ice_str bytes, ice_error *err) ICE_MUST;
+
 #endif

@@ -466,9 +466,7 @@ ice_code ice_metadata_parse(ice_str bytes, ice_arena *a, ice_metadata **out, ice
         ICE_TRY(gunzip(bytes, &plain, err));
         bytes = ice_buf_str(&plain);
     }
-    size_t seal;
-    if (ice_seal_at_end(bytes, ICE__META_SEAL_BEFORE, ICE__META_SEAL_AFTER, &seal) && !ice_seal_holds(bytes, seal))
-        ICE_TRY(ice_fail(err, ICE_CORRUPT, "table metadata: its checksum is not that of its bytes"));
+    ICE_TRY(ice_metadata_seal_check(bytes, err));
     ICE_TRY(ice__json_load(&j, bytes, &o));
     ICE_TRY(metadata_from(&j, o, m));
     *out = m;

@@ -207,14 +207,31 @@ ice_code ice_metadata_to_json(const ice_metadata *m, ice_buf *out, ice_error *er
         ice_buf_put_str(out, m->encryption_keys_json);
     }
     put_logs(out, m);
-    ice_buf_puts(out, ICE__META_SEAL_BEFORE ICE_SEAL_BLANK ICE__META_SEAL_AFTER);
-    ICE_TRY(ice_buf_check(out, err));
-    ice_seal(out->data + from, out->len - from,
-             out->len - from - strlen(ICE_SEAL_BLANK) - strlen(ICE__META_SEAL_AFTER));
+    ICE_TRY(ice_metadata_seal(out, from, err));
     if (!ice_utf8_valid((ice_str){out->data + from, out->len - from}))
         rc = ice_fail(err, ICE_BAD_VALUE, "table metadata: a name, property or location is no valid UTF-8");
 out:
     return rc;
+}
+
+#define SEAL_BEFORE ",\"django-iceberg.xxh3\":\""
+#define SEAL_AFTER "\"}"
+
+ice_code ice_metadata_seal(ice_buf *json, size_t from, ice_error *err)
+{
+    ice_buf_puts(json, SEAL_BEFORE ICE_SEAL_BLANK SEAL_AFTER);
+    ice_code rc = ice_buf_check(json, err);
+    if (rc == ICE_OK)
+        ice_seal(json->data + from, json->len - from, json->len - from - strlen(ICE_SEAL_BLANK SEAL_AFTER));
+    return rc;
+}
+
+ice_code ice_metadata_seal_check(ice_str bytes, ice_error *err)
+{
+    size_t at;
+    if (ice_seal_at_end(bytes, SEAL_BEFORE, SEAL_AFTER, &at) && !ice_seal_holds(bytes, at))
+        return ice_fail(err, ICE_CORRUPT, "metadata: its checksum is not that of its bytes");
+    return ICE_OK;
 }
 
 ice_code ice_metadata_location(ice_arena *a, ice_str table_location, int64_t n, ice_uuid u, ice_str *out,

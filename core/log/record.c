@@ -127,6 +127,11 @@ ice_code ice__reader_record(ice__reader *r, uint64_t position, uint64_t limit, i
         out->why = "has a wrong checksum";
         return ICE_OK;
     }
+    size_t used = sizeof out->h + out->h.body;
+    if (!all_zero(p + used, (size_t)ice__record_size(out->h.body) - used)) {
+        out->why = "is followed by what is no padding";
+        return ICE_OK;
+    }
     out->end = position + ice__record_size(out->h.body);
     *status = ICE__GOOD;
 out:

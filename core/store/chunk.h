@@ -92,7 +92,10 @@ uint64_t ice_chunkfile_rows(const ice_chunkfile *f);
 /* The whole column as one vector (n = rows); false when the file has no such field. */
 bool ice_chunkfile_column(const ice_chunkfile *f, int32_t field_id, ice_vec *out);
 bool ice_chunkfile_has(const ice_chunkfile *f, int32_t field_id);
-/* One value, a view into the map; *out stays as it is where the file has no such field. */
+/* Are the column's bytes as they were written? Its pages are looked at once; to ask before its vector is read. */
+bool ice_chunkfile_good(const ice_chunkfile *f, int32_t field_id);
+/* One value, a view into the map; *out stays as it is where the file has no such field. ICE_CACHE: its bytes are not
+ * as they were written. */
 ice_code ice_chunkfile_value(const ice_chunkfile *f, int32_t field_id, uint64_t row, ice_value *out,
                              ice_error *err) ICE_MUST;
 
@@ -113,8 +116,9 @@ ice_code ice_keyindex_write(const char *path, ice_keypair *pairs, size_t n, ice_
 ice_code ice_keyindex_open(const char *path, ice_keyindex **out, ice_error *err) ICE_MUST;
 void ice_keyindex_close(ice_keyindex *k);
 /* Positions whose key may hash to `hash`: pointer into the map and count (0: none). Interpolation or binary
- * search. */
-size_t ice_keyindex_find(const ice_keyindex *k, uint64_t hash, const ice_keypair **out);
+ * search. ICE_CACHE: what it looked at is not as it was written. */
+ice_code ice_keyindex_find(const ice_keyindex *k, uint64_t hash, const ice_keypair **out, size_t *n,
+                           ice_error *err) ICE_MUST;
 uint64_t ice_keyindex_count(const ice_keyindex *k);
 
 /* Lets go of the pages that reading brought into the process's memory: the page cache, which all processes

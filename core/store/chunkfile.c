@@ -506,11 +506,40 @@ bool ice_chunkfile_column(const ice_chunkfile *f, int32_t field_id, ice_vec *out
     return e != NULL;
 }
 
-/* Does the row's string lie in the heap? */
-static bool string_ok(const entry *e, const ice_vec *v, uint64_t row)
+bool ice_chunkfile_good(const ice_chunkfile *f, int32_t field_id)
 {
-    uint64_t at = v->codes ? v->codes[row] : row;
-    return (!v->codes || at < v->words) && v->offsets[at] <= v->offsets[at + 1] && v->offsets[at + 1] <= e->heap_len;
+    const entry *e = find_entry(f, field_id);
+    uint64_t rows = f->head->rows;
+    if (!e)
+        return true;
+    bool good = !e->validity || ice__chunk_map_good(&f->map, e->validity, (rows + 7) / 8);
+    if (!ice__is_string(entry_type(e)))
+        return good && ice__chunk_map_good(&f->map, e->data, rows * ice_type_width(entry_type(e)));
+    return good && (!e->codes || ice__chunk_map_good(&f->map, e->codes, rows * 2)) &&
+           ice__chunk_map_good(&f->map, e->offsets, ((e->codes ? e->words : rows) + 1) * 4) &&
+           ice__chunk_map_good(&f->map, e->heap, e->heap_len);
+}
+
+/* Are the bytes of one value as they were written? What leads to a string's bytes is looked at before it is followed. */
+static bool value_good(const ice_chunkfile *f, const entry *e, uint64_t row)
+{
+    const ice__map *m = &f->map;
+    size_t width = ice__is_string(entry_type(e)) ? 0 : ice_type_width(entry_type(e));
+    uint64_t at = row;
+    if (e->validity && !ice__chunk_map_good(m, e->validity + row / 8, 1))
+        return false;
+    if (width)
+        return ice__chunk_map_good(m, e->data + row * width, width);
+    if (e->codes) {
+        if (!ice__chunk_map_good(m, e->codes + row * 2, 2))
+            return false;
+        at = ((const uint16_t *)(m->ptr + e->codes))[row];
+    }
+    if (at >= (e->codes ? e->words : f->head->rows) || !ice__chunk_map_good(m, e->offsets + at * 4, 8))
+        return false;
+    const uint32_t *o = (const uint32_t *)(m->ptr + e->offsets);
+    return o[at] <= o[at + 1] && o[at + 1] <= e->heap_len &&
+           ice__chunk_map_good(m, e->heap + o[at], o[at + 1] - o[at]);
 }
 
 ice_code ice_chunkfile_value(const ice_chunkfile *f, int32_t field_id, uint64_t row, ice_value *out, ice_error *err)
@@ -519,9 +548,9 @@ ice_code ice_chunkfile_value(const ice_chunkfile *f, int32_t field_id, uint64_t 
     ice_vec v;
     if (!e)
         return ICE_OK;
+    if (row >= f->head->rows || !value_good(f, e, row))
+        return ice_fail(err, ICE_CACHE, "row %llu of a chunk file of the cache is damaged", (unsigned long long)row);
     vector_of(f, e, &v);
-    if (row >= f->head->rows || (v.offsets && ice_vec_valid(&v, row) && !string_ok(e, &v, row)))
-        return ice_fail(err, ICE_CORRUPT, "row %llu of a chunk file of the cache is damaged: without the cache directory it is made again", (unsigned long long)row);
     ice_vec_get(&v, row, out);
     return ICE_OK;
 }

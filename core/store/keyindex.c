@@ -158,11 +158,18 @@ uint64_t ice_keyindex_count(const ice_keyindex *k)
     return k->n;
 }
 
-/* First pair whose hash is not below `hash`. Hashes are uniform, so a few interpolations find the place;
- * halving bounds the steps for any other bytes. */
-static size_t lower_bound(const ice_keypair *p, size_t n, uint32_t hash)
+/* Is the pair's page as it was written? */
+static bool pair_good(const ice_keyindex *k, size_t at)
 {
-    size_t lo = 0, hi = n;
+    return ice__chunk_map_good(&k->map, sizeof(header) + at * sizeof(ice_keypair), sizeof(ice_keypair));
+}
+
+/* First pair whose hash is not below `hash`; false: a page on the way is damaged. Hashes are uniform, so a few
+ * interpolations find the place; halving bounds the steps for any other bytes. */
+static bool lower_bound(const ice_keyindex *k, uint32_t hash, size_t *out)
+{
+    const ice_keypair *p = k->pairs;
+    size_t lo = 0, hi = k->n;
     uint32_t below = 0, above = UINT32_MAX; /* below <= hash <= above */
     for (int step = 0; lo < hi; step++) {
         size_t mid = lo + (hi - lo) / 2;
@@ -172,6 +179,8 @@ static size_t lower_bound(const ice_keypair *p, size_t n, uint32_t hash)
             if (mid >= hi)
                 mid = hi - 1;
         }
+        if (!pair_good(k, mid))
+            return false;
         if (p[mid].hash < hash) {
             lo = mid + 1;
             below = p[mid].hash;
@@ -180,15 +189,19 @@ static size_t lower_bound(const ice_keypair *p, size_t n, uint32_t hash)
             above = p[mid].hash;
         }
     }
-    return lo;
+    *out = lo;
+    return true;
 }
 
-size_t ice_keyindex_find(const ice_keyindex *k, uint64_t hash, const ice_keypair **out)
+ice_code ice_keyindex_find(const ice_keyindex *k, uint64_t hash, const ice_keypair **out, size_t *count,
+                           ice_error *err)
 {
     uint32_t upper = ice_keypair_of(hash, 0).hash;
-    size_t at = lower_bound(k->pairs, k->n, upper), n = 0;
-    while (at + n < k->n && k->pairs[at + n].hash == upper)
+    size_t at = 0, n = 0;
+    bool good = lower_bound(k, upper, &at);
+    while (good && at + n < k->n && (good = pair_good(k, at + n)) && k->pairs[at + n].hash == upper)
         n++;
-    *out = n ? k->pairs + at : NULL;
-    return n;
+    *out = good && n ? k->pairs + at : NULL;
+    *count = good ? n : 0;
+    return good ? ICE_OK : ice_fail(err, ICE_CACHE, "a key index of the cache is damaged");
 }

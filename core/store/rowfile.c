@@ -8,6 +8,8 @@
  *      one's begin; the rows
  *   then the block table: offset of each block, u64
  *
+ * The header is written last; pages have checksums (chunk_int.h).
+ *
  * A row: a bit for each column, set where it is not NULL; then those columns' values: fixed width as in
  * memory, others as their length u32 and their bytes. */
 #include "store/rowfile.h"
@@ -267,10 +269,14 @@ static bool find_row(const ice_rowfile *f, uint64_t row, const uint8_t **p, cons
     uint64_t block = row / BLOCK, left = h->rows - block * BLOCK, at;
     size_t n = left < BLOCK ? (size_t)left : BLOCK, i = (size_t)(row % BLOCK);
     uint32_t from = 0, to;
+    if (!ice__chunk_map_good(&f->map, h->table + block * 8, sizeof at))
+        return false;
     memcpy(&at, f->map.ptr + h->table + block * 8, sizeof at);
     if (at > h->table || h->table - at < n * sizeof to)
         return false;
     const uint8_t *ends = f->map.ptr + at, *rows = ends + n * sizeof to;
+    if (!ice__chunk_map_good(&f->map, at, n * sizeof to))
+        return false;
     memcpy(&to, ends + i * sizeof to, sizeof to);
     if (i)
         memcpy(&from, ends + (i - 1) * sizeof from, sizeof from);
@@ -278,7 +284,7 @@ static bool find_row(const ice_rowfile *f, uint64_t row, const uint8_t **p, cons
         return false;
     *p = rows + from;
     *end = rows + to;
-    return true;
+    return ice__chunk_map_good(&f->map, (uint64_t)(*p - f->map.ptr), to - from);
 }
 
 /* One value, not NULL; false: it overruns the row. */
@@ -328,8 +334,6 @@ ice_code ice_rowfile_read(const ice_rowfile *f, uint64_t row, const ice_column *
         left -= to != NULL;
     }
     return good ? ICE_OK
-                : ice_fail(err, ICE_CORRUPT,
-                           "row %llu of a row file of the cache is damaged: without the cache directory it "
-                           "is made again",
+                : ice_fail(err, ICE_CACHE, "row %llu of a row file of the cache is damaged",
                            (unsigned long long)row);
 }

@@ -19,7 +19,7 @@ void ice_rowfile_close(ice_rowfile *f); /* NULL is fine */
 uint64_t ice_rowfile_rows(const ice_rowfile *f);
 bool ice_rowfile_has(const ice_rowfile *f, int32_t field_id);
 /* Values of those of `cols` that the file has (views into the map, of the stored types); other places of
- * `out` stay as they are. */
+ * `out` stay as they are. ICE_CACHE: its bytes are not as they were written. */
 ice_code ice_rowfile_read(const ice_rowfile *f, uint64_t row, const ice_column *cols, size_t ncols,
                           ice_value *out, ice_error *err) ICE_MUST;
 /* As ice_chunkfile_shed. */

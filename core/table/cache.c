@@ -33,14 +33,22 @@ ice_chunkfile *ice__open_chunk(const char *path, uint64_t rows)
 static bool chunk_suffices(const ice_published *s, const ice__file *f, const ice_chunkfile *c,
                            const ice_column *cols, size_t ncols)
 {
-    ice_vec v;
     for (size_t i = 0; i < ncols; i++)
-        if (!ice_chunkfile_column(c, cols[i].field_id, &v) && ice__file_has(s, f, cols[i].field_id))
+        if (!ice_chunkfile_has(c, cols[i].field_id) && ice__file_has(s, f, cols[i].field_id))
             return false;
     return true;
 }
 
-/* The open chunk file, or the one on disk, if it has the columns. */
+/* The columns, and what readers take of a chunk unasked. */
+static bool chunk_good(const ice_chunkfile *c, const ice_column *cols, size_t ncols)
+{
+    bool good = ice_chunkfile_good(c, ICE_FIELD_ROW_START);
+    for (size_t i = 0; i < ncols && good; i++)
+        good = ice_chunkfile_good(c, cols[i].field_id);
+    return good;
+}
+
+/* The open chunk file, or the one on disk, if it has the columns, undamaged. */
 static ice_chunkfile *find_chunk(ice_published *s, ice__file *f, ice__cached *c, const char *path,
                                  const ice_column *cols, size_t ncols)
 {
@@ -59,6 +67,10 @@ static ice_chunkfile *find_chunk(ice_published *s, ice__file *f, ice__cached *c,
     } else {
         found = c->chunk;
     }
+    if (found && !chunk_good(found, cols, ncols)) {
+        ice__chunk_lost(c, path);
+        found = NULL;
+    }
     pthread_mutex_unlock(&c->lock);
     return found;
 }
@@ -68,7 +80,8 @@ static ice_chunkfile *open_already(ice_published *s, ice__file *f, ice__cached *
                                    size_t ncols)
 {
     pthread_mutex_lock(&c->lock);
-    ice_chunkfile *found = c->chunk && chunk_suffices(s, f, c->chunk, cols, ncols) ? c->chunk : NULL;
+    ice_chunkfile *found =
+        c->chunk && chunk_suffices(s, f, c->chunk, cols, ncols) && chunk_good(c->chunk, cols, ncols) ? c->chunk : NULL;
     pthread_mutex_unlock(&c->lock);
     return found;
 }
@@ -141,6 +154,18 @@ static bool has_value(const ice__values *v, int32_t field_id)
     return v->chunk ? ice_chunkfile_has(v->chunk, field_id) : v->rows && ice_rowfile_has(v->rows, field_id);
 }
 
+/* A help, not a duty: without them the engine reads the rows. */
+static void make_rows_again(ice_published *s, ice__file *f, const ice__cached *c, const ice_column *cols, size_t ncols)
+{
+    char *path = NULL;
+    ice_error ignored = {0};
+    if (asprintf(&path, "%s.rows", c->path) < 0)
+        return;
+    if (ice__decode_whole(s, f, cols, ncols, true, path, &ignored) != ICE_OK)
+        ice_warn("cache file %s could not be made again: %s", path, ignored.message);
+    free(path);
+}
+
 ice_code ice__file_values(ice_published *s, ice__file *f, const ice_column *cols, size_t ncols,
                           ice__values *out, ice_error *err)
 {
@@ -152,6 +177,10 @@ ice_code ice__file_values(ice_published *s, ice__file *f, const ice_column *cols
     ICE_TRY(ice__file_cached(s, f, &c, err));
     ice__cached_use(s->env, c);
     find_values(f, c, out);
+    if (!out->chunk && !out->rows && __atomic_exchange_n(&c->lost, false, __ATOMIC_RELAXED)) {
+        make_rows_again(s, f, c, cols, ncols);
+        find_values(f, c, out);
+    }
     for (size_t i = 0; i < ncols; i++)
         if (!has_value(out, cols[i].field_id) && ice__file_has(s, f, cols[i].field_id))
             *out = (ice__values){0};

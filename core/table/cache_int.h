@@ -31,6 +31,10 @@ struct ice__cached {
     ice_chunkfile *chunk;
     ice_chunkfile *retired[ICE__MAX_RETIRED]; /* had too few columns; somebody may still read them */
     size_t nretired;
+    bool lost;            /* something of it was damaged: its rows are to be written again */
+    ice_rowfile *retired_rows[ICE__MAX_RETIRED];
+    size_t nretired_rows;
+    ice__cached_key *retired_keys;
     ice_chunkfile *loose; /* the chunk file again, for rows of a table that is not kept decoded */
     ice_rowfile *rows;
     ice__cached_key *keys;
@@ -46,6 +50,8 @@ void ice__cached_use(const ice_env *env, ice__cached *c);
 /* Has this process anything of a data file open? */
 bool ice__cached_open(const ice_env *env, ice_str base);
 uint64_t ice__cached_name(ice_str base); /* in the host's tables */
+/* The chunk file is damaged: as ice__file_lost; under the lock. */
+void ice__chunk_lost(ice__cached *c, const char *path);
 /* A file of the cache was opened: it is among those used last. */
 void ice__cache_used(const char *path);
 /* A file of the cache was written: others may have to make room. */

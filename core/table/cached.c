@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "table/cache_int.h"
 
@@ -85,6 +86,9 @@ static void cached_free(ice__cached *c)
     for (size_t i = 0; i < c->nretired; i++)
         ice_chunkfile_close(c->retired[i]);
     ice_rowfile_close(c->rows);
+    for (size_t i = 0; i < c->nretired_rows; i++)
+        ice_rowfile_close(c->retired_rows[i]);
+    ice__cached_keys_free(c->retired_keys);
     ice__cached_keys_free(c->keys);
     ice__cached_orders_free(c->orders);
     pthread_mutex_destroy(&c->lock);
@@ -144,6 +148,75 @@ ice__cached *ice__cached_get(const ice_env *env, ice_str base)
     pthread_mutex_unlock(&registry.lock);
     free(path);
     return c;
+}
+
+/* ---- what is damaged ---- */
+
+/* Others may be reading in it: it stays open until the data file is let go. */
+static bool retire_chunk(ice__cached *c, ice_chunkfile **f)
+{
+    if (*f && c->nretired == ICE__MAX_RETIRED)
+        return false;
+    if (*f)
+        c->retired[c->nretired++] = *f;
+    *f = NULL;
+    return true;
+}
+
+static bool retire_rows(ice__cached *c)
+{
+    if (c->rows && c->nretired_rows == ICE__MAX_RETIRED)
+        return false;
+    if (c->rows)
+        c->retired_rows[c->nretired_rows++] = c->rows;
+    c->rows = NULL;
+    return true;
+}
+
+static void remove_form(const ice__cached *c, const char *form)
+{
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s.%s", c->path, form) < (int)sizeof path)
+        unlink(path);
+}
+
+static void retire_keys(ice__cached *c)
+{
+    char form[32];
+    ice__cached_key **last = &c->keys;
+    for (; *last; last = &(*last)->next) {
+        snprintf(form, sizeof form, "%08x.idx", (*last)->hash);
+        remove_form(c, form);
+        snprintf(form, sizeof form, "%08x.keys", (*last)->hash);
+        remove_form(c, form);
+    }
+    *last = c->retired_keys;
+    c->retired_keys = c->keys;
+    c->keys = NULL;
+}
+
+void ice__chunk_lost(ice__cached *c, const char *path)
+{
+    ice_warn("cache file %s is damaged and is made again", path);
+    unlink(path);
+    retire_chunk(c, &c->chunk);
+}
+
+bool ice__file_lost(ice_published *s, ice__file *f, const ice_error *why)
+{
+    ice__cached *c;
+    if (ice__file_cached(s, f, &c, NULL) != ICE_OK)
+        return false;
+    ice_warn("cache files %s.*: %s; they are made again", c->path, why ? why->message : "damaged");
+    pthread_mutex_lock(&c->lock);
+    if (c->loose)
+        remove_form(c, "chunk");
+    remove_form(c, "rows");
+    bool done = retire_chunk(c, &c->loose) && retire_rows(c);
+    retire_keys(c);
+    c->lost = true;
+    pthread_mutex_unlock(&c->lock);
+    return done;
 }
 
 ice_code ice__file_cached(ice_published *s, ice__file *f, ice__cached **out, ice_error *err)

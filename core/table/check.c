@@ -124,6 +124,8 @@ static ice_code check_contents(checker *c, ice_published *s, ice__file *f, const
     ice_code rc;
     if (!n)
         return ice_fail_nomem(err);
+    if ((rc = tolerate(c, ice__file_prove(f, NULL, 0, err), err)) != ICE_OK)
+        return rc;
     ice_buf_puts(&sql, "SELECT count(*)");
     for (size_t i = 0; i < ncols; i++)
         put_bound_check(f, &cols[i], &sql);

@@ -56,6 +56,7 @@ static int by_field(const void *x, const void *y)
 ice_code ice__data_file_of(const ice_env *env, ice_str key, const ice_column *cols,
                            const ice_parquet_info *info, ice_arena *a, ice_data_file *out, ice_error *err)
 {
+    ice_str path;
     ice_code rc;
     *out = ice_data_file_init();
     ICE_TRY(ice_store_location(env->store, a, key, &out->path, err));
@@ -69,6 +70,8 @@ ice_code ice__data_file_of(const ice_env *env, ice_str key, const ice_column *co
     for (size_t i = 0; i < info->ncols; i++)
         ICE_TRY(metrics(&cols[i], &info->cols[i], info->rows, a, &out->columns[i], err));
     qsort(out->columns, info->ncols, sizeof *out->columns, by_field);
+    ICE_TRY(ice_store_path(env->store, a, key, &path, err));
+    ICE_TRY(ice__sums_make(path, a, out, err));
 out:
     return rc;
 }

@@ -142,6 +142,7 @@ ice_code ice__decode_whole(ice_published *s, const ice__file *f, const ice_colum
     if (!a)
         return rc;
     ICE_TRY(decode_columns(s, f, cols, ncols, a, &want, &n, &evolved, err));
+    ICE_TRY(ice__file_prove(f, want, n, err));
     ICE_TRY(ice__engine_acquire(s->env, NULL, 0, &c, err));
     rc = ice__decode_file(s->env, c, f->path, (uint64_t)f->entry.file.record_count, want, n, evolved, as_rows,
                           to, err);

@@ -81,8 +81,8 @@ static void shed(ice_published *s, const ice_keyindex *index, const ice__values 
     ice__values_shed(values);
 }
 
-/* Candidates of one file: same hash, not deleted, then compared by value. Sets *stop. */
-static ice_code probe_file(const probe *p, uint32_t file, bool *stop, ice_error *err)
+/* Candidates of one file from number *done on: same hash, not deleted, then compared by value. Sets *stop. */
+static ice_code probe_file(const probe *p, uint32_t file, size_t *done, bool *stop, ice_error *err)
 {
     ice__file *f = &p->s->files[file];
     ice_value key[KEY_MAX], primary[KEY_MAX];
@@ -90,11 +90,12 @@ static ice_code probe_file(const probe *p, uint32_t file, bool *stop, ice_error 
     ice__values values;
     const ice_keypair *pairs;
     const ice_dv *dv;
+    size_t n;
     ice_code rc;
     ICE_TRY(ice__file_key(p->s, f, p->def, p->keys, p->number, &index, &values, err));
     ICE_TRY(ice__file_dv(p->s, f, &dv, err));
-    size_t n = ice_keyindex_find(index, p->hash, &pairs);
-    for (size_t i = 0; i < n && !*stop; i++) {
+    ICE_TRY(ice_keyindex_find(index, p->hash, &pairs, &n, err));
+    for (size_t i = *done; i < n && !*stop; i++, *done = i) {
         uint32_t pos = pairs[i].position;
         ice__hit hit = {.file = file, .pos = pos, .primary = primary};
         if (pos >= f->entry.file.record_count || (dv && ice_dv_contains(dv, pos)))
@@ -108,6 +109,19 @@ static ice_code probe_file(const probe *p, uint32_t file, bool *stop, ice_error 
     }
     shed(p->s, index, &values);
 out:
+    return rc;
+}
+
+/* An index that is made again has the same candidates in the same order. */
+static ice_code probe_mended(const probe *p, uint32_t file, bool *stop, ice_error *err)
+{
+    ice_error why = {0};
+    size_t done = 0;
+    ice_code rc = probe_file(p, file, &done, stop, &why);
+    if (rc == ICE_CACHE && ice__file_lost(p->s, &p->s->files[file], &why))
+        return probe_file(p, file, &done, stop, err);
+    if (rc != ICE_OK && err)
+        *err = why;
     return rc;
 }
 
@@ -133,7 +147,7 @@ ice_code ice__base_find(ice_published *s, const ice_tabledef *def, const ice_key
     p.hash = ice_key_hash(values, p.key->ncols);
     for (size_t i = 0; i < s->nfiles && !stop && rc == ICE_OK; i++)
         if (may_hold(&p, &s->files[i]))
-            rc = probe_file(&p, (uint32_t)i, &stop, err);
+            rc = probe_mended(&p, (uint32_t)i, &stop, err);
     return rc;
 }
 
@@ -149,11 +163,13 @@ ice_code ice__base_estimate(ice_published *s, const ice_tabledef *def, const ice
         const ice_keypair *pairs;
         if (!may_hold(&p, &s->files[i]))
             continue;
+        size_t n = 1;
         rc = ice__file_key(s, &s->files[i], def, keys, key, &index, &unused, err);
-        if (rc == ICE_OK) {
-            *out += ice_keyindex_find(index, hash, &pairs);
+        if (rc == ICE_OK && (rc = ice_keyindex_find(index, hash, &pairs, &n, err)) == ICE_OK)
             shed(s, index, &unused);
-        }
+        if (rc == ICE_CACHE && ice__file_lost(s, &s->files[i], err))
+            rc = ICE_OK;
+        *out += n;
     }
     return rc;
 }
@@ -398,6 +414,9 @@ static ice_code put_rows(ice_published *s, const ice_row *rows, size_t nrows, co
         for (size_t k = 0; k < ncols; k++)
             if (cols[k].field_id != ICE_FIELD_ROW_START || (f->has_start && !f->fixed_start))
                 stored[nstored++] = cols[k];
+        ice_code rc = ice__file_prove(f, stored, nstored, err);
+        if (rc != ICE_OK)
+            return rc;
         ice_buf_puts(sql, sql->len ? " UNION ALL " : "");
         put_file_rows(s, file, rows, nrows, cols, ncols, stored, nstored, sql);
     }
@@ -481,7 +500,11 @@ static ice_code read_cached(ice_published *s, cached_file *from, const ice_row *
     if (!*found)
         return ICE_OK;
     rc = ice__values_at(f, &from->values, row->pos, cols, ncols, out, err);
-    *found = rc != ICE_CORRUPT; /* what is damaged in the cache the Parquet file still has */
+    *found = rc != ICE_CACHE; /* what is damaged in the cache the Parquet file still has */
+    if (!*found) {
+        ice__file_lost(s, f, err);
+        *from = (cached_file){0};
+    }
     if (rc == ICE_OK)
         rc = keep_values(a, cols, ncols, out, err);
     rc = *found ? rc : ICE_OK;

@@ -140,6 +140,7 @@ static ice_code own_rows(ice_published *s, ice__file *f, const ice_column *cols,
     for (size_t i = 0; i < ncols; i++)
         if (ice__file_has(s, f, cols[i].field_id))
             stored[n++] = cols[i];
+    ICE_TRY(ice__file_prove(f, stored, n, err));
     ICE_TRY(ice__engine_acquire(s->env, NULL, 0, &c, err));
     ICE_TRY(ice__decode_file(s->env, c, f->path, rows, stored, n, ice__file_evolved(s, f, stored, n), true,
                              path, err));

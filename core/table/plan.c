@@ -175,6 +175,16 @@ out:
     return rc;
 }
 
+/* The tail's arm learns which columns the statement reads, and proves them of the files (source.c). */
+static bool something_to_prove(const ice__plan *plan)
+{
+    for (size_t i = 0; i < plan->nbranches; i++)
+        for (size_t k = 0; k < plan->branches[i].nfiles; k++)
+            if (!ice__file_proved(&plan->branches[i].published->files[plan->branches[i].files[k]]))
+                return true;
+    return false;
+}
+
 static ice_code planner_init(planner *p, ice_view *v, bool with_start, ice_arena *a, ice__plan *plan,
                              ice_error *err)
 {
@@ -195,7 +205,7 @@ ice_code ice__plan_view(ice_view *v, bool with_start, const ice_probe *probe, ic
     ICE_TRY(planner_init(&p, v, with_start, a, out, err));
     if (v->state->published)
         ICE_TRY(plan_files(&p, probe, err));
-    out->tail = tail_matters(&p) || out->nbranches == 0 || out->evolved_rows > 0;
+    out->tail = tail_matters(&p) || out->nbranches == 0 || out->evolved_rows > 0 || something_to_prove(out);
 out:
     return rc;
 }
@@ -350,6 +360,30 @@ ice_code ice__plan_sql(ice_view *v, const ice__plan *plan, unsigned tag, bool wi
         rc = ice_fail_nomem(err);
 out:
     ice_buf_free(&b);
+    return rc;
+}
+
+/* ---- before the files are read ---- */
+
+/* Beside the columns that a view shows a branch's conditions read system columns. */
+static const int32_t in_conditions[] = {ICE_FIELD_ROW_START, ICE_FIELD_ROW_END, ICE_FIELD_OPERATION};
+
+ice_code ice__plan_prove(const ice__plan *plan, const ice_column *cols, size_t n, ice_arena *a, ice_error *err)
+{
+    ice_column *all = ICE_NEW_N(a, ice_column, n + 3);
+    ice_code rc = ICE_OK;
+    if (!all)
+        return ice_fail_nomem(err);
+    if (n)
+        memcpy(all, cols, n * sizeof *all);
+    for (size_t i = 0; i < 3; i++)
+        all[n + i] = *ice__system_column(in_conditions[i]);
+    for (size_t i = 0; i < plan->nbranches; i++) {
+        const ice__branch *b = &plan->branches[i];
+        size_t use = n + (b->check_start || b->history ? 3 : 0);
+        for (size_t k = 0; k < b->nfiles && rc == ICE_OK; k++)
+            rc = ice__file_prove(&b->published->files[b->files[k]], all, use, err);
+    }
     return rc;
 }
 

@@ -354,8 +354,9 @@ static bool any_value(key_lookup *l, size_t column)
 {
     const ice_key *key = &l->v->state->keys.keys[l->key];
     const ice_keypair *pairs;
-    if (column == key->ncols)
-        return ice_keyindex_find(l->index, ice_key_hash(l->values, key->ncols), &pairs) > 0;
+    size_t n = 0;
+    if (column == key->ncols) /* a damaged index leaves nothing out */
+        return ice_keyindex_find(l->index, ice_key_hash(l->values, key->ncols), &pairs, &n, NULL) != ICE_OK || n > 0;
     for (size_t i = 0; i < l->filters[column]->nvalues; i++) {
         l->values[column] = l->filters[column]->values[i];
         if (any_value(l, column + 1))
@@ -382,7 +383,7 @@ static ice_code look_up_keys(ice_view *v, ice_probe *p, ice_error *err)
     for (size_t i = 0; i < s->nfiles && l.key < keys->n; i++)
         if (p->current[i]) {
             rc = ice__file_key(s, &s->files[i], v->state->def, keys, l.key, &l.index, &unused, err);
-            if (rc == ICE_DISK_FULL || rc == ICE_IO) /* an index that cannot be made prunes nothing */
+            if (rc == ICE_DISK_FULL || rc == ICE_IO || rc == ICE_CACHE) /* an index that cannot be made prunes nothing */
                 return ICE_OK;
             if (rc != ICE_OK)
                 return rc;

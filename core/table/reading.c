@@ -144,6 +144,9 @@ static ice_code put_arm(ice__reading *r, const arm *m, const char *join, const c
     if (!cols)
         return ice_fail_nomem(err);
     size_t n = stored_columns(m, cols, &nplain);
+    ice_code rc = ice__file_prove(m->f, cols, n, err);
+    if (rc != ICE_OK)
+        return rc;
     ice_buf_puts(&r->sql, r->sql.len ? " UNION ALL SELECT " : "SELECT ");
     for (size_t i = 0; i < r->ncols; i++) {
         ice_buf_puts(&r->sql, i ? ", " : "");

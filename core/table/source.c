@@ -33,6 +33,7 @@ typedef struct hot_source {
     uint32_t *places; /* of a data file in `files`, by its index in the published state */
     size_t nfiles;
     uint64_t nruns, claimed;
+    ice__plan plan; /* of the statement whose first arm this is: what it reads is proved when the scan begins */
 } hot_source;
 
 typedef struct hot_scan {
@@ -86,6 +87,24 @@ static uint64_t hot_cardinality(ice_source *src)
 void ice__source_claim_rows(ice_source *src, uint64_t rows)
 {
     ((hot_source *)src)->claimed = rows;
+}
+
+ice_code ice__source_prove(ice_source *src, const ice__plan *plan, ice_error *err)
+{
+    hot_source *s = (hot_source *)src;
+    ice__branch *to = ICE_NEW_N(s->arena, ice__branch, plan->nbranches + 1);
+    for (size_t i = 0; to && i < plan->nbranches; i++) {
+        to[i] = plan->branches[i];
+        to[i].files = ICE_NEW_N(s->arena, uint32_t, to[i].nfiles + 1);
+        if (!to[i].files)
+            return ice_fail_nomem(err);
+        memcpy(to[i].files, plan->branches[i].files, to[i].nfiles * sizeof *to[i].files);
+    }
+    if (!to)
+        return ice_fail_nomem(err);
+    s->plan = *plan;
+    s->plan.branches = to;
+    return ICE_OK;
 }
 
 static uint64_t hot_order(ice_source *src, void *worker)
@@ -266,6 +285,22 @@ out:
     return rc;
 }
 
+/* UNION ALL gives each arm the same columns to read, and this is the first. */
+static ice_code prove_files(hot_scan *scan, const ice_filter *filters, size_t n, ice_error *err)
+{
+    hot_source *s = scan->s;
+    size_t ncols = scan->ncols;
+    ice_column *cols = s->plan.nbranches ? ICE_NEW_N(scan->arena, ice_column, ncols + n + 1) : NULL;
+    if (!s->plan.nbranches)
+        return ICE_OK;
+    if (!cols)
+        return ice_fail_nomem(err);
+    memcpy(cols, scan->cols, ncols * sizeof *cols);
+    for (size_t i = 0; i < n; i++)
+        cols[ncols++] = s->cols[filters[i].column];
+    return ice__plan_prove(&s->plan, cols, ncols, scan->arena, err);
+}
+
 static ice_code hot_open(ice_source *src, const ice_filter *filters, size_t nfilters, const int *projection,
                          size_t nprojection, void **state, uint64_t *max_threads, ice_error *err)
 {
@@ -281,6 +316,7 @@ static ice_code hot_open(ice_source *src, const ice_filter *filters, size_t nfil
         goto out;
     }
     ICE_TRY(project(scan, projection, nprojection, err));
+    ICE_TRY(prove_files(scan, filters, nfilters, err));
     try_lookup(scan, filters, nfilters);
     if (!scan->lookup)
         ICE_TRY(open_tails(scan, err));

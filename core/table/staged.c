@@ -2,7 +2,9 @@
  *
  * A staged file has no _row_start: the flush publishes it under the partition spec identity(_row_start),
  * whose value is the commit time. What a log record carries of it is JSON:
- *   {"columns": [[field id, bytes, values, nulls, nans, "lower as hex" | null, "upper as hex" | null], ...]}
+ *   {"columns": [[field id, bytes, values, nulls, nans, "lower as hex" | null, "upper as hex" | null, checksum], ...],
+ *    "rest": checksum}
+ * with the checksums as signed numbers; records of older versions have none.
  */
 #include "table/flush_int.h"
 
@@ -36,9 +38,9 @@ static ice_code metrics_to_json(const ice_data_file *f, ice_arena *a, ice_str *o
         put_hex(c->lower, &b);
         ice_buf_puts(&b, ",");
         put_hex(c->upper, &b);
-        ice_buf_puts(&b, "]");
+        ice_buf_printf(&b, ",%lld]", (long long)c->sum);
     }
-    ice_buf_puts(&b, "]}");
+    ice_buf_printf(&b, "],\"rest\":%lld}", (long long)f->rest_sum);
     ICE_TRY(ice_buf_check(&b, err));
     *out = ice_arena_str(a, ice_buf_str(&b));
     if (!out->ptr)
@@ -73,17 +75,22 @@ static bool bytes_of_hex(const json_t *v, ice_arena *a, ice_str *out)
     return bytes != NULL;
 }
 
-static bool column_of_json(const json_t *v, ice_arena *a, ice_file_column *out)
+static bool column_of_json(const json_t *v, bool summed, ice_arena *a, ice_file_column *out)
 {
+    const json_t *sum = json_array_get(v, 7);
     int64_t n[5];
-    if (!json_is_array(v) || json_array_size(v) != 7)
+    if (json_array_size(v) != (summed ? 8 : 7) || (summed && !json_is_integer(sum)))
         return false;
     for (size_t i = 0; i < 5; i++) {
         if (!json_is_integer(json_array_get(v, i)))
             return false;
         n[i] = json_integer_value(json_array_get(v, i));
     }
-    *out = (ice_file_column){.size = n[1], .values = n[2], .nulls = n[3], .nans = n[4]};
+    *out = (ice_file_column){.size = n[1],
+                             .values = n[2],
+                             .nulls = n[3],
+                             .nans = n[4],
+                             .sum = (uint64_t)json_integer_value(sum)};
     if (n[0] < 1 || n[0] > INT32_MAX)
         return false;
     out->field_id = (int32_t)n[0];
@@ -94,14 +101,16 @@ static bool column_of_json(const json_t *v, ice_arena *a, ice_file_column *out)
 static ice_code metrics_of_json(ice_str text, ice_arena *a, ice_data_file *f, ice_error *err)
 {
     json_t *root = text.ptr ? json_loadb(text.ptr, text.len, 0, NULL) : NULL;
-    const json_t *columns = json_object_get(root, "columns");
+    const json_t *columns = json_object_get(root, "columns"), *rest = json_object_get(root, "rest");
     size_t n = json_array_size(columns);
     ice_code rc = ICE_OK;
+    f->summed = json_is_integer(rest);
+    f->rest_sum = (uint64_t)json_integer_value(rest);
     f->columns = ICE_NEW_N(a, ice_file_column, n + 1);
     if (!f->columns)
         rc = ice_fail_nomem(err);
     for (size_t i = 0; rc == ICE_OK && i < n; i++)
-        if (!column_of_json(json_array_get(columns, i), a, &f->columns[i]) ||
+        if (!column_of_json(json_array_get(columns, i), f->summed, a, &f->columns[i]) ||
             (i && f->columns[i].field_id <= f->columns[i - 1].field_id))
             rc = ice_fail(err, ICE_CORRUPT, "column %zu of its metrics is malformed", i);
     if (rc == ICE_OK && !json_is_array(columns))

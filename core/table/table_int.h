@@ -124,6 +124,17 @@ bool ice__file_evolved(const ice_published *s, const ice__file *f, const ice_col
 /* Bounds of a column as values of `t`; false where the file does not say. */
 bool ice__file_bounds(const ice__file *f, int32_t field_id, ice_type t, ice_value *lower, ice_value *upper);
 
+/* ---- checksums of data files ---- */
+
+/* Before the engine reads those of `cols` that the file has (NULL: all of them, proved before or not): ICE_CORRUPT
+ * where a byte of them, or of what is no column's, is not as it was written. Does nothing for a file without
+ * checksums. */
+ice_code ice__file_prove(const ice__file *f, const ice_column *cols, size_t n, ice_error *err) ICE_MUST;
+/* Is there nothing left to prove of the file as it is now? */
+bool ice__file_proved(const ice__file *f);
+/* Computes them for a file just written whose columns *f lists. */
+ice_code ice__sums_make(ice_str path, ice_arena *a, ice_data_file *f, ice_error *err) ICE_MUST;
+
 /* ---- statements of our own ---- */
 
 /* Borrows the environment's connection; a thread that holds it already gets ICE_INTERNAL, not a deadlock:
@@ -159,6 +170,9 @@ ice_code ice__file_values(ice_published *s, ice__file *f, const ice_column *cols
 ice_code ice__values_at(const ice__file *f, const ice__values *v, uint32_t pos, const ice_column *cols, size_t ncols,
                         ice_value *out, ice_error *err) ICE_MUST;
 void ice__values_shed(const ice__values *v);
+/* Damage (ICE_CACHE) was met in what a look-up reads of a data file: whoever asks from now on uses nothing of it, and it
+ * is made again. False: it cannot be. */
+bool ice__file_lost(ice_published *s, ice__file *f, const ice_error *why);
 
 /* Whose look-ups a new file is prepared for. */
 typedef struct ice__warm {
@@ -352,6 +366,10 @@ ice_probe *ice__probes_together(ice_view *v, ice_probe *const *probes, size_t n,
 bool ice__view_is_hot(ice_view *v);
 ice_code ice__plan_sql(ice_view *v, const ice__plan *p, unsigned tag, bool with_start, ice_arena *a,
                        ice_str *out, ice_error *err) ICE_MUST;
+/* Of a plan's tail: when its scan begins, what it is asked for is proved of the plan's files. */
+ice_code ice__source_prove(ice_source *s, const ice__plan *plan, ice_error *err) ICE_MUST;
+/* Before the engine reads these columns of the plan's files: as ice__file_prove of each. */
+ice_code ice__plan_prove(const ice__plan *p, const ice_column *cols, size_t n, ice_arena *a, ice_error *err) ICE_MUST;
 /* The rows that a branch's deletes (or, `ended`, the tail's tombstones) take out: columns file (index in the
  * branch), pos, and with `ended` _row_end, _operation. */
 ice_code ice__branch_source(ice_view *v, const ice__branch *b, bool ended, ice_source **out,

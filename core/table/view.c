@@ -31,6 +31,7 @@ ice_code ice_view_open(ice_view *v, unsigned tag, bool with_start, const ice_pro
             return rc;
     }
     ICE_TRY(ice__plan_view(v, with_start, probe, a, &plan, err));
+    ICE_TRY(ice__plan_prove(&plan, NULL, 0, a, err)); /* footers: the engine looks at them before it asks for columns */
     ICE_TRY(ice__plan_sql(v, &plan, tag, with_start, a, subquery, err));
 out:
     return rc;
@@ -91,6 +92,10 @@ static ice_code open_subsource(ice_view *v, const subname *n, const ice_probe *p
         ICE_TRY(ice__view_columns(v, n->with_start, a, &cols, &ncols, err));
         ICE_TRY(ice__source_create(v, false, which, cols, ncols, out, err));
         ice__source_claim_rows(*out, plan.evolved_rows);
+        if ((rc = ice__source_prove(*out, &plan, err)) != ICE_OK) {
+            (*out)->m->release(*out);
+            *out = NULL;
+        }
     } else if (n->branch < plan.nbranches)
         rc = ice__branch_source(v, &plan.branches[n->branch], n->ended, out, err);
 out:

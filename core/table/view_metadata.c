@@ -56,7 +56,7 @@ static json_t *properties_of(const ice_tabledef *def, ice_error *err)
 }
 
 static ice_code to_json(const ice_env *env, const ice_tabledef *def, ice_str location, ice_arena *a,
-                        char **out, ice_error *err)
+                        ice_buf *out, ice_error *err)
 {
     char uuid[37];
     int64_t now_ms = ice_clock_us() / 1000;
@@ -72,25 +72,29 @@ static ice_code to_json(const ice_env *env, const ice_tabledef *def, ice_str loc
                           (int)def->schema_id + 1, "versions", version_of(env, def, now_ms), "version-log",
                           "timestamp-ms", (json_int_t)now_ms, "version-id", (int)def->schema_id + 1,
                           "schemas", schema, "properties", properties);
-    *out = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
+    char *plain = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
     json_decref(j);
-    return *out ? ICE_OK : ice_fail_nomem(err);
+    if (!plain)
+        return ice_fail_nomem(err);
+    ice_buf_put_str(out, (ice_str){plain, strlen(plain) - strlen("\n}")});
+    free(plain);
+    return ice_metadata_seal(out, 0, err);
 }
 
 ice_code ice__view_metadata_write(const ice_env *env, const ice_tabledef *def, ice_arena *a,
                                   ice_str *location, ice_error *err)
 {
     ice_str dir, base, key;
-    char *body = NULL;
+    ice_buf body = {0};
     ice_code rc;
     ICE_TRY(ice__table_dir(env, a, def->name, def->uuid, false, &dir, err));
     ICE_TRY(ice_store_location(env->store, a, dir, &base, err));
     ICE_TRY(to_json(env, def, base, a, &body, err));
     ICE_TRY(ice_metadata_location(a, dir, def->schema_id, ice_uuid_random(), &key, err));
     ICE_TRY(ice_store_location(env->store, a, key, location, err));
-    ICE_TRY(env->store->m->put_if_absent(env->store, key, ice_str_c(body), err));
+    ICE_TRY(env->store->m->put_if_absent(env->store, key, ice_buf_str(&body), err));
 out:
-    free(body);
+    ice_buf_free(&body);
     return rc;
 }
 
@@ -129,6 +133,7 @@ ice_code ice_view_metadata_load(const ice_env *env, ice_str location, ice_tabled
         goto out;
     }
     ICE_TRY(env->store->m->get(env->store, key, &bytes, err));
+    ICE_TRY(ice_metadata_seal_check(ice_buf_str(&bytes), err));
     ICE_TRY(read_def(ice_buf_str(&bytes), out, err));
 out:
     if (rc != ICE_OK && key.ptr)

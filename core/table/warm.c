@@ -9,7 +9,7 @@
 
 static ice_code forgive(ice_code rc)
 {
-    return rc == ICE_DISK_FULL || rc == ICE_IO ? ICE_OK : rc;
+    return rc == ICE_DISK_FULL || rc == ICE_IO || rc == ICE_CACHE ? ICE_OK : rc;
 }
 
 static ice_code warm_keys(ice_env *env, const ice__file *f, const char *stem, const ice__warm *w,

@@ -214,4 +214,40 @@ static inline ice_code write_cells(file_writer write, uint64_t rows, uint64_t st
     return rc;
 }
 
+/* ---- checksums of pages ---- */
+
+/* Makes the pages' checksums right again, so that what they guard is tested too. */
+static inline void fix_pages(char *p, size_t n)
+{
+    enum { PAGE = 16384, END = 16 };
+    uint64_t len, sums;
+    if (n < END)
+        return;
+    memcpy(&len, p + n - 8, 8);
+    sums = (len + 7) & ~UINT64_C(7);
+    if (len > n || sums + 8 * ((len + PAGE - 1) / PAGE) + END != n)
+        return;
+    for (uint64_t at = 0; at < len; at += PAGE) {
+        uint64_t sum = ice_hash64(p + at, len - at < PAGE ? len - at : PAGE, 0);
+        memcpy(p + sums + at / PAGE * 8, &sum, 8);
+    }
+}
+
+/* One bit of each byte of the file is another: `noticed` says so of every one (each `step`th byte). */
+static inline void flip_each_byte(bool (*noticed)(void), size_t step)
+{
+    size_t n;
+    char *data = slurp(&n);
+    for (size_t at = 0; at < n; at += step) {
+        data[at] ^= (char)(1 << at % 8);
+        spill(data, n);
+        if (!noticed())
+            fail_msg("a bit of byte %zu of %zu", at, n);
+        data[at] ^= (char)(1 << at % 8);
+    }
+    spill(data, n);
+    assert_false(noticed());
+    free(data);
+}
+
 #endif

@@ -228,8 +228,8 @@ static ice_manifest_entry entry(int i, ice_value *partition, ice_file_column *co
     partition[2] = i == 2 ? ICE_NULL : (ice_value){.kind = ICE_T_DATE, .i = 18000 + i};
     partition[3] = (ice_value){.kind = ICE_T_UUID, .uuid = {(uint8_t)i, 2, 3}};
     columns[0] =
-        (ice_file_column){1, 100, 10, 0, ICE_UNSET, {"\1\0\0\0\0\0\0\0", 8}, {"\7\0\0\0\0\0\0\0", 8}};
-    columns[1] = (ice_file_column){2, ICE_UNSET, 10, 3, ICE_UNSET, ICE_STR_NONE, {"\1", 1}};
+        (ice_file_column){1, 100, 10, 0, ICE_UNSET, {"\1\0\0\0\0\0\0\0", 8}, {"\7\0\0\0\0\0\0\0", 8}, .sum = UINT64_MAX - 7};
+    columns[1] = (ice_file_column){2, ICE_UNSET, 10, 3, ICE_UNSET, ICE_STR_NONE, {"\1", 1}, .sum = 1};
     e.file.path = ice_str_c(ice_arena_printf(arena, "file:///w/t/data/%d.parquet", i));
     e.file.format = ICE_STR("parquet");
     e.file.npartition = 4;

@@ -124,7 +124,7 @@ static ice_manifest_entry data_entry(const char *name, int64_t first_id)
     e.file.size = st.st_size;
     e.file.columns = ICE_NEW(arena, ice_file_column);
     e.file.columns[0] =
-        (ice_file_column){1, ICE_UNSET, ROWS, 0, ICE_UNSET, bound(first_id), bound(first_id + ROWS - 1)};
+        (ice_file_column){1, ICE_UNSET, ROWS, 0, ICE_UNSET, bound(first_id), bound(first_id + ROWS - 1), 0};
     e.file.ncolumns = 1;
     return e;
 }

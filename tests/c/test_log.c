@@ -380,6 +380,93 @@ static void test_reader_sees_corruption(void **state)
     ice_log_close(log);
 }
 
+/* Reads all there is: the records that are as they were appended, and what ends the reading. */
+static ice_code read_through(long *good)
+{
+    ice_log *log = NULL;
+    ice_log_cursor *c = NULL;
+    ice_log_record r;
+    char buf[512];
+    bool found = true;
+    ice_code rc = ice_log_open(dir, &usual, &log, &err);
+
+    *good = 0;
+    if (rc == ICE_OK)
+        rc = ice_log_cursor_open(log, 0, &c, &err);
+    while (rc == ICE_OK && found)
+        if ((rc = ice_log_read(c, UINT64_MAX, &r, &found, &err)) == ICE_OK && found) {
+            assert_int_equal(r.txid, *good);
+            assert_true(ice_str_eq(r.body, body_of(*good, buf)));
+            ++*good;
+        }
+    ice_log_cursor_close(c);
+    ice_log_close(log);
+    return rc;
+}
+
+static void flip(uint64_t position, int bit)
+{
+    int fd = open(segment_path(0), O_RDWR);
+    off_t at = (off_t)ice__offset(0, position);
+    uint8_t b;
+
+    assert_int_equal(pread(fd, &b, 1, at), 1);
+    b ^= (uint8_t)(1 << bit);
+    assert_int_equal(pwrite(fd, &b, 1, at), 1);
+    close(fd);
+}
+
+/* Each bit of each record: an error, whichever record it is, while the shared file knows that it was durable. */
+static void test_every_bit_is_noticed(void **state)
+{
+    ice_log *log = open_log(&usual);
+    uint64_t end = append_many(log, 0, 2);
+    long good;
+
+    ice_log_close(log);
+    ok(read_through(&good));
+    assert_int_equal(good, 2);
+    for (uint64_t at = 0; at < end; at++)
+        for (int bit = 0; bit < 8; bit++) {
+            flip(at, bit);
+            ice_code rc = read_through(&good);
+            if (rc != ICE_CORRUPT)
+                fail_msg("bit %d of position %llu: %s", bit, (unsigned long long)at, ice_code_name(rc));
+            flip(at, bit);
+        }
+    ok(read_through(&good));
+    assert_int_equal(good, 2);
+}
+
+/* Without it: an error before the last record, and that one, which may be a torn tail, is gone as a whole. */
+static void test_every_bit_without_the_shared_file(void **state)
+{
+    enum { N = 3 };
+    uint64_t ends[N] = {[N - 1] = 1}, last = 0; /* known once there is a log */
+    long good;
+
+    for (uint64_t at = 0; at < ends[N - 1]; at++) {
+        if (at >= last) { /* a tail was cut off: a new log */
+            assert_int_equal(teardown(state), 0);
+            assert_int_equal(setup(state), 0);
+            ice_log *log = open_log(&usual);
+            for (long i = 0; i < N; i++)
+                ends[i] = append_many(log, i, i + 1);
+            ice_log_close(log);
+            last = ends[N - 2];
+        }
+        remove_shared();
+        flip(at, (int)(at % 8));
+        ice_code rc = read_through(&good);
+        if (at < last ? rc != ICE_CORRUPT : rc != ICE_OK || good != N - 1)
+            fail_msg("position %llu: %s after %ld records", (unsigned long long)at, ice_code_name(rc), good);
+        if (at >= last)
+            continue;
+        flip(at, (int)(at % 8));
+        ok(read_through(&good));
+    }
+}
+
 static void test_damaged_and_foreign_segments(void **state)
 {
     ice_log *log = open_log(&small);
@@ -909,6 +996,8 @@ int main(void)
         T(test_lost_record_is_corruption),
         T(test_shared_knows_what_was_durable),
         T(test_reader_sees_corruption),
+        T(test_every_bit_is_noticed),
+        T(test_every_bit_without_the_shared_file),
         T(test_damaged_and_foreign_segments),
         T(test_newer_version_is_refused),
         T(test_failed_sync_poisons),

@@ -58,8 +58,7 @@ def prolong(data, rng):
 
 DAMAGES = [cut, empty, blank, overwrite, flip, garbage, prolong]
 
-# Kinds of files, and the damages that may go unnoticed: pages of Parquet have no checksum, nor has the cache, which is made from
-# them again when its size or head is not what it should be.
+# Kinds of files, and the damages that may go unnoticed. Those of the cache are no errors: it is made again.
 KINDS = {
     "log segment": (".django-iceberg/default/log/*.log", set()),
     "log's shared file": (".django-iceberg/default/log/shared", {overwrite, flip}),
@@ -69,8 +68,8 @@ KINDS = {
     "manifest list": ("default/*/metadata/snap-*.avro", set()),
     "manifest": ("default/*/metadata/m-*.avro", set()),
     "deletion vector": ("default/*/metadata/*.puffin", set()),
-    "Parquet file": ("default/*/data/*.parquet", {overwrite, flip}),
-    "cache": (".django-iceberg/default/cache/*", {overwrite, flip, blank}),
+    "Parquet file": ("default/*/data/*.parquet", set()),
+    "cache": (".django-iceberg/default/cache/*", set()),
 }
 
 
