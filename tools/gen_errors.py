@@ -34,7 +34,11 @@ MEANINGS = {
     ),
     "CORRUPT": (
         "Bytes read are not what they claim to be; the message names file and place.",
-        "Restore from a backup. Files of `cache/` are made again without being asked.",
+        "Restore from a backup.",
+    ),
+    "CACHE": (
+        "A file of `cache/` is damaged and cannot be made again, or not now.",
+        "Files of `cache/` are made again without being asked, with a line on standard error; see whether the directory is writable, or remove it.",
     ),
     "CONFIG": ("A setting is wrong.", "The message names the key."),
     "UNSUPPORTED": ("The statement, type or file feature is not supported.", "See [limits](limits.md)."),

@@ -34,10 +34,9 @@ enum {
     FID_REFERENCED_DATA_FILE = 143,
     FID_CONTENT_OFFSET = 144,
     FID_CONTENT_SIZE = 145,
-    /* ours, far from what the spec hands out: map from field id (0: the rest of the file) to checksum */
+    /* ours, far from what the spec hands out. Bytes, for PyIceberg passes over no map: pairs of field id i32 (0: the
+     * rest of the file) and checksum u64, little-endian */
     FID_CHECKSUMS = 1618033001,
-    FID_CHECKSUMS_KEY = 1618033002,
-    FID_CHECKSUMS_VALUE = 1618033003,
     /* manifest_file */
     FID_MANIFEST_PATH = 500,
     FID_MANIFEST_LENGTH = 501,

@@ -89,8 +89,6 @@ static void read_pair(manifest_reader *m, const ice_avro_type *pair, int32_t map
             got.bytes = keep_bytes(m, f->type);
         else {
             got.count = ice_avro_long(m->r, f->type, &present);
-            if (map == FID_CHECKSUMS)
-                continue;
             got.count =
                 present && got.count >= 0 ? got.count : ICE_UNSET; /* some writers put -1 for unknown */
         }
@@ -113,6 +111,20 @@ static void read_map(manifest_reader *m, const ice_avro_type *t, int32_t map)
     }
     for (int64_t left = 0; ice_avro_more(m->r, &left, &done);)
         read_pair(m, pair, map);
+}
+
+static void read_sums(manifest_reader *m, const ice_avro_type *t)
+{
+    bool present;
+    ice_reader r = ice_reader_of(ice_avro_bytes(m->r, t, &present));
+    while (present && !m->r->failed && ice_reader_left(&r)) {
+        metric got = {.map = FID_CHECKSUMS, .field_id = (int32_t)ice_read_u32(&r)};
+        got.count = (int64_t)ice_read_u64(&r);
+        m->r->failed |= r.failed || got.field_id < 0;
+        metric *slot = m->r->failed ? NULL : new_metric(m);
+        if (slot)
+            *slot = got;
+    }
 }
 
 static int cmp_metric(const void *a, const void *b)
@@ -275,8 +287,8 @@ static void read_file_member(manifest_reader *m, const ice_avro_field *a, ice_da
     case FID_NULL_COUNTS:
     case FID_NAN_COUNTS:
     case FID_LOWER_BOUNDS:
-    case FID_UPPER_BOUNDS:
-    case FID_CHECKSUMS: read_map(m, t, a->field_id); break;
+    case FID_UPPER_BOUNDS: read_map(m, t, a->field_id); break;
+    case FID_CHECKSUMS: read_sums(m, t); break;
     case FID_KEY_METADATA: f->key_metadata = keep_bytes(m, t); break;
     case FID_SPLIT_OFFSETS: f->split_offsets = read_list(m, t, &f->nsplit_offsets); break;
     case FID_EQUALITY_IDS: read_equality_ids(m, t, f); break;

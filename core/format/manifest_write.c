@@ -175,7 +175,7 @@ static void put_data_file_schema(ice_buf *b, const ice_partition_spec *spec, con
     put_field(b, "referenced_data_file", FID_REFERENCED_DATA_FILE, "\"string\"", true);
     put_field(b, "content_offset", FID_CONTENT_OFFSET, "\"long\"", true);
     put_field(b, "content_size_in_bytes", FID_CONTENT_SIZE, "\"long\"", true);
-    put_map(b, "django_iceberg_checksums", FID_CHECKSUMS, FID_CHECKSUMS_KEY, FID_CHECKSUMS_VALUE, "\"long\"");
+    put_field(b, "django_iceberg_checksums", FID_CHECKSUMS, "\"bytes\"", true);
     ice_buf_puts(b, "]}");
 }
 
@@ -414,14 +414,13 @@ static void put_sums(ice_buf *b, const ice_data_file *f)
     ice_avro_put_long(b, f->summed);
     if (!f->summed)
         return;
-    ice_avro_put_long(b, (int64_t)f->ncolumns + 1);
-    ice_avro_put_long(b, 0);
-    ice_avro_put_long(b, (int64_t)f->rest_sum);
+    ice_avro_put_long(b, (int64_t)(f->ncolumns + 1) * 12);
+    ice_buf_put_u32(b, 0);
+    ice_buf_put_u64(b, f->rest_sum);
     for (size_t i = 0; i < f->ncolumns; i++) {
-        ice_avro_put_long(b, f->columns[i].field_id);
-        ice_avro_put_long(b, (int64_t)f->columns[i].sum);
+        ice_buf_put_u32(b, (uint32_t)f->columns[i].field_id);
+        ice_buf_put_u64(b, f->columns[i].sum);
     }
-    ice_avro_put_long(b, 0);
 }
 
 static void put_longs(ice_buf *b, const int64_t *longs, const int32_t *ints, size_t n)

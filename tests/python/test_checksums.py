@@ -241,7 +241,9 @@ def test_every_region_of_the_cache(connect, warehouse, duckdb_library, budget, c
         )
         cursor = connection.cursor()
         found = [
-            cursor.execute(sql).rowcount if sql.startswith("UPDATE") else [list(row) for row in cursor.execute(sql).fetchall()]
+            cursor.execute(sql).rowcount
+            if sql.startswith("UPDATE")
+            else [list(row) for row in cursor.execute(sql).fetchall()]
             for sql in READS
         ]
         connection.close()
