@@ -4,7 +4,6 @@ The engine itself would not notice (test_the_engine_alone_would_not_notice); fil
 other engines, are read as they are (test_files_without_checksums)."""
 
 import io
-import pathlib
 import random
 
 import fastavro
