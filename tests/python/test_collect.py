@@ -155,7 +155,6 @@ def test_a_reader_keeps_its_files(warehouse, connection, cursor, duckdb_library)
         assert reader.line() == 10
         cursor.execute("UPDATE item SET v = v + 1")
         connection.flush()
-        connection.compact()
         connection.expire(connection.now())
         held = connection.collect(0)
         assert "data" not in held["removed"]

@@ -392,7 +392,6 @@ def test_what_is_published_is_not_loaded(connection, connect, cursor, warehouse)
         cursor.execute(f"CREATE TABLE {table} (id bigint PRIMARY KEY, n integer)")
         cursor.execute(f"INSERT INTO {table} VALUES (1, 1)")
     connection.flush()
-    connection.compact()
     cursor.execute("UPDATE a SET n = 2")
     connection.close()
     for path in warehouse.glob("default/b-*/metadata/*"):
