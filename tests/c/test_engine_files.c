@@ -3,10 +3,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "duck_library.h"
+#include "format/parquet.h"
 #include "mem_source.h"
 
 static ice_engine *engine;
@@ -296,6 +300,81 @@ static void transforms(void **state)
                         "100000|85714|1|12");
 }
 
+/* A copy of exactly the size, so that the sanitizer sees a read past the end. */
+static ice_code layout_of(ice_str footer, uint64_t file_size, ice_parquet_layout *out)
+{
+    ice_arena *a = ice_arena_create();
+    ice_error err = {0};
+    char *copy = malloc(footer.len + 1);
+    assert_true(a && copy);
+    memcpy(copy, footer.ptr, footer.len);
+    ice_code rc = ice_parquet_layout_read((ice_str){copy, footer.len}, file_size, a, out, &err);
+    for (size_t i = 0; rc == ICE_OK && i < out->nchunks; i++) {
+        assert_true(out->chunks[i].leaf < out->nleaves);
+        assert_true(out->chunks[i].at + out->chunks[i].len <= file_size - footer.len - ICE_PARQUET_END);
+    }
+    free(copy);
+    ice_arena_free(a);
+    return rc;
+}
+
+/* Where the engine says the columns are; then each cut and each flipped bit: an error, or another layout within the file. */
+static void footer(void **s)
+{
+    (void)s;
+    ice_column c[2] = {mem_column(7, "id", (ice_type){.kind = ICE_T_LONG}), mem_column(9, "name", (ice_type){.kind = ICE_T_STRING})};
+    ice_str file = path("footer.parquet");
+    write_file("SELECT * FROM t", file, c, 2);
+    FILE *f = fopen(file.ptr, "rb");
+    struct stat st;
+    assert_true(f && stat(file.ptr, &st) == 0);
+    uint64_t size = (uint64_t)st.st_size, n;
+    char *bytes = malloc(size);
+    assert_int_equal(fread(bytes, 1, size, f), size);
+    fclose(f);
+    ice_error err = {0};
+    assert_int_equal(ice_parquet_footer_size((uint8_t *)bytes + size - ICE_PARQUET_END, size, &n, &err), ICE_OK);
+    char *at = bytes + size - ICE_PARQUET_END - n;
+    ice_parquet_layout layout;
+    ice_buf b = {0};
+    assert_int_equal(ice_parquet_layout_read((ice_str){at, n}, size, arena, &layout, &err), ICE_OK);
+    assert_true(layout.nleaves == 2 && layout.ids[0] == 7 && layout.ids[1] == 9);
+    for (size_t i = 0; i < layout.nchunks; i++)
+        ice_buf_printf(&b, "%s%u|%llu", i ? "\n" : "", layout.chunks[i].leaf, (unsigned long long)layout.chunks[i].len);
+    ice_buf_put_u8(&b, 0);
+    assert_string_equal(text_of(ice_arena_printf(arena, "SELECT column_id, total_compressed_size FROM parquet_metadata('%s') "
+        "ORDER BY row_group_id, column_id", file.ptr)), b.data);
+    ice_buf_free(&b);
+    size_t refused = 0;
+    for (size_t len = 0; len < n; len++) {
+        ice_code rc = layout_of((ice_str){at, len}, size, &layout);
+        assert_true(rc == ICE_OK || rc == ICE_CORRUPT);
+        refused += rc == ICE_CORRUPT;
+    }
+    assert_true(refused > n / 2);
+    for (size_t i = 0; i < n * 8; i++) {
+        at[i / 8] ^= (char)(1 << i % 8);
+        ice_code rc = layout_of((ice_str){at, n}, size, &layout);
+        assert_true(rc == ICE_OK || rc == ICE_CORRUPT);
+        at[i / 8] ^= (char)(1 << i % 8);
+    }
+    srand(7);
+    for (int round = 0; round < 20000; round++) {
+        size_t where[4];
+        char before[4];
+        for (int k = 0; k < 4; k++) {
+            where[k] = (size_t)rand() % n;
+            before[k] = at[where[k]];
+            at[where[k]] = (char)rand();
+        }
+        ice_code rc = layout_of((ice_str){at, n}, size, &layout);
+        assert_true(rc == ICE_OK || rc == ICE_CORRUPT);
+        for (int k = 4; k-- > 0;)
+            at[where[k]] = before[k];
+    }
+    free(bytes);
+}
+
 int main(void)
 {
     const char *lib = duck_library();
@@ -303,7 +382,7 @@ int main(void)
         return 77;
     setenv("ICE_TEST_DUCK", lib, 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(statistics), cmocka_unit_test(transforms), cmocka_unit_test(file_layout), cmocka_unit_test(evolved_schema),
+        cmocka_unit_test(statistics), cmocka_unit_test(transforms), cmocka_unit_test(file_layout), cmocka_unit_test(footer), cmocka_unit_test(evolved_schema),
                                        cmocka_unit_test(restricted)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
