@@ -1,0 +1,3 @@
+"""Alias of django_iceberg.backend.parameters."""
+
+from django_iceberg.backend.parameters import *
