@@ -93,7 +93,7 @@ uint64_t ice_chunkfile_rows(const ice_chunkfile *f);
 bool ice_chunkfile_column(const ice_chunkfile *f, int32_t field_id, ice_vec *out);
 bool ice_chunkfile_has(const ice_chunkfile *f, int32_t field_id);
 /* Are the column's bytes as they were written? Its pages are looked at once; to ask before its vector is read. */
-bool ice_chunkfile_good(const ice_chunkfile *f, int32_t field_id);
+bool ice_chunkfile_good(ice_chunkfile *f, int32_t field_id);
 /* One value, a view into the map; *out stays as it is where the file has no such field. ICE_CACHE: its bytes are not
  * as they were written. */
 ice_code ice_chunkfile_value(const ice_chunkfile *f, int32_t field_id, uint64_t row, ice_value *out,

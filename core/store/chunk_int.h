@@ -56,7 +56,13 @@ typedef struct ice__map {
 ice_code ice__chunk_map_open(const char *path, size_t min, ice__map *out, ice_error *err) ICE_MUST;
 void ice__chunk_map_close(ice__map *m);
 /* Have the pages of these bytes (which are in the content) their checksums? Looked at once for each page. */
-bool ice__chunk_map_good(const ice__map *m, uint64_t at, uint64_t n);
+bool ice__chunk_pages_good(const ice__map *m, uint64_t at, uint64_t n);
+static inline bool ice__chunk_map_good(const ice__map *m, uint64_t at, uint64_t n)
+{
+    uint64_t page = at / ICE__PAGE;
+    return (n && (at + n - 1) / ICE__PAGE == page && __atomic_load_n(&m->good[page], __ATOMIC_RELAXED)) ||
+           ice__chunk_pages_good(m, at, n);
+}
 void ice__chunk_map_shed(const ice__map *m);
 
 static inline bool ice__is_string(ice_type t)

@@ -36,7 +36,8 @@ struct ice_chunkfile {
     ice__map map;
     const header *head;
     const entry *dir;
-    bool loose; /* strings, codes and booleans have not been looked at */
+    bool loose;       /* strings, codes and booleans have not been looked at */
+    uint8_t proven[]; /* for each entry: all of its pages have their checksums */
 };
 
 /* ---- writing ---- */
@@ -428,12 +429,16 @@ static ice_code open_file(const char *path, bool loose, ice_chunkfile **out, ice
     if (rc)
         return rc;
     ICE_TRY(check(path, &m, loose, err));
-    ice_chunkfile *f = ice__chunk_alloc(sizeof *f);
+    const header *head = (const header *)m.ptr;
+    ice_chunkfile *f = ice__chunk_alloc(sizeof *f + head->ncols);
     if (!f) {
         rc = ice_fail_nomem(err);
         goto out;
     }
-    *f = (ice_chunkfile){m, (const header *)m.ptr, (const entry *)(m.ptr + sizeof(header)), loose};
+    f->map = m;
+    f->head = head;
+    f->dir = (const entry *)(m.ptr + sizeof(header));
+    f->loose = loose;
     *out = f;
     return ICE_OK;
 out:
@@ -506,18 +511,29 @@ bool ice_chunkfile_column(const ice_chunkfile *f, int32_t field_id, ice_vec *out
     return e != NULL;
 }
 
-bool ice_chunkfile_good(const ice_chunkfile *f, int32_t field_id)
+static bool entry_good(const ice_chunkfile *f, const entry *e)
+{
+    const ice__map *m = &f->map;
+    uint64_t rows = f->head->rows;
+    if (e->validity && !ice__chunk_map_good(m, e->validity, (rows + 7) / 8))
+        return false;
+    if (!ice__is_string(entry_type(e)))
+        return ice__chunk_map_good(m, e->data, rows * ice_type_width(entry_type(e)));
+    return (!e->codes || ice__chunk_map_good(m, e->codes, rows * 2)) &&
+           ice__chunk_map_good(m, e->offsets, ((e->codes ? e->words : rows) + 1) * 4) &&
+           ice__chunk_map_good(m, e->heap, e->heap_len);
+}
+
+/* A reader of single rows asks each time. */
+bool ice_chunkfile_good(ice_chunkfile *f, int32_t field_id)
 {
     const entry *e = find_entry(f, field_id);
-    uint64_t rows = f->head->rows;
-    if (!e)
+    if (!e || __atomic_load_n(&f->proven[e - f->dir], __ATOMIC_RELAXED))
         return true;
-    bool good = !e->validity || ice__chunk_map_good(&f->map, e->validity, (rows + 7) / 8);
-    if (!ice__is_string(entry_type(e)))
-        return good && ice__chunk_map_good(&f->map, e->data, rows * ice_type_width(entry_type(e)));
-    return good && (!e->codes || ice__chunk_map_good(&f->map, e->codes, rows * 2)) &&
-           ice__chunk_map_good(&f->map, e->offsets, ((e->codes ? e->words : rows) + 1) * 4) &&
-           ice__chunk_map_good(&f->map, e->heap, e->heap_len);
+    if (!entry_good(f, e))
+        return false;
+    __atomic_store_n(&f->proven[e - f->dir], 1, __ATOMIC_RELAXED);
+    return true;
 }
 
 /* Are the bytes of one value as they were written? What leads to a string's bytes is looked at before it is followed. */

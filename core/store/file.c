@@ -196,7 +196,7 @@ static ice_code take_apart(const char *path, size_t min, ice__map *m, ice_error 
     return m->good ? ICE_OK : ice_fail_nomem(err);
 }
 
-bool ice__chunk_map_good(const ice__map *m, uint64_t at, uint64_t n)
+bool ice__chunk_pages_good(const ice__map *m, uint64_t at, uint64_t n)
 {
     for (uint64_t page = at / ICE__PAGE; n && page <= (at + n - 1) / ICE__PAGE; page++) {
         uint64_t from = page * ICE__PAGE, sum;

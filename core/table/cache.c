@@ -40,7 +40,7 @@ static bool chunk_suffices(const ice_published *s, const ice__file *f, const ice
 }
 
 /* The columns, and what readers take of a chunk unasked. */
-static bool chunk_good(const ice_chunkfile *c, const ice_column *cols, size_t ncols)
+static bool chunk_good(ice_chunkfile *c, const ice_column *cols, size_t ncols)
 {
     bool good = ice_chunkfile_good(c, ICE_FIELD_ROW_START);
     for (size_t i = 0; i < ncols && good; i++)
