@@ -46,7 +46,7 @@ MACROS = (
              WHEN x < 0 THEN error('cannot take logarithm of a negative number') END""",
     """CREATE OR REPLACE TEMP MACRO ice_ln(x) AS ln(ice_log_of(x))""",
     """CREATE OR REPLACE TEMP MACRO ice_log(base, x) AS
-        log(IF(ice_log_of(base) = 1, error('division by zero'), base), ice_log_of(x))""",
+        log(IF(ice_log_of(base) = 1 AND ice_log_of(x) > 0, error('division by zero'), base), ice_log_of(x))""",
     """CREATE OR REPLACE TEMP MACRO ice_power(x, y) AS
         CASE WHEN x = 0 AND y < 0 THEN error('zero raised to a negative power is undefined')
              WHEN x < 0 AND isfinite(CAST(y AS DOUBLE)) AND y <> trunc(y)
