@@ -235,6 +235,8 @@ static void test_leases(void **state)
 
 /* ---- threads ---- */
 
+static const char too_late[] = "it did not wait";
+
 static void *wait_for_one(void *arg)
 {
     ice_locker *l = arg;
@@ -243,16 +245,17 @@ static void *wait_for_one(void *arg)
     ice_code rc = ice_lock(l, 1, X, FOREVER, NULL, NULL, &waited, &e);
 
     ice_unlock_all(l);
-    return rc == ICE_OK && waited ? NULL : "wrong";
+    return rc != ICE_OK ? "wrong" : waited ? NULL : (void *)too_late;
 }
 
-/* The best of some tries: a neighbour may have the processor. */
+/* By its own timeout a waiter never wakes as soon as that. A neighbour may have the processor: once is enough, and a
+ * thread that began too late to wait says nothing. */
 static void test_waiter_is_woken(void **state)
 {
     ice_locker *a = locker(), *b = locker();
     int64_t best = INT64_MAX;
 
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 100 && best >= 5000; i++) {
         pthread_t t;
         void *why;
         int64_t then;
@@ -263,13 +266,22 @@ static void test_waiter_is_woken(void **state)
         then = ice_clock_monotonic_us();
         ice_unlock_all(a);
         pthread_join(t, &why);
-        assert_null(why);
         then = ice_clock_monotonic_us() - then;
-        best = then < best ? then : best;
+        assert_true(!why || why == too_late);
+        best = !why && then < best ? then : best;
     }
     assert_true(best < 5000); /* not by its own timeout */
     ice_locker_close(a);
     ice_locker_close(b);
+}
+
+/* Until somebody waits for an exclusive lock that others share. */
+static void come(ice_locker *l, uint64_t name)
+{
+    for (int i = 0; i < 10000 && take(l, name, S, 0) == ICE_OK; i++) {
+        ice_unlock_all(l);
+        ice_sleep_us(1000);
+    }
 }
 
 /* A stream of shared holders does not keep an exclusive request out. */
@@ -281,7 +293,7 @@ static void test_first_come(void **state)
 
     ok(take(a, 1, S, 0));
     pthread_create(&t, NULL, wait_for_one, b);
-    ice_sleep_us(20000);
+    come(c, 1);
     fails(ICE_LOCK_TIMEOUT, take(c, 1, S, 0)); /* behind the waiter */
     ok(take(a, 1, X, 0));                      /* an upgrade goes ahead */
     ice_unlock_all(a);
@@ -471,7 +483,7 @@ static void test_killed_while_waited_for(void **state)
     killer = fork();
     if (killer == 0) {
         ice_log_after_fork(log_);
-        ice_sleep_us(50000);
+        ice_sleep_us(300000);
         kill(pid, SIGKILL);
         _exit(0);
     }
@@ -490,7 +502,7 @@ static void test_killed_waiter(void **state)
     ok(take(a, 3000, S, 0));
     pid = spawn(hold_body, 1);
     await(&board->ready, 1);
-    ice_sleep_us(30000);
+    come(b, 3000);
     fails(ICE_LOCK_TIMEOUT, take(b, 3000, S, 0)); /* behind it */
     kill(pid, SIGKILL);
     reap(pid);
